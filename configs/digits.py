@@ -1,0 +1,25 @@
+"""Four-step NTM on scikit-learn's 8 x 8 digits.
+
+  ntm train --config=configs/digits.py --workdir=runs/digits
+  ntm evaluate --workdir=runs/digits
+"""
+
+import ntm.config
+
+
+def get_config():
+  """The configuration."""
+  config = ntm.config.default()
+  config.model.unroll = 8
+  config.process.schedule = "uniform"
+  config.optimizer.peak = 1e-3
+  config.optimizer.end = 1e-5
+  config.optimizer.warmup = 100
+  config.optimizer.weight_decay = 1e-2
+  config.optimizer.ema = 0.995
+  config.train.steps = 2000
+  config.train.batch_size = 32
+  config.train.log_every = 50
+  config.train.sample_every = 500
+  config.train.checkpoint_every = 500
+  return config

@@ -1,0 +1,112 @@
+"""Measures a model: ntm evaluate --workdir=runs/digits --json=result.json.
+
+Held-out trajectory NLL in nats per dimension, averaged over the steps, at
+t_min; Fréchet distance, class accuracy, precision and recall of samples in the
+features of a small classifier fitted to the training images, beside the same
+figures for the real test images.
+"""
+
+import json
+import logging
+import pathlib
+
+import jax
+import numpy as np
+from absl import flags
+
+from ntm import api
+from ntm.commands import program
+from ntm.data import pipeline, sources
+from ntm.evaluation import classifier, frechet, neighbours
+
+_LOG = logging.getLogger("ntm")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+_JSON = flags.DEFINE_string("json", None, "File for the figures.")
+_NUM = flags.DEFINE_integer("num_samples", 2000, "Samples, labels uniform.", lower_bound=2)
+_STEPS = flags.DEFINE_integer("steps", None, "T; default the first the model was trained for.")
+_GUIDANCE = flags.DEFINE_float("guidance", 0.0, "Classifier-free guidance scale.")
+_REFINE = flags.DEFINE_enum("refine", "score", ["none", "score"], "How the last state is denoised.")
+_DRAWS = flags.DEFINE_integer("draws", 8, "Forward trajectories an image.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of samples and trajectories.", lower_bound=0)
+_STEP = flags.DEFINE_integer("checkpoint", None, "Checkpoint step; default the newest.")
+flags.mark_flags_as_required(["workdir"])
+
+_LIMIT = 10_000  # Real images read of either split.
+
+
+def main(_) -> None:
+  """Prints the figures and writes them as JSON."""
+  model = api.restore(_WORKDIR.value, _STEP.value)
+  config = model.config
+  rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
+  real = {split: pipeline.ordered_batches(sources.load(config.data, config.model, split), _LIMIT,
+                                          _LIMIT)[0] for split in sources.SPLITS}
+  train, test = real["train"], real["test"]
+
+  _LOG.info("scoring %d test and %d training images", len(test["image"]), len(train["image"]))
+  test_steps, error = held_out_nll(model, rng_nll, test)
+  train_steps, _ = held_out_nll(model, rng_nll, train)
+  _LOG.info("drawing %d samples", _NUM.value)
+  classes = config.model.num_classes
+  labels = np.arange(_NUM.value) % classes if classes else None
+  refine = None if _REFINE.value == "none" else _REFINE.value
+  samples = model.sample(rng_sample, labels, _STEPS.value, _GUIDANCE.value, refine,
+                         num_samples=_NUM.value)
+  _LOG.info("fitting the classifier")
+  result = {
+      "checkpoint": model.step,
+      "num_steps": len(test_steps),
+      "num_samples": _NUM.value,
+      "guidance": _GUIDANCE.value,
+      "refine": _REFINE.value,
+      "t_min": config.process.t_min,
+      "nll_nats_per_dim": float(test_steps.mean()),
+      "nll_standard_error": error,
+      "nll_per_step": test_steps.tolist(),
+      "train_nll_nats_per_dim": float(train_steps.mean()),
+      "train_nll_per_step": train_steps.tolist(),
+  } | sample_quality(samples, labels, train, test)
+  for name, value in result.items():
+    print(f"{name:30} {np.round(value, 4) if not isinstance(value, str) else value}")
+  if _JSON.value:
+    pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def held_out_nll(model: api.Model, rng, batch) -> tuple[np.ndarray, float]:
+  """Nats/dim of every step, k = 1 first, and the standard error of their mean."""
+  labels = batch["label"] if model.config.model.num_classes else None
+  steps_SB = np.mean([model.log_prob(key, batch["image"], labels, _STEPS.value).step_SB
+                      for key in jax.random.split(rng, _DRAWS.value)], axis=0)
+  steps_SB = -steps_SB / np.prod(model.config.model.image_shape)
+  error = steps_SB.mean(axis=0).std(ddof=1) / np.sqrt(steps_SB.shape[1])
+  return steps_SB.mean(axis=1), float(error)
+
+
+def sample_quality(samples, labels, train, test) -> dict[str, float]:
+  """Figures of the samples against the training images, and of the test images."""
+  model = classifier.Classifier(train["image"], train["label"])
+  data, fake, held_out = (model.features(images)
+                          for images in (train["image"], samples, test["image"]))
+  precision, recall = neighbours.precision_recall(data, fake)
+  test_precision, test_recall = neighbours.precision_recall(data, held_out)
+  figures = {
+      "frechet_distance": frechet.distance(data, fake),
+      "precision": precision,
+      "recall": recall,
+      "test_frechet_distance": frechet.distance(data, held_out),
+      "test_class_accuracy": model.accuracy(test["image"], test["label"]),
+      "test_precision": test_precision,
+      "test_recall": test_recall,
+  }
+  if labels is not None:
+    figures["class_accuracy"] = model.accuracy(samples, labels)
+  return figures
+
+
+def run(argv=None) -> None:
+  """Entry point."""
+  program.run(main, argv)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,41 @@
+"""Dispatches `ntm <command>` to the program of that name."""
+
+import difflib
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "train": "train a model from a config",
+    "sample": "draw images from a trained model",
+    "evaluate": "likelihood, Fréchet distance and class accuracy of a trained model",
+}
+
+# XLA on CPU allocates its buffers anew at every step; served as 4 KiB pages
+# from the kernel, their page faults cost a third of a training step.
+_MALLOC = ("glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:"
+           "glibc.malloc.trim_threshold=17179869184")
+
+
+def main() -> None:
+  """Entry point of the `ntm` script."""
+  usage = "usage: ntm <command> [--flags]\n\n" + "\n".join(
+      f"  {name:10} {text}" for name, text in COMMANDS.items())
+  if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+    print(usage + "\n\nntm <command> --help lists its flags.")
+    sys.exit(0 if len(sys.argv) > 1 else 2)
+  command = sys.argv[1]
+  if command not in COMMANDS:
+    near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.0)[0]
+    print(f"ntm: unknown command {command!r}; did you mean {near!r}?\n\n{usage}", file=sys.stderr)
+    sys.exit(2)
+  if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+    # Read by the C library when a process starts, hence the new one.
+    os.execve(sys.executable, [sys.executable, "-m", "ntm.commands.main", *sys.argv[1:]],
+              os.environ | {"GLIBC_TUNABLES": _MALLOC})
+  program = importlib.import_module(f"ntm.commands.{command}")
+  program.run([f"ntm {command}", *sys.argv[2:]])
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,373 @@
+"""From an ml_collections file to frozen dataclasses, checked at the boundary.
+
+People write `ml_collections.ConfigDict` files (configs/*.py), tools write JSON;
+both become one `Config` here and nothing below reads a dictionary. The
+dataclasses hold the defaults, so a config file states only what differs:
+
+  config = ntm.config.default()      # every key, locked: a typo is an error
+  config.train.batch_size = 64
+
+`from_dict` raises ValueError naming the offending key or value, what was
+expected and what to do, before anything is built.
+"""
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+DTYPES = ("float32", "bfloat16", "float64")
+REMAT_POLICIES = ("none", "full", "dots")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Where images come from.
+
+  Attributes:
+    source: 'digits' (scikit-learn's, bundled), 'folder' or 'tfds'.
+    path: folder: the directory of images, one sub-directory a class;
+      tfds: the data set's name, such as 'cifar10'.
+    data_dir: tfds: where prepared data sets lie; '' is tfds's default.
+    test_fraction: folder: share of every class held out as the test split.
+  """
+
+  source: str = "digits"
+  path: str = ""
+  data_dir: str = ""
+  test_fraction: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+  """One stack of Transformer layers.
+
+  Attributes:
+    layers: depth.
+    width: D, divisible by num_heads; the head width D / num_heads is even.
+    num_heads: H, query heads.
+    num_kv_heads: key/value heads, a divisor of num_heads.
+    mlp_ratio: feed-forward width over D.
+  """
+
+  layers: int = 4
+  width: int = 128
+  num_heads: int = 4
+  num_kv_heads: int = 4
+  mlp_ratio: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class TransporterConfig(TransformerConfig):
+  """The invertible transporter f_T.
+
+  Attributes:
+    num_blocks: TarFlow blocks; 0 is the identity (Gaussian diffusion).
+    log_scale_bound: |log sigma_T| of one block stays below this.
+    class_conditional: give the blocks the class too. Guidance is then off:
+      its two branches would live in different u-spaces.
+  """
+
+  layers: int = 4
+  num_blocks: int = 2
+  log_scale_bound: float = 3.0
+  class_conditional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictorConfig(TransformerConfig):
+  """The Gaussian predictor f_P.
+
+  Attributes:
+    context: 'markov' (step k reads u_k) or 'history' (u_k, ..., u_T).
+    reads_noise: read u_T itself, or a learned token in its place. Both are
+      exact likelihoods; u_T carries no information about u_{T-1}.
+  """
+
+  context: str = "markov"
+  reads_noise: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Shapes and numerics of the model; what a checkpoint must agree with.
+
+  Attributes:
+    image_shape: (H, W, channels) of an image, (L, channels) of audio or
+      (frames, H, W, channels) of video.
+    patch_shape: tokens, one entry a spatial axis.
+    num_classes: classes; 0 is unconditional.
+    dtype: compute type of the networks; parameters are float32, affine maps
+      and likelihoods float32 or better.
+    remat: 'none', 'full' or 'dots' (keep matrix products).
+    unroll: layers unrolled in one iteration of the scan over depth.
+  """
+
+  image_shape: tuple[int, ...] = (8, 8, 1)
+  patch_shape: tuple[int, ...] = (2, 2)
+  num_classes: int = 10
+  transporter: TransporterConfig = TransporterConfig()
+  predictor: PredictorConfig = PredictorConfig()
+  dtype: str = "float32"
+  remat: str = "none"
+  unroll: int = 1
+
+  @property
+  def grid_shape(self) -> tuple[int, ...]:
+    """Tokens along every spatial axis."""
+    return tuple(i // p for i, p in zip(self.image_shape[:-1], self.patch_shape))
+
+  @property
+  def num_tokens(self) -> int:
+    """N."""
+    return math.prod(self.grid_shape)
+
+  @property
+  def num_channels(self) -> int:
+    """C, channels of one token."""
+    return math.prod(self.patch_shape) * self.image_shape[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessConfig:
+  """The grids a model is trained on.
+
+  Attributes:
+    schedule: 'uniform' or 'shifted'.
+    num_steps: the T to train for; several train one model for all of them.
+    t_min_low: training draws t_min ~ U[t_min_low, t_min_high].
+    t_min_high: see t_min_low.
+    t_min: the cleanest level when sampling and evaluating.
+  """
+
+  schedule: str = "shifted"
+  num_steps: tuple[int, ...] = (4,)
+  t_min_low: float = 0.0
+  t_min_high: float = 0.05
+  t_min: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """AdamW with linear warm-up and cosine decay.
+
+  Attributes:
+    peak: learning rate after the warm-up.
+    end: learning rate after the last step.
+    warmup: steps of warm-up.
+    b1: Adam's first decay.
+    b2: Adam's second decay.
+    weight_decay: decoupled, on matrices only (not biases, norms, embeddings).
+    clip: global gradient norm; larger gradients are scaled down to it.
+    ema: decay of the parameter average, ramped up over the first steps.
+  """
+
+  peak: float = 1e-4
+  end: float = 1e-6
+  warmup: int = 1000
+  b1: float = 0.9
+  b2: float = 0.95
+  weight_decay: float = 1e-4
+  clip: float = 1.0
+  ema: float = 0.9999
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """One run.
+
+  Attributes:
+    objective: 'end_to_end' (all steps of a trajectory) or 'pair_wise' (one
+      random step an example, about 1/T of the compute).
+    steps: updates.
+    batch_size: examples an update, over all devices and accumulation rounds.
+    accumulation: gradient accumulation rounds; divides batch_size.
+    label_dropout: probability of the null class, for guidance.
+    seed: of parameters, data order and noise.
+    log_every: steps between metric lines.
+    sample_every: steps between sample grids; the first comes early.
+    checkpoint_every: steps between checkpoints, each with a held-out likelihood.
+    keep_last: newest checkpoints kept, besides the best.
+  """
+
+  objective: str = "end_to_end"
+  steps: int = 100_000
+  batch_size: int = 256
+  accumulation: int = 1
+  label_dropout: float = 0.1
+  seed: int = 0
+  log_every: int = 100
+  sample_every: int = 1000
+  checkpoint_every: int = 1000
+  keep_last: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Devices along every mesh axis; at most one -1 takes what is left.
+
+  Attributes:
+    data: batch is split, parameters are copied.
+    fsdp: batch and parameters are split.
+    tensor: heads and feed-forward are split.
+  """
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A run, complete."""
+
+  data: DataConfig = DataConfig()
+  model: ModelConfig = ModelConfig()
+  process: ProcessConfig = ProcessConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+  mesh: MeshConfig = MeshConfig()
+
+
+def default() -> ml_collections.ConfigDict:
+  """Every key with its default, locked: the start of a config file."""
+  return ml_collections.ConfigDict(to_dict(Config())).lock()
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+  """The nested dictionary of a Config, as written to config.json."""
+  return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+  """Builds and checks a Config from a ConfigDict or parsed JSON.
+
+  Missing keys keep their defaults; lists become tuples.
+
+  Raises:
+    ValueError: an unknown key (names the nearest known one), a value of the
+      wrong type, or sizes that do not fit together.
+  """
+  if isinstance(values, ml_collections.ConfigDict):
+    values = values.to_dict()
+  config = _build(Config, values, "config")
+  _check_model(config.model)
+  _check_run(config)
+  return config
+
+
+def _build(cls, values, where):
+  if not isinstance(values, Mapping):
+    raise ValueError(f"{where} is {values!r}; expected a section with keys.")
+  types = typing.get_type_hints(cls)
+  for key in values:
+    if key not in types:
+      near = difflib.get_close_matches(key, types, n=1, cutoff=0.0)
+      raise ValueError(f"{where}.{key} is not a known key; the nearest is "
+                       f"{where}.{near[0]}.")
+  return cls(**{key: _convert(types[key], value, f"{where}.{key}")
+                for key, value in values.items()})
+
+
+def _convert(kind, value, where):
+  if dataclasses.is_dataclass(kind):
+    return _build(kind, value, where)
+  if typing.get_origin(kind) is tuple:
+    if isinstance(value, int):
+      value = (value,)
+    if not isinstance(value, (list, tuple)) or any(type(v) is not int for v in value):
+      raise ValueError(f"{where} is {value!r}; expected a tuple of integers.")
+    return tuple(value)
+  if kind is float and type(value) is int:
+    return float(value)
+  if type(value) is not kind:
+    raise ValueError(f"{where} is {value!r}; expected {kind.__name__}.")
+  if kind is float and not math.isfinite(value):
+    raise ValueError(f"{where} is {value}; expected a finite number.")
+  return value
+
+
+def _require(ok, where, value, expected):
+  if not ok:
+    raise ValueError(f"config.{where} is {value!r}; expected {expected}.")
+
+
+def _choice(where, value, known):
+  _require(value in known, where, value, f"one of {', '.join(known)}")
+
+
+def _check_model(model: ModelConfig):
+  axes = len(model.image_shape) - 1
+  _require(1 <= axes <= 3 and min(model.image_shape) >= 1, "model.image_shape",
+           model.image_shape, "1 to 3 positive spatial axes and a channel axis")
+  _require(len(model.patch_shape) == axes and min(model.patch_shape, default=0) >= 1
+           and not any(i % p for i, p in zip(model.image_shape, model.patch_shape)),
+           "model.patch_shape", model.patch_shape,
+           f"one entry for every spatial axis of image_shape {model.image_shape}, dividing it")
+  _require(model.num_classes >= 0, "model.num_classes", model.num_classes,
+           "0 (unconditional) or more")
+  _choice("model.dtype", model.dtype, DTYPES)
+  _choice("model.remat", model.remat, REMAT_POLICIES)
+  _require(model.unroll >= 1, "model.unroll", model.unroll, "at least 1")
+  for name, part in (("transporter", model.transporter), ("predictor", model.predictor)):
+    where = f"model.{name}"
+    _require(part.layers >= 1, f"{where}.layers", part.layers, "at least 1")
+    _require(part.mlp_ratio >= 1, f"{where}.mlp_ratio", part.mlp_ratio, "at least 1")
+    _require(part.num_heads >= 1 and part.width >= 1
+             and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
+             part.num_heads, f"a number that divides the width {part.width} into even head widths")
+    _require(part.num_kv_heads >= 1 and part.num_heads % part.num_kv_heads == 0,
+             f"{where}.num_kv_heads", part.num_kv_heads,
+             f"a divisor of num_heads {part.num_heads}")
+    _require(part.width // part.num_heads >= 2 * axes, f"{where}.num_heads", part.num_heads,
+             f"head widths of at least {2 * axes} for {axes} rotary axes")
+  _require(model.transporter.num_blocks >= 0, "model.transporter.num_blocks",
+           model.transporter.num_blocks, "0 (no transporter) or more")
+  _require(model.transporter.log_scale_bound > 0, "model.transporter.log_scale_bound",
+           model.transporter.log_scale_bound, "a positive number")
+  _choice("model.predictor.context", model.predictor.context, ("markov", "history"))
+
+
+def _check_run(config: Config):
+  process, optimizer, train, mesh = (config.process, config.optimizer, config.train, config.mesh)
+  _choice("data.source", config.data.source, ("digits", "folder", "tfds"))
+  _require(0 < config.data.test_fraction < 1, "data.test_fraction",
+           config.data.test_fraction, "a share strictly between 0 and 1")
+  _choice("process.schedule", process.schedule, ("uniform", "shifted"))
+  _require(process.num_steps and min(process.num_steps) >= 1
+           and len(set(process.num_steps)) == len(process.num_steps),
+           "process.num_steps", process.num_steps, "different numbers of steps, each at least 1")
+  _require(0 <= process.t_min_low <= process.t_min_high < 1, "process.t_min_high",
+           process.t_min_high, f"t_min_low {process.t_min_low} <= t_min_high < 1, from 0 on")
+  _require(0 < process.t_min < 1, "process.t_min", process.t_min,
+           "a level strictly between 0 and 1")
+  _choice("train.objective", train.objective, ("end_to_end", "pair_wise"))
+  _require(train.objective == "end_to_end" or config.model.predictor.context == "markov",
+           "train.objective", train.objective,
+           "'end_to_end' with the history predictor, which reads all levels above its own")
+  for key in ("steps", "batch_size", "accumulation", "log_every",
+              "sample_every", "checkpoint_every", "keep_last"):
+    _require(getattr(train, key) >= 1, f"train.{key}", getattr(train, key), "at least 1")
+  _require(train.batch_size % train.accumulation == 0, "train.accumulation",
+           train.accumulation, f"a divisor of batch_size {train.batch_size}")
+  _require(train.seed >= 0, "train.seed", train.seed, "0 or more")
+  _require(0 <= train.label_dropout <= 1, "train.label_dropout", train.label_dropout,
+           "a probability")
+  _require(optimizer.peak > 0, "optimizer.peak", optimizer.peak, "a positive learning rate")
+  _require(0 <= optimizer.end <= optimizer.peak, "optimizer.end", optimizer.end,
+           f"between 0 and the peak {optimizer.peak}")
+  _require(0 <= optimizer.warmup < train.steps, "optimizer.warmup", optimizer.warmup,
+           f"between 0 and train.steps {train.steps}, exclusive")
+  for key in ("b1", "b2", "ema"):
+    _require(0 <= getattr(optimizer, key) < 1, f"optimizer.{key}", getattr(optimizer, key),
+             "between 0 and 1, exclusive")
+  _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay,
+           "0 or more")
+  _require(optimizer.clip > 0, "optimizer.clip", optimizer.clip, "a positive norm")
+  sizes = (mesh.data, mesh.fsdp, mesh.tensor)
+  _require(all(n == -1 or n >= 1 for n in sizes) and sizes.count(-1) <= 1, "mesh",
+           sizes, "positive sizes with at most one -1")

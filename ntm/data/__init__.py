@@ -1,0 +1,1 @@
+"""Images from disk to batches: sources with random access, and Grain."""

@@ -1,0 +1,1 @@
+"""Invertible maps with one contract: see `ntm.flows.bijector`."""

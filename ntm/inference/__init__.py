@@ -1,0 +1,1 @@
+"""Sampling, refinement and likelihood of a trained model: pure functions."""

@@ -1,0 +1,70 @@
+"""From a key and labels to images: sampling, inverse and refinement as one program."""
+
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from ntm.config import ProcessConfig
+from ntm.inference import refinement, sampler
+from ntm.models.ntm import NTM
+from ntm.nn.patchify import unpatchify
+from ntm.process import schedule
+from ntm.typing import Array, Trajectory
+
+REFINEMENTS = (None, "score")
+
+
+@flax.struct.dataclass
+class Generated:
+  """Samples in the model's scale, nominally [-1, 1].
+
+  Attributes:
+    images: the result, [B, *image_shape]: refined if asked for, else raw.
+    raw: the cleanest state of the trajectory, at level t_min.
+    states: all states in data space, [K, B, *image_shape], cleanest first; only
+      the cleanest ([1, B, ...]) when nothing is refined.
+  """
+
+  images: Array
+  raw: Array
+  states: Array
+
+
+def make_generator(model: NTM, process: ProcessConfig, refine: str | None,
+                   clip_percentile: float = 100.0) -> Callable:
+  """Builds the jitted sampler of a model.
+
+  Args:
+    model: the density.
+    process: schedule and t_min.
+    refine: None, or 'score' for trajectory score refinement.
+    clip_percentile: of the score, see `refinement.refine`.
+
+  Returns:
+    (rng, params, label_B or None, batch_size, num_steps, guidance or None) →
+    Generated; batch_size and num_steps are static.
+  """
+  config = model.config
+
+  def generate(rng, params, label_B, batch_size: int, num_steps: int, guidance):
+    times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
+                                    config.num_tokens)
+    u_KBNC = sampler.sample_latents(rng, model, params, times_K, batch_size, label_B, guidance)
+    # The score needs every state in data space; without it, only the cleanest.
+    last = num_steps if refine else 1
+    x_KBNC = sampler.to_data(model, params, u_KBNC[:last], times_K, label_B, num_steps)
+    if refine:
+      x_KBNC = jnp.concatenate([x_KBNC, u_KBNC[-1:]])
+      times_KB = jnp.broadcast_to(times_K[:, None], x_KBNC.shape[:2])
+      num_steps_B = jnp.full((batch_size,), num_steps) if model.multi_step else None
+      trajectory = Trajectory(x_KBNC, times_KB, label_B, num_steps_B, jnp.ones_like(times_KB[1:]))
+      final_BNC = refinement.refine(model, params, trajectory, clip_percentile)
+    else:
+      final_BNC = x_KBNC[0]
+    to_image = lambda x_BNC: unpatchify(x_BNC, config.image_shape, config.patch_shape)
+    states = jax.vmap(to_image)(x_KBNC)
+    return Generated(images=to_image(final_BNC), raw=states[0], states=states)
+
+  return jax.jit(generate, static_argnums=(3, 4))

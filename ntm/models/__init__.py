@@ -1,0 +1,1 @@
+"""The transporter, the predictor, and the density they make together."""

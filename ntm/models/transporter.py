@@ -1,0 +1,69 @@
+"""The transporter f_T: a shallow invertible map, the same at every level.
+
+TarFlow blocks in alternating scan directions (identity, flip, identity, ...).
+A level never sees another one: the map is vmapped over the trajectory, with t
+as conditioning, and is the identity at t = 1 (u_T = x_T).
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ntm.config import ModelConfig
+from ntm.flows import bijector
+from ntm.flows.autoregressive import AutoregressiveBlock
+from ntm.typing import Array, Condition
+
+
+class Transporter(nn.Module):
+  """f_T for one level, itself a bijector.
+
+  Attributes:
+    config: of the model.
+    multi_step: also condition on the number of steps T.
+    dtype: compute type.
+    param_dtype: parameter type.
+  """
+
+  config: ModelConfig
+  multi_step: bool = False
+  dtype: jnp.dtype = jnp.float32
+  param_dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    """Makes the submodules."""
+    config = self.config
+    bijectors = []
+    for i in range(config.transporter.num_blocks):
+      block = AutoregressiveBlock(
+          config.transporter, config.grid_shape, config.num_channels, config.num_classes,
+          self.dtype, self.param_dtype, config.remat, config.unroll, self.multi_step,
+          name=f"block_{i}")
+      # Odd blocks scan from the last token to the first, and restore the order.
+      bijectors += [block] if i % 2 == 0 else [bijector.Flip(), block, bijector.Flip()]
+    self.chain = bijector.Chain(bijectors)
+
+  def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """Data → u-space."""
+    return self._at_noise(x_BNC, cond, self.chain.forward_and_log_det)
+
+  def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """u-space → data."""
+    return self._at_noise(u_BNC, cond, self.chain.inverse_and_log_det)
+
+  def _at_noise(self, value_BNC, cond, verb):
+    out_BNC, log_det_B = verb(value_BNC, cond)
+    noise_B = cond.time_B >= 1
+    return (jnp.where(noise_B[:, None, None], value_BNC, out_BNC),
+            jnp.where(noise_B, 0, log_det_B))
+
+
+def over_levels(method: str):
+  """The transporter's `method` over [K, B, N, C], one level at a time.
+
+  The condition's time has a leading K as well; label and T are shared.
+  """
+  axes = Condition(time_B=0, num_steps_B=None, label_B=None)
+  return nn.vmap(
+      lambda transporter, value, cond: getattr(transporter, method)(value, cond),
+      in_axes=(0, axes), out_axes=0,
+      variable_axes={"params": None, "diagnostics": 0}, split_rngs={"params": False})

@@ -1,0 +1,76 @@
+"""Embeddings of time, number of steps, class and position."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from ntm.nn import layers
+from ntm.typing import Array
+
+
+def sinusoidal(t, width: int = 128, fastest: float = 1000.0) -> Array:
+  """[cos, sin](2 pi f t), f spaced geometrically from 1/16 to fastest / 2 pi.
+
+  Times stay in float32 (or float64): a bfloat16 t times 1000 would not
+  tell neighbouring levels apart.
+
+  Args:
+    t: any shape, in [0, 1].
+    width: of the result, even.
+    fastest: largest angular frequency.
+
+  Returns:
+    [..., width] in t's type.
+  """
+  frequencies = np.geomspace(np.pi / 8, fastest, width // 2)
+  angles = t[..., None] * jnp.asarray(frequencies, t.dtype)
+  return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+class ScalarEmbedding(nn.Module):
+  """Sinusoids of a number in [0, 1] through two linear layers: [...] → [..., D]."""
+
+  width: int
+  dtype: jnp.dtype = jnp.float32
+  param_dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, value: Array) -> Array:
+    """Embeds `value`, any shape."""
+    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    h = sinusoidal(value).astype(self.dtype)
+    h = layers.dense(self.width, (None, "embed"), name="in", **types)(h)
+    return layers.dense(self.width, ("embed", None), name="out", **types)(nn.silu(h))
+
+
+class LabelEmbedding(nn.Module):
+  """One learned vector a class and one for the null class: [B] → [B, D]."""
+
+  num_classes: int
+  width: int
+  dtype: jnp.dtype = jnp.float32
+  param_dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, label_B: Array) -> Array:
+    """Embeds labels 0 .. num_classes, the last being the null class."""
+    init = nn.with_logical_partitioning(nn.initializers.normal(1.0), (None, "embed"))
+    table = self.param("table", init, (self.num_classes + 1, self.width), self.param_dtype)
+    return jnp.asarray(table, self.dtype)[label_B]
+
+
+class PositionEmbedding(nn.Module):
+  """A learned vector for every position, added: [..., M, D] → [..., M, D].
+
+  Rotary positions are relative; digits and faces sit at absolute places.
+  """
+
+  param_dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, h_BMD: Array, length: int, index: Array | None = None) -> Array:
+    """Adds the table, or its row `index` when a single token is decoded."""
+    init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, "embed"))
+    table = self.param("table", init, (length, h_BMD.shape[-1]), self.param_dtype)
+    rows = table if index is None else table[index][None]
+    return h_BMD + rows.astype(h_BMD.dtype)

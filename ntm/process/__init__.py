@@ -1,0 +1,1 @@
+"""The fixed forward process: schedules, Gaussian kernels, trajectories."""

@@ -1,0 +1,1 @@
+"""Objectives, optimiser, state, sharding, checkpoints, metrics and the loop."""

@@ -1,0 +1,199 @@
+"""The training loop: data in, checkpoints, metrics and pictures out.
+
+The loop never waits for the step it has just dispatched, except to log: the
+device works on step i while the host fetches batch i + 1.
+"""
+
+import functools
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ntm.config import Config
+from ntm.inference import generate, pictures
+from ntm.models import ntm
+from ntm.training import checkpoint, sharding
+from ntm.training import metrics as metrics_lib
+from ntm.training import state as state_lib
+from ntm.training import step as step_lib
+
+_LOG = logging.getLogger("ntm")
+_FIRST_SAMPLES_AT = 0.15  # of sample_every: something to look at early on
+
+
+class DataIterator(Protocol):
+  """Batches of {"image": float32 [-1, 1], "label": int32}, resumable."""
+
+  def __next__(self) -> dict[str, np.ndarray]: ...
+
+  def get_state(self) -> dict[str, Any]:
+    """The position, JSON."""
+
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Continues from a position."""
+
+
+class NonFiniteError(RuntimeError):
+  """The loss or its gradient was NaN or infinite."""
+
+
+def train(config: Config, workdir: str | os.PathLike, iterator: DataIterator,
+          held_out: Iterable[dict[str, np.ndarray]]) -> None:
+  """Trains to config.train.steps, from the newest checkpoint if there is one.
+
+  Args:
+    config: of the run.
+    workdir: gets config.json, checkpoints/, metrics.jsonl, samples/, curves.png.
+    iterator: batches of this process's share of config.train.batch_size.
+    held_out: batches for the held-out likelihood; may be empty.
+
+  Raises:
+    ValueError: a workdir that cannot be used, sizes that do not fit the devices.
+    NonFiniteError: after saving the last good state.
+  """
+  mesh = sharding.make_mesh(config.mesh)
+  sharding.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  checkpoint.prepare_workdir(workdir, config)
+  model = ntm.build(config)
+  checkpointer = checkpoint.Checkpointer(workdir, config)
+  restored = checkpointer.restore_latest(state_lib.abstract_state(model, config, mesh))
+  if restored is None:
+    state = state_lib.init_state(model, config, mesh)
+    _LOG.info("starting at step 0 with %s parameters on %d devices",
+                 f"{parameter_count(state.params):,}", mesh.size)
+  else:
+    state, iterator_state = restored
+    iterator.set_state(iterator_state)
+    _LOG.info("resuming at step %d", int(state.step))
+  first_step = int(state.step)
+  run = _Run(config, workdir, model, mesh, checkpointer, iterator, list(held_out), first_step)
+  try:
+    with _Sigterm() as sigterm:
+      run.steps(state, first_step, sigterm)
+  finally:
+    checkpointer.close()
+    run.writer.close()
+
+
+def parameter_count(params) -> int:
+  """Number of scalars in a tree of parameters."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+class _Run:
+  """The fixed parts of a run, and what is done between steps."""
+
+  def __init__(self, config: Config, workdir, model, mesh: Mesh, checkpointer, iterator, held_out,
+               first_step):
+    self.config, self.mesh, self.model = config, mesh, model
+    self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
+    self.writer = metrics_lib.Writer(workdir, first_step)
+    self.train_step = step_lib.make_train_step(model, config, mesh)
+    self.eval_step = step_lib.make_eval_step(model, config)
+    self.generate = generate.make_generator(model, config.process, refine="score")
+    self.num_steps = config.process.num_steps[0]
+
+  def steps(self, state, first_step: int, sigterm: Callable[[], bool]):
+    """Runs the updates that are left."""
+    train = self.config.train
+    pending, started = [], time.monotonic()
+    for step in range(first_step + 1, train.steps + 1):
+      batch = sharding.put_batch(self.mesh, next(self.iterator))
+      state, metrics, norms = self.train_step(state, batch)
+      pending.append(metrics)
+      last, stop = step == train.steps, sigterm()
+      if step % train.log_every == 0 or last or stop or step == first_step + 1:
+        rate = len(pending) / (time.monotonic() - started)
+        self.log(step, state, pending, norms, rate)
+        if not bool(state.healthy):
+          self.stop_unhealthy(state)
+        pending, started = [], time.monotonic()
+      pause = time.monotonic()
+      if step % train.sample_every == 0 or last or step == round(
+          _FIRST_SAMPLES_AT * train.sample_every):
+        self.sample(step, state)
+      if step % train.checkpoint_every == 0 or last or stop:
+        self.checkpoint(step, state)
+      started += time.monotonic() - pause  # Rates are of updates alone.
+      if stop and not last:
+        _LOG.warning("SIGTERM: saved step %d; the same command resumes there.", step)
+        return
+
+  def log(self, step, state, pending, norms, rate):
+    """Waits for the step and writes one line of metrics."""
+    values = functools.reduce(lambda a, b: a.merge(b), jax.device_get(pending)).scalars()
+    values = {f"train/{name}": value for name, value in values.items()}
+    values |= {name: float(value) for name, value in norms.items()}
+    left = (self.config.train.steps - step) / rate
+    values |= {"steps_per_second": rate, "seconds_left": left}
+    self.writer.scalars(step, values)
+    _LOG.info("step %d of %d   %.4f nats/dim   %.2f steps/s   %s left", step,
+                 self.config.train.steps, values["train/nats_per_dim"], rate,
+                 time.strftime("%H:%M:%S", time.gmtime(left)))
+
+  def checkpoint(self, step, state):
+    """Measures the held-out likelihood and starts a save, if the state is good."""
+    if not bool(state.healthy):
+      self.stop_unhealthy(state)
+    values = {}
+    if self.held_out:
+      parts = [self.eval_step(state.ema, jax.tree.map(jnp.asarray, batch), seed, self.num_steps)
+               for seed, batch in enumerate(self.held_out)]
+      scalars = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts)).scalars()
+      values = {f"held_out/{name}": value for name, value in scalars.items()
+                if name.endswith("nats_per_dim")}
+      self.writer.scalars(step, values)
+      _LOG.info("step %d   held out: %.4f nats/dim", step, values[checkpoint.HELD_OUT])
+    self.checkpointer.save(state, self.iterator.get_state(), values)
+    self.writer.curves()
+
+  def sample(self, step, state):
+    """Writes grids of raw and refined samples, and one sample's trajectory."""
+    classes = min(self.config.model.num_classes, 10)
+    rows, columns = max(classes, 4), 10
+    label_B = np.arange(rows).repeat(columns) if classes else None
+    rng = jax.random.key(self.config.train.seed)
+    out = self.generate(rng, state.ema, label_B, rows * columns, self.num_steps, None)
+    shape = (rows, columns) + self.config.model.image_shape
+    if len(self.config.model.image_shape) == 3:
+      self.writer.picture(step, "raw", pictures.grid(out.raw.reshape(shape)))
+      self.writer.picture(step, "refined", pictures.grid(out.images.reshape(shape)))
+      strips = np.concatenate([np.asarray(out.states)[::-1], np.asarray(out.images)[None]])
+      self.writer.picture(step, "trajectory",
+                          pictures.grid(np.moveaxis(strips[:, ::columns], 0, 1)))
+    self.writer.curves()
+
+  def stop_unhealthy(self, state):
+    """Keeps the last good state and raises."""
+    good = int(state.step)
+    # Only states from before the failure; the batches since then are read again.
+    self.checkpointer.save(state, {"next_index": good}, {})
+    self.checkpointer.wait()
+    raise NonFiniteError(
+        f"the loss or its gradient was not finite at step {good + 1}. The state after step "
+        f"{good} is saved; resume it with a lower optimizer.peak, a smaller optimizer.clip or "
+        "model.dtype=float32.")
+
+
+class _Sigterm:
+  """While active, remembers a SIGTERM instead of dying from it."""
+
+  def __enter__(self):
+    self._received = False
+    self._previous = signal.signal(signal.SIGTERM, self._remember)
+    return lambda: self._received
+
+  def __exit__(self, *exc_info):
+    signal.signal(signal.SIGTERM, self._previous)
+
+  def _remember(self, signum, frame):
+    del signum, frame
+    self._received = True

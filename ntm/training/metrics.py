@@ -1,0 +1,110 @@
+"""Where numbers and pictures of a run go: metrics.jsonl, TensorBoard, PNG."""
+
+import json
+import logging
+import os
+import pathlib
+
+import jax
+import numpy as np
+
+from ntm.inference import pictures
+
+_LOG = logging.getLogger("ntm")
+
+
+class Writer:
+  """Writes metrics of one run; on processes other than the first, nothing.
+
+  metrics.jsonl has one object a line, {"step": int, name: number, ...}. Names
+  with a slash group in TensorBoard. TensorBoard needs the `tensorboard` extra;
+  without it one line says so and the files are written all the same.
+  """
+
+  def __init__(self, workdir: str | os.PathLike, first_step: int):
+    """Opens the files; lines after `first_step`, from before a resume, go."""
+    self._active = jax.process_index() == 0
+    self._workdir = pathlib.Path(workdir)
+    self._path = self._workdir / "metrics.jsonl"
+    self._events = None
+    if not self._active:
+      return
+    lines = [line for line in read(workdir) if line["step"] <= first_step]
+    self._path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    try:
+      from clu import metric_writers
+    except ImportError:
+      _LOG.warning("TensorBoard events are off; to have them: pip install 'ntm[tensorboard]'")
+    else:
+      self._events = metric_writers.SummaryWriter(os.fspath(workdir))
+
+  def scalars(self, step: int, values: dict[str, float]) -> None:
+    """Appends one line of metrics."""
+    if not self._active:
+      return
+    with self._path.open("a") as file:
+      file.write(json.dumps({"step": step} | values) + "\n")
+    if self._events:
+      self._events.write_scalars(step, values)
+      self._events.flush()
+
+  def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+    """Saves samples/<name>_<step>.png, and the same to TensorBoard."""
+    if not self._active:
+      return
+    pictures.save(self._workdir / "samples" / f"{name}_{step:07d}.png", picture)
+    if self._events:
+      self._events.write_images(step, {name: picture[None]})
+
+  def curves(self) -> None:
+    """Draws curves.png: held-out and training nats/dim, in total and per step."""
+    if self._active:
+      draw_curves(self._workdir)
+
+  def close(self) -> None:
+    """Flushes TensorBoard."""
+    if self._events:
+      self._events.close()
+
+
+def read(workdir: str | os.PathLike) -> list[dict]:
+  """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+  path = pathlib.Path(workdir) / "metrics.jsonl"
+  lines = []
+  for text in path.read_text().splitlines() if path.exists() else []:
+    try:
+      lines.append(json.loads(text))
+    except json.JSONDecodeError:
+      break
+  return lines
+
+
+def draw_curves(workdir: str | os.PathLike) -> None:
+  """Draws workdir/curves.png from metrics.jsonl."""
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  lines = read(workdir)
+  figure = Figure(figsize=(9, 3.6), layout="constrained")
+  FigureCanvasAgg(figure)
+  total, steps = figure.subplots(1, 2)
+  for axes, title in ((total, "all steps"), (steps, "each step, training")):
+    axes.set(title=title, xlabel="update", ylabel="nats / dim")
+    axes.grid(alpha=0.3)
+  for prefix, label in (("train/", "training"), ("held_out/", "held out (EMA)")):
+    points = [(line["step"], line[prefix + "nats_per_dim"])
+              for line in lines if prefix + "nats_per_dim" in line]
+    if points:
+      total.plot(*zip(*points), label=label)
+  names = sorted({key for line in lines for key in line if key.startswith("train/step_")})
+  for name in names:
+    points = [(line["step"], line[name]) for line in lines if name in line]
+    steps.plot(*zip(*points), label=name.split("/")[1].replace("_", " "))
+  for axes in (total, steps):
+    if axes.lines:
+      axes.legend(fontsize=8)
+  # The first updates fall by more than all later ones: show what comes after.
+  values = sorted(line["train/nats_per_dim"] for line in lines if "train/nats_per_dim" in line)
+  if len(values) > 3:
+    total.set_ylim(values[0] - 0.05, values[int(0.9 * len(values))] + 0.1)
+  figure.savefig(pathlib.Path(workdir) / "curves.png", dpi=110)

@@ -1,0 +1,187 @@
+"""The training losses: pure functions of key, parameters and a batch.
+
+All minimise the exact negative log-likelihood of forward trajectories [3.4],
+in nats per dimension and step, constants included:
+
+  loss = - mean_b 1 / (T_b N C) sum_k log p(x_{k-1} | x_k, y).
+
+The prior log p(x_T) is constant and left out. They differ in the trajectories:
+- end_to_end: all T steps of one trajectory an example.
+- multi-T: the same, each example with its own T, padded to the largest.
+- pair_wise: one random consecutive pair an example, about 1/T of the compute.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from ntm.config import Config
+from ntm.models.ntm import NTM
+from ntm.process import schedule
+from ntm.process.trajectory import sample_trajectory
+from ntm.typing import Array, PRNGKey, Trajectory, TrajectoryLogProb
+
+
+@flax.struct.dataclass
+class Metrics:
+  """Sums over a batch, so that accumulation and devices simply add them.
+
+  Attributes:
+    loss: nats per dimension and step, summed over examples.
+    count: examples.
+    step_S: loss of every step, summed over the examples that have it.
+    step_count_S: examples that have the step.
+    log_scale: smallest and largest log sigma_P, negated smallest first so
+      that both combine by maximum; then those of log sigma_T.
+  """
+
+  loss: Array
+  count: Array
+  step_S: Array
+  step_count_S: Array
+  log_scale: Array
+
+  def merge(self, other: "Metrics") -> "Metrics":
+    """The metrics of both batches together."""
+    return Metrics(self.loss + other.loss, self.count + other.count,
+                   self.step_S + other.step_S, self.step_count_S + other.step_count_S,
+                   jnp.maximum(self.log_scale, other.log_scale))
+
+  def scalars(self) -> dict[str, float]:
+    """Named values: loss and per-step nats/dim, ranges of the log-scales."""
+    values = {"nats_per_dim": self.loss / self.count}
+    for k, (total, count) in enumerate(zip(self.step_S, self.step_count_S), start=1):
+      if count > 0:
+        values[f"step_{k}/nats_per_dim"] = total / count
+    for i, name in enumerate(("predictor", "transporter")):
+      values[f"log_scale/{name}_min"] = -self.log_scale[2 * i]
+      values[f"log_scale/{name}_max"] = self.log_scale[2 * i + 1]
+    return {name: float(value) for name, value in values.items()}
+
+
+def draw_trajectory(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, config: Config,
+                    t_min_B: Array | None = None, num_steps: int | None = None) -> Trajectory:
+  """Forward trajectories with each example's own t_min, and its own T.
+
+  Args:
+    rng: a key.
+    x0_BNC: clean tokens.
+    label_B: class indices, or None.
+    config: schedule, the set of T, range of t_min, number of tokens.
+    t_min_B: given levels instead of draws from the training range.
+    num_steps: one T for all instead of draws from the set.
+
+  Returns:
+    K = max T + 1 levels, padded with t = 1.
+  """
+  rng_t, rng_steps, rng_x = jax.random.split(rng, 3)
+  process, batch_size = config.process, x0_BNC.shape[0]
+  if t_min_B is None:
+    t_min_B = schedule.draw_t_min(rng_t, batch_size, process.t_min_low, process.t_min_high)
+  max_steps = max(process.num_steps) if num_steps is None else num_steps
+  if num_steps is not None or len(process.num_steps) == 1:
+    num_steps_B = jnp.full((batch_size,), max_steps)
+  else:
+    num_steps_B = jax.random.choice(rng_steps, jnp.asarray(process.num_steps), (batch_size,))
+  times_KB = schedule.padded_times(process.schedule, num_steps_B, max_steps, t_min_B,
+                                   config.model.num_tokens)
+  valid_SB = (jnp.arange(max_steps)[:, None] < num_steps_B).astype(times_KB.dtype)
+  multi_step = len(process.num_steps) > 1
+  return Trajectory(sample_trajectory(rng_x, x0_BNC, times_KB), times_KB, label_B,
+                    num_steps_B if multi_step else None, valid_SB)
+
+
+def draw_pair(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, config: Config):
+  """One random consecutive pair (t_{k-1}, t_k) of every example's trajectory.
+
+  The chain is Markov with known marginals, so the pair is drawn without the
+  states around it.
+
+  Returns:
+    (trajectory of two levels, k_B with 0 the cleanest step).
+  """
+  rng_t, rng_steps, rng_k, rng_x = jax.random.split(rng, 4)
+  process, batch_size = config.process, x0_BNC.shape[0]
+  t_min_B = schedule.draw_t_min(rng_t, batch_size, process.t_min_low, process.t_min_high)
+  num_steps_B = jax.random.choice(rng_steps, jnp.asarray(process.num_steps), (batch_size,))
+  times_KB = schedule.padded_times(process.schedule, num_steps_B, max(process.num_steps), t_min_B,
+                                   config.model.num_tokens)
+  k_B = jax.random.randint(rng_k, (batch_size,), 0, num_steps_B)
+  pair_2B = jnp.take_along_axis(times_KB, jnp.stack([k_B, k_B + 1]), axis=0)
+  multi_step = len(process.num_steps) > 1
+  return Trajectory(sample_trajectory(rng_x, x0_BNC, pair_2B), pair_2B, label_B,
+                    num_steps_B if multi_step else None, jnp.ones((1, batch_size))), k_B
+
+
+def drop_labels(rng: PRNGKey, label_B: Array | None, num_classes: int, rate: float):
+  """Replaces labels by the null class with the given probability."""
+  if label_B is None:
+    return None
+  drop_B = jax.random.bernoulli(rng, rate, label_B.shape)
+  return jnp.where(drop_B, num_classes, label_B)
+
+
+def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array | None,
+               config: Config) -> tuple[Array, Metrics]:
+  """All steps of one trajectory an example, single T or multi-T.
+
+  Args:
+    rng: key of t_min, T, noise and label dropout.
+    model: the density.
+    params: its parameters.
+    x0_BNC: clean tokens.
+    label_B: class indices, or None.
+    config: the run's.
+
+  Returns:
+    (loss in nats per dimension and step, its parts).
+  """
+  rng_label, rng_x = jax.random.split(rng)
+  label_B = drop_labels(rng_label, label_B, config.model.num_classes, config.train.label_dropout)
+  trajectory = draw_trajectory(rng_x, x0_BNC, label_B, config)
+  return trajectory_loss(model, params, trajectory)
+
+
+def pair_wise(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array | None,
+              config: Config) -> tuple[Array, Metrics]:
+  """One random pair an example: an unbiased estimate of `end_to_end`.
+
+  Arguments and results as `end_to_end`.
+  """
+  rng_label, rng_x = jax.random.split(rng)
+  label_B = drop_labels(rng_label, label_B, config.model.num_classes, config.train.label_dropout)
+  trajectory, k_B = draw_pair(rng_x, x0_BNC, label_B, config)
+  result, ranges = log_prob(model, params, trajectory, ends_at_noise=False)
+  nats_B = -result.step_SB[0] / _dimensions(trajectory)
+  one_hot_SB = jnp.arange(max(config.process.num_steps))[:, None] == k_B
+  return nats_B.mean(), Metrics(nats_B.sum(), jnp.float32(nats_B.size),
+                                (nats_B * one_hot_SB).sum(axis=1),
+                                one_hot_SB.sum(axis=1).astype(nats_B.dtype), ranges)
+
+
+OBJECTIVES = {"end_to_end": end_to_end, "pair_wise": pair_wise}
+
+
+def trajectory_loss(model: NTM, params, trajectory: Trajectory) -> tuple[Array, Metrics]:
+  """Loss [3.4] of given trajectories that end at noise, and its parts."""
+  result, ranges = log_prob(model, params, trajectory, ends_at_noise=True)
+  nats_SB = -result.step_SB / _dimensions(trajectory)
+  nats_B = nats_SB.sum(axis=0) / trajectory.valid_SB.sum(axis=0)
+  return nats_B.mean(), Metrics(nats_B.sum(), jnp.float32(nats_B.size), nats_SB.sum(axis=1),
+                                trajectory.valid_SB.sum(axis=1), ranges)
+
+
+def log_prob(model: NTM, params, trajectory: Trajectory,
+             ends_at_noise: bool) -> tuple[TrajectoryLogProb, Array]:
+  """The log-likelihood and the ranges of its log-scales (see Metrics)."""
+  result, extra = model.apply({"params": params}, trajectory, ends_at_noise, method="log_prob",
+                              mutable=["diagnostics"])
+  ranges = [-result.log_scale_SBNC.min(), result.log_scale_SBNC.max()]
+  blocks = jnp.concatenate([jnp.zeros((1, 2))] + [
+      leaf.reshape(-1, 2) for leaf in jax.tree.leaves(extra.get("diagnostics", {}))])
+  ranges += [-blocks[:, 0].min(), blocks[:, 1].max()]
+  return result, jax.lax.stop_gradient(jnp.stack(ranges))
+
+
+def _dimensions(trajectory: Trajectory) -> int:
+  return trajectory.x_KBNC.shape[-2] * trajectory.x_KBNC.shape[-1]

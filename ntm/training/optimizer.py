@@ -1,0 +1,28 @@
+"""AdamW with warm-up, cosine decay and clipping."""
+
+import jax
+import optax
+
+from ntm.config import OptimizerConfig
+
+
+def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
+  """Linear from 0 to the peak, then a cosine to the end value at `steps`."""
+  return optax.warmup_cosine_decay_schedule(
+      0.0, config.peak, config.warmup, max(steps, 1), end_value=config.end)
+
+
+def build(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+  """The optimiser: gradients clipped to a global norm, then AdamW.
+
+  Weight decay falls on kernels only, not on biases, norms or tables.
+  """
+  return optax.chain(
+      optax.clip_by_global_norm(config.clip),
+      optax.adamw(learning_rate(config, steps), b1=config.b1, b2=config.b2,
+                  weight_decay=config.weight_decay, mask=_kernels))
+
+
+def _kernels(params):
+  return jax.tree_util.tree_map_with_path(
+      lambda path, _: getattr(path[-1], "key", None) == "kernel", params)

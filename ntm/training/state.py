@@ -1,0 +1,67 @@
+"""What a run carries from step to step, and how it is born."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from ntm.config import Config
+from ntm.models.ntm import NTM
+from ntm.training import optimizer, sharding
+from ntm.typing import Array, Trajectory
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything the next step depends on, besides the data.
+
+  Attributes:
+    step: updates done, int32.
+    healthy: False once a loss or gradient was not finite; updates then stop,
+      so the parameters stay the last good ones.
+    params: of the model, float32.
+    ema: their running average, what sampling uses.
+    opt_state: of the optimiser.
+  """
+
+  step: Array
+  healthy: Array
+  params: dict
+  ema: dict
+  opt_state: optax.OptState
+
+
+def abstract_state(model: NTM, config: Config, mesh: Mesh) -> TrainState:
+  """Shapes, types and shardings of the state; nothing is computed."""
+  boxed = jax.eval_shape(lambda rng: _create(rng, model, config), jax.random.key(0))
+  shardings = sharding.from_logical(mesh, boxed)
+  return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+                      nn.unbox(boxed), shardings)
+
+
+def init_state(model: NTM, config: Config, mesh: Mesh) -> TrainState:
+  """A new state, every leaf created in its own sharding."""
+  shardings = jax.tree.map(lambda a: a.sharding, abstract_state(model, config, mesh))
+  create = jax.jit(lambda rng: nn.unbox(_create(rng, model, config)), out_shardings=shardings)
+  return create(jax.random.key(config.train.seed))
+
+
+def _create(rng, model: NTM, config: Config) -> TrainState:
+  params = model.init(rng, _example(config), method="log_prob")["params"]
+  return TrainState(
+      step=jnp.int32(0), healthy=jnp.bool_(True), params=params,
+      ema=jax.tree.map(jnp.copy, params),
+      opt_state=optimizer.build(config.optimizer, config.train.steps).init(params))
+
+
+def _example(config: Config) -> Trajectory:
+  """A trajectory of the right shape, to trace initialisation with."""
+  num_steps, model = max(config.process.num_steps), config.model
+  return Trajectory(
+      x_KBNC=jnp.zeros((num_steps + 1, 1, model.num_tokens, model.num_channels)),
+      times_KB=jnp.linspace(0, 1, num_steps + 1)[:, None],
+      label_B=jnp.zeros((1,), jnp.int32) if model.num_classes else None,
+      num_steps_B=jnp.full((1,), num_steps) if len(config.process.num_steps) > 1 else None,
+      valid_SB=jnp.ones((num_steps, 1)))

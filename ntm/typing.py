@@ -1,0 +1,76 @@
+"""The dimension key, array aliases and the few structs shared by every room.
+
+Array names end in the axes they have, in order:
+
+  B  examples of a batch          N  tokens of one state
+  K  states of a trajectory, T+1  C  channels of one token
+  S  steps of a trajectory, T     D  width of a Transformer
+  G  levels in one sequence       H  attention heads, E  width of a head
+  M  positions of a sequence      L  layers
+
+So `x_KBNC` is a batch of trajectories and `log_det_KB` one number a state.
+Time runs from data (t = 0) to noise (t = 1): state k = 0 is the cleanest,
+state k = T is noise, and step k goes from t_k down to t_{k-1}.
+"""
+
+import flax.struct
+import jax
+
+Array = jax.Array
+PRNGKey = jax.Array
+
+
+@flax.struct.dataclass
+class Condition:
+  """What a flow is conditioned on, one entry an example.
+
+  Attributes:
+    time_B: the level t of the state, float32.
+    num_steps_B: T of the trajectory; None unless one model serves several T.
+    label_B: class index, `num_classes` for the null class; None if unused.
+  """
+
+  time_B: Array
+  num_steps_B: Array | None = None
+  label_B: Array | None = None
+
+
+@flax.struct.dataclass
+class Trajectory:
+  """States of forward trajectories and what is known about them.
+
+  Attributes:
+    x_KBNC: the states, cleanest first.
+    times_KB: their levels, ascending; 1 at and above the noise level.
+    label_B: class index, or None for an unconditional model.
+    num_steps_B: T of every example if one model serves several T, else None.
+    valid_SB: 1 where step k exists, 0 where it pads a shorter trajectory.
+  """
+
+  x_KBNC: Array
+  times_KB: Array
+  label_B: Array | None
+  num_steps_B: Array | None
+  valid_SB: Array
+
+
+@flax.struct.dataclass
+class TrajectoryLogProb:
+  """The exact log-likelihood of a batch of trajectories, in nats.
+
+  Attributes:
+    step_SB: log p(x_{k-1} | x_k, y), summed over the event axes; 0 for padding.
+    prior_B: log N(x_T; 0, I), or 0 for trajectories cut off below the noise.
+    log_det_SB: the transporter's share of step_SB, log |det df_T/dx|.
+    log_scale_SBNC: log sigma_P of the predictor.
+  """
+
+  step_SB: Array
+  prior_B: Array
+  log_det_SB: Array
+  log_scale_SBNC: Array
+
+  @property
+  def total_B(self) -> Array:
+    """log p(x_0, ..., x_T | y)."""
+    return self.step_SB.sum(axis=0) + self.prior_B

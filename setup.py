@@ -1,0 +1,46 @@
+"""Package metadata; lower bounds are the versions .ci/lower-bounds tests."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+_VERSION = re.search(r'__version__ = "(.*)"', (_ROOT / "ntm/__init__.py").read_text())[1]
+_TENSORFLOW = ["tensorflow-cpu>=2.20", "tensorboard>=2.20"]
+
+setuptools.setup(
+    name="ntm",
+    version=_VERSION,
+    description="Normalizing Trajectory Models in JAX: few-step generation with exact likelihood",
+    long_description=(_ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=setuptools.find_packages(include=["ntm", "ntm.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=2.1",
+        "chex>=0.1.90",
+        "clu>=0.0.12",
+        "flax>=0.12",
+        "grain>=0.2.12",
+        "jax>=0.10",
+        "matplotlib>=3.9",
+        "ml-collections>=1.0",
+        "numpy>=2.0",
+        "optax>=0.2.6",
+        "orbax-checkpoint>=0.11.30",
+        "pillow>=11.0",
+    ],
+    extras_require={
+        "digits": ["scikit-learn>=1.6"],
+        "tensorboard": _TENSORFLOW,
+        "tfds": ["tensorflow-datasets>=4.9.8", *_TENSORFLOW],
+        "test": [
+            "import-linter>=2.1", "pytest>=8.0", "ruff>=0.12", "scikit-learn>=1.6",
+            "tensorflow-datasets>=4.9.8", *_TENSORFLOW,
+        ],
+        "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.0"],
+    },
+    entry_points={"console_scripts": ["ntm=ntm.commands.main:main"]},
+)
