@@ -38,7 +38,8 @@ class Checkpointer:
     policy = checkpoint_managers.AnyPreservationPolicy([
         checkpoint_managers.LatestN(config.train.keep_last),
         checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[HELD_OUT],
-                                  reverse=True, n=1),
+                                  reverse=True, n=1,
+                                  keep_checkpoints_without_metrics=False),
     ])
     self._manager = ocp.CheckpointManager(
         _directory(workdir), options=ocp.CheckpointManagerOptions(
@@ -51,13 +52,13 @@ class Checkpointer:
     Args:
       state: copied to the host before this returns.
       iterator_state: of the data iterator, JSON.
-      metrics: held-out figures; the smallest HELD_OUT is kept as the best.
+      metrics: held-out figures, if any; the smallest HELD_OUT is kept as the best.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
       return
     rest = {"step": state.step, "opt_state": state.opt_state}
-    self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
+    self._manager.save(step, metrics=metrics or None, args=ocp.args.Composite(
         params=ocp.args.StandardSave(state.params), ema=ocp.args.StandardSave(state.ema),
         rest=ocp.args.StandardSave(rest), iterator=ocp.args.JsonSave(iterator_state),
         config=ocp.args.JsonSave(config_lib.to_dict(self._config))))

@@ -105,22 +105,25 @@ class _Run:
     """Runs the updates that are left."""
     train = self.config.train
     pending, started = [], time.monotonic()
+    positions = {first_step: self.iterator.get_state()}  # of the data, since the last look
     for step in range(first_step + 1, train.steps + 1):
       batch = sharding.put_batch(self.mesh, next(self.iterator))
       state, metrics, norms = self.train_step(state, batch)
       pending.append(metrics)
+      positions[step] = self.iterator.get_state()
       last, stop = step == train.steps, sigterm()
       if step % train.log_every == 0 or last or stop or step == first_step + 1:
         rate = len(pending) / (time.monotonic() - started)
         self.log(step, state, pending, norms, rate)
-        if not bool(state.healthy):
-          self.stop_unhealthy(state)
+        self.require_healthy(state, positions)
         pending, started = [], time.monotonic()
+        positions = {step: positions[step]}
       pause = time.monotonic()
       if step % train.sample_every == 0 or last or step == round(
           _FIRST_SAMPLES_AT * train.sample_every):
         self.sample(step, state)
       if step % train.checkpoint_every == 0 or last or stop:
+        self.require_healthy(state, positions)
         self.checkpoint(step, state)
       started += time.monotonic() - pause  # Rates are of updates alone.
       if stop and not last:
@@ -140,9 +143,7 @@ class _Run:
                  time.strftime("%H:%M:%S", time.gmtime(left)))
 
   def checkpoint(self, step, state):
-    """Measures the held-out likelihood and starts a save, if the state is good."""
-    if not bool(state.healthy):
-      self.stop_unhealthy(state)
+    """Measures the held-out likelihood and starts a save."""
     values = {}
     if self.held_out:
       parts = [self.eval_step(state.ema, jax.tree.map(jnp.asarray, batch), seed, self.num_steps)
@@ -171,11 +172,12 @@ class _Run:
                           pictures.grid(np.moveaxis(strips[:, ::columns], 0, 1)))
     self.writer.curves()
 
-  def stop_unhealthy(self, state):
-    """Keeps the last good state and raises."""
+  def require_healthy(self, state, positions):
+    """Raises after a non-finite step, with the last good state saved."""
+    if bool(state.healthy):
+      return
     good = int(state.step)
-    # Only states from before the failure; the batches since then are read again.
-    self.checkpointer.save(state, {"next_index": good}, {})
+    self.checkpointer.save(state, positions[good], {})
     self.checkpointer.wait()
     raise NonFiniteError(
         f"the loss or its gradient was not finite at step {good + 1}. The state after step "

@@ -1,0 +1,81 @@
+"""The commands as users run them: one process each, on a tiny model of the digits."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from absl.testing import absltest
+from PIL import Image
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_TINY = ["--config.model.predictor.width=8", "--config.model.transporter.width=8",
+         "--config.model.unroll=1", "--config.optimizer.warmup=0", "--config.train.steps=3"]
+
+
+def _ntm(*arguments, check=True):
+  env = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+  done = subprocess.run([sys.executable, "-m", "ntm.commands.main", *map(str, arguments)],
+                        capture_output=True, text=True, env=env, cwd=_ROOT)
+  if check:
+    assert done.returncode == 0, done.stdout + done.stderr
+  return done
+
+
+def _train(workdir, *flags, check=True):
+  return _ntm("train", "--config=configs/digits.py", f"--workdir={workdir}", *_TINY, *flags,
+              check=check)
+
+
+class CommandsTest(absltest.TestCase):
+
+  def test_train_sample_evaluate(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    log = _train(workdir).stderr
+    self.assertIn("step 3 of 3", log)
+    self.assertIn("left", log)
+
+    _ntm("sample", f"--workdir={workdir}", "--labels=7,1", "--num=3", "--guidance=0.5",
+         "--output", workdir / "two")
+    arrays = np.load(workdir / "two.npz")
+    self.assertEqual(arrays["images"].shape, (6, 8, 8, 1))
+    self.assertEqual(arrays["labels"].tolist(), [7, 7, 7, 1, 1, 1])
+    self.assertEqual(Image.open(workdir / "two.png").size, (3 * 50, 2 * 50))
+
+    _ntm("evaluate", f"--workdir={workdir}", f"--json={workdir / 'result.json'}",
+         "--num_samples=64", "--draws=1")
+    result = json.loads((workdir / "result.json").read_text())
+    self.assertContainsSubset(
+        {"nll_nats_per_dim", "nll_per_step", "class_accuracy", "frechet_distance", "num_steps",
+         "num_samples", "precision", "recall", "train_nll_nats_per_dim",
+         "test_frechet_distance"}, result)
+    self.assertLen(result["nll_per_step"], 4)
+    self.assertAlmostEqual(np.mean(result["nll_per_step"]), result["nll_nats_per_dim"], places=6)
+    # The real test digits do not depend on the model.
+    self.assertAlmostEqual(result["test_class_accuracy"], 0.93, delta=0.02)
+
+    again = _ntm("sample", f"--workdir={workdir}", "--labels=12", check=False)
+    self.assertEqual(again.returncode, 1)
+    self.assertIn("error: label 12 is out of range; classes are 0 to 9.", again.stderr)
+
+  def test_mistakes_end_with_one_line(self):
+    workdir = tempfile.mkdtemp()
+    for done, text in (
+        (_train("/dev/null/run", check=False), "workdir /dev/null/run cannot be written"),
+        (_train(workdir, "--config.model.num_classes=3", check=False), "num_classes is 3"),
+        (_train(workdir, "--config.train.batch_size=9", "--config.train.accumulation=2",
+                check=False), "accumulation is 2"),
+        (_ntm("sample", f"--workdir={workdir}/none", check=False), "holds no config.json"),
+        (_ntm("trian", check=False), "did you mean 'train'?")):
+      self.assertNotEqual(done.returncode, 0)
+      self.assertIn(text, done.stderr)
+      self.assertNotIn("Traceback", done.stderr)
+    typo = _train(workdir, "--config.train.batchsize=9", check=False)
+    self.assertIn("batch_size", typo.stderr + typo.stdout)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,159 @@
+"""One table of constructors; every bijector obeys the same laws."""
+
+import dataclasses
+import functools
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.config import TransporterConfig
+from ntm.flows import autoregressive, bijector
+from ntm.models.transporter import Transporter
+from ntm.typing import Condition
+from tests import tiny
+
+_CONFIG = TransporterConfig(layers=2, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
+_CLASSES = dataclasses.replace(_CONFIG, class_conditional=True)
+_SHAPE = (2, 6, 2)  # B, N, C
+
+
+def _block(dtype, config=_CONFIG, grid=(2, 3), multi_step=False):
+  return autoregressive.AutoregressiveBlock(
+      config, grid, 2, num_classes=3, dtype=dtype, param_dtype=dtype, multi_step=multi_step)
+
+
+def _transporter(dtype, num_blocks=2):
+  cfg = tiny.config(model__image_shape=(4, 6, 1), model__patch_shape=(2, 3),
+                    model__transporter={"layers": 1, "width": 16, "num_heads": 2,
+                                        "num_kv_heads": 1, "num_blocks": num_blocks})
+  # 4 tokens of 6 channels against 6 of 2: the laws hold for any shape.
+  return Transporter(cfg.model, dtype=dtype, param_dtype=dtype)
+
+
+_BIJECTORS = {
+    "identity": lambda dtype: bijector.Identity(),
+    "flip": lambda dtype: bijector.Flip(),
+    "chain": lambda dtype: bijector.Chain([_block(dtype), bijector.Flip(), _block(dtype)]),
+    "empty_chain": lambda dtype: bijector.Chain([]),
+    "autoregressive": _block,
+    "autoregressive_1d": functools.partial(_block, grid=(6,)),
+    "autoregressive_3d": functools.partial(_block, grid=(1, 2, 3)),
+    "autoregressive_class": functools.partial(_block, config=_CLASSES),
+    "autoregressive_steps": functools.partial(_block, multi_step=True),
+    "transporter": _transporter,
+    "no_transporter": functools.partial(_transporter, num_blocks=0),
+}
+
+
+def _setup(name, dtype, scale=0.1):
+  module = _BIJECTORS[name](dtype)
+  shape = (2, 4, 6) if "transporter" in name else _SHAPE
+  x = jax.random.normal(jax.random.key(3), shape, dtype)
+  cond = Condition(time_B=jnp.array([0.02, 0.6], dtype), num_steps_B=jnp.array([4, 8]),
+                   label_B=jnp.array([0, 3]))
+  variables = nn.unbox(module.init(jax.random.key(0), x, cond, method="forward_and_log_det"))
+  params = {"params": tiny.perturb(variables.get("params", {}), scale)}
+  forward = lambda x: module.apply(params, x, cond, method="forward_and_log_det")
+  inverse = lambda u: module.apply(params, u, cond, method="inverse_and_log_det")
+  return forward, inverse, x
+
+
+class BijectorTest(parameterized.TestCase):
+
+  @parameterized.product(name=list(_BIJECTORS), precision=("float32", "float64"))
+  def test_round_trip(self, name, precision):
+    with jax.enable_x64(precision == "float64"):
+      forward, inverse, x = _setup(name, jnp.dtype(precision))
+      u, log_det = forward(x)
+      back, inverse_log_det = jax.jit(inverse)(u)
+      chex.assert_type([u, log_det, back, inverse_log_det], jnp.dtype(precision))
+      chex.assert_shape([log_det, inverse_log_det], (2,))
+      tolerance = {"float32": 1e-5, "float64": 1e-10}[precision]
+      np.testing.assert_allclose(back, x, atol=tolerance)
+      np.testing.assert_allclose(inverse_log_det, -log_det, atol=tolerance)
+
+  @parameterized.parameters(*_BIJECTORS)
+  def test_log_det_equals_that_of_the_jacobian(self, name):
+    with jax.enable_x64(True):
+      forward, inverse, x = _setup(name, jnp.float64)
+      for function, value in ((forward, x), (inverse, forward(x)[0])):
+        jacobian = jax.jacfwd(lambda v, f=function: f(v)[0])(value)
+        _, log_det = function(value)
+        for b in range(2):
+          block = jacobian[b, :, :, b].reshape(value[b].size, value[b].size)
+          np.testing.assert_allclose(np.linalg.slogdet(block)[1], log_det[b], atol=1e-8)
+        np.testing.assert_array_equal(jacobian[0, :, :, 1], 0)  # Examples do not mix.
+
+
+class AutoregressiveTest(parameterized.TestCase):
+
+  def test_starts_as_the_identity(self):
+    module = _block(jnp.float32)
+    x = jax.random.normal(jax.random.key(3), _SHAPE)
+    cond = Condition(jnp.array([0.02, 0.6]))
+    params = module.init(jax.random.key(0), x, cond, method="forward_and_log_det")
+    for method in ("forward_and_log_det", "inverse_and_log_det"):
+      out, log_det = module.apply({"params": params["params"]}, x, cond, method=method)
+      np.testing.assert_array_equal(out, x)
+      np.testing.assert_array_equal(log_det, 0)
+
+  def test_is_causal_with_exactly_zero_gradients(self):
+    forward, _, x = _setup("autoregressive", jnp.float32)
+    jacobian = np.asarray(jax.jacrev(lambda x: forward(x)[0])(x))
+    for n in range(6):
+      np.testing.assert_array_equal(jacobian[0, n, :, 0, n + 1:], 0)
+      self.assertGreater(np.abs(jacobian[0, n, :, 0, n]).min(axis=None, initial=1), -1)
+      for m in range(n):
+        self.assertGreater(np.abs(jacobian[0, n, :, 0, m]).max(), 0)
+    # Within a token the map is diagonal.
+    np.testing.assert_array_equal(jacobian[0, 2, 0, 0, 2, 1], 0)
+
+  def test_the_first_token_is_learnable(self):
+    forward, _, x = _setup("autoregressive", jnp.float32)
+    self.assertGreater(np.abs(forward(x)[0][:, 0] - x[:, 0]).max(), 1e-3)
+
+  @parameterized.parameters("time_B", "num_steps_B", "label_B")
+  def test_conditions_matter(self, field):
+    config = _CLASSES
+    module = _block(jnp.float32, config, multi_step=True)
+    x = jax.random.normal(jax.random.key(3), _SHAPE)
+    cond = Condition(jnp.array([0.02, 0.6]), jnp.array([4, 4]), jnp.array([1, 1]))
+    other = {"time_B": jnp.array([0.3, 0.3]), "num_steps_B": jnp.array([8, 8]),
+             "label_B": jnp.array([2, 0])}
+    params = {"params": tiny.perturb(nn.unbox(
+        module.init(jax.random.key(0), x, cond, method="forward_and_log_det"))["params"])}
+    run = lambda c: module.apply(params, x, c, method="forward_and_log_det")[0]
+    changed = run(cond.replace(**{field: other[field]}))
+    self.assertGreater(np.abs(changed - run(cond)).max(), 1e-4)
+
+  def test_log_scale_is_bounded(self):
+    forward, _, x = _setup("autoregressive", jnp.float32, scale=30.0)
+    _, log_det = forward(100 * x)
+    self.assertTrue(np.isfinite(log_det).all())
+    self.assertLessEqual(np.abs(log_det).max(), _CONFIG.log_scale_bound * 12)
+
+  def test_affine_arithmetic_stays_float32_under_bfloat16(self):
+    module = autoregressive.AutoregressiveBlock(_CONFIG, (2, 3), 2, dtype=jnp.bfloat16)
+    x = jax.random.normal(jax.random.key(3), _SHAPE)
+    cond = Condition(jnp.array([0.02, 0.6]))
+    params = {"params": tiny.perturb(nn.unbox(
+        module.init(jax.random.key(0), x, cond, method="forward_and_log_det"))["params"])}
+    u, log_det = module.apply(params, x, cond, method="forward_and_log_det")
+    chex.assert_type([u, log_det], jnp.float32)
+    back, _ = module.apply(params, u, cond, method="inverse_and_log_det")
+    np.testing.assert_allclose(back, x, atol=0.1)  # Two bfloat16 networks differ by rounding.
+
+  def test_the_inverse_compiles_once(self):
+    _, inverse, x = _setup("autoregressive", jnp.float32)
+    chex.clear_trace_counter()
+    traced = jax.jit(chex.assert_max_traces(inverse, n=1))
+    for seed in range(3):
+      traced(jax.random.normal(jax.random.key(seed), x.shape))
+
+
+if __name__ == "__main__":
+  absltest.main()

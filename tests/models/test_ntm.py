@@ -1,0 +1,120 @@
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.models import ntm
+from ntm.training import state as state_lib
+from ntm.typing import Trajectory
+from tests import tiny
+
+
+class NTMTest(parameterized.TestCase):
+
+  @parameterized.product(context=("markov", "history"), num_blocks=(0, 2))
+  def test_first_loss_is_that_of_the_identity_and_a_standard_normal(self, context, num_blocks):
+    config = tiny.config(
+        model__predictor={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
+                          "context": context},
+        model__transporter={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
+                            "num_blocks": num_blocks})
+    model = ntm.build(config)
+    params = nn.unbox(model.init(jax.random.key(0), state_lib._example(config),
+                                 method="log_prob"))["params"]
+    trajectory = tiny.trajectory(config)
+    result = model.apply({"params": params}, trajectory, method="log_prob")
+    x = np.asarray(trajectory.x_KBNC, np.float64)
+    expected = -0.5 * (x**2 + math.log(2 * math.pi)).sum(axis=(-2, -1))
+    np.testing.assert_allclose(result.step_SB, expected[:-1], rtol=1e-6)
+    np.testing.assert_allclose(result.prior_B, expected[-1], rtol=1e-6)
+    np.testing.assert_allclose(result.total_B, expected.sum(axis=0), rtol=1e-6)
+
+  def test_step_terms_follow_the_change_of_variables(self):
+    config = tiny.config()
+    model, params = tiny.model_and_params(config)
+    t = tiny.trajectory(config)
+    result = model.apply({"params": params}, t, method="log_prob")
+    u, log_det = model.apply({"params": params}, t.x_KBNC, t.times_KB, method="transport")
+    mean, log_scale = model.apply({"params": params}, u[1:], t.times_KB[1:], t.times_KB[:-1],
+                                  t.label_B, method="predict")
+    for k in range(3):
+      density = jax.scipy.stats.norm.logpdf(u[k], mean[k], jnp.exp(log_scale[k])).sum((-2, -1))
+      np.testing.assert_allclose(result.step_SB[k], density + log_det[k], rtol=1e-5)
+
+  def test_a_pair_equals_its_step_of_the_trajectory(self):
+    config = tiny.config()
+    model, params = tiny.model_and_params(config)
+    t = tiny.trajectory(config)
+    whole = model.apply({"params": params}, t, method="log_prob").step_SB
+    for k in range(3):
+      pair = Trajectory(t.x_KBNC[k:k + 2], t.times_KB[k:k + 2], t.label_B, None, t.valid_SB[:1])
+      part = model.apply({"params": params}, pair, False, method="log_prob")
+      np.testing.assert_allclose(part.step_SB[0], whole[k], rtol=1e-5)
+      np.testing.assert_array_equal(part.prior_B, 0)
+
+  @parameterized.parameters("markov", "history")
+  def test_padding_leaves_the_likelihood_alone(self, context):
+    config = tiny.config(process__num_steps=(2, 4), model__predictor={
+        "layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2, "context": context})
+    model, params = tiny.model_and_params(config)
+    long = tiny.trajectory(config)
+    times = jnp.array([0.02, 0.5, 1, 1, 1])[:, None].repeat(2, axis=1)
+    padded = long.replace(times_KB=times, num_steps_B=jnp.full(2, 2),
+                          x_KBNC=long.x_KBNC.at[3:].set(long.x_KBNC[2]),
+                          valid_SB=long.valid_SB.at[2:].set(0))
+    short = padded.replace(x_KBNC=padded.x_KBNC[:3], times_KB=times[:3],
+                           valid_SB=padded.valid_SB[:2])
+    a, b = (model.apply({"params": params}, t, method="log_prob") for t in (padded, short))
+    np.testing.assert_allclose(a.step_SB[:2], b.step_SB, rtol=1e-5)
+    np.testing.assert_array_equal(a.step_SB[2:], 0)
+    np.testing.assert_allclose(a.total_B, b.total_B, rtol=1e-5)
+
+
+def _integrate(log_density, width=10.0, points=201):
+  """Riemann sum of exp(log_density) over a square; exact for smooth densities."""
+  axis = np.linspace(-width, width, points)
+  grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+  return float(np.exp(np.asarray(log_density(grid), np.float64)).sum() * (axis[1] - axis[0]) ** 2)
+
+
+class NormalisationTest(parameterized.TestCase):
+
+  def _model(self, image_shape, **changes):
+    config = tiny.config(
+        model__image_shape=image_shape, model__patch_shape=(1,), model__num_classes=0,
+        process__num_steps=(1,), model__transporter__log_scale_bound=0.3, **changes)
+    return tiny.model_and_params(config, scale=0.2)
+
+  @parameterized.parameters(True, False)
+  def test_total_log_prob_integrates_to_one(self, reads_noise):
+    # One token of one channel and one step: the trajectory (x_0, x_1) is a plane.
+    model, params = self._model((1, 1), model__predictor={
+        "layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2, "reads_noise": reads_noise})
+
+    def log_density(grid):
+      x = jnp.asarray(grid.T, jnp.float32)[:, :, None, None]
+      times = jnp.array([0.1, 1.0])[:, None].repeat(len(grid), axis=1)
+      t = Trajectory(x, times, None, None, jnp.ones((1, len(grid))))
+      return model.apply({"params": params}, t, method="log_prob").total_B
+
+    self.assertAlmostEqual(_integrate(log_density), 1.0, delta=1e-3)
+
+  def test_one_step_integrates_to_one(self):
+    # Two tokens, so that the flow couples them; p(x_s | x_t) for a fixed x_t.
+    model, params = self._model((2, 1))
+
+    def log_density(grid):
+      x_s = jnp.asarray(grid, jnp.float32)[:, :, None]
+      x_t = jnp.broadcast_to(jnp.array([0.5, -0.3])[:, None], x_s.shape)
+      times = jnp.array([0.3, 0.6])[:, None].repeat(len(grid), axis=1)
+      t = Trajectory(jnp.stack([x_s, x_t]), times, None, None, jnp.ones((1, len(grid))))
+      return model.apply({"params": params}, t, False, method="log_prob").step_SB[0]
+
+    self.assertAlmostEqual(_integrate(log_density), 1.0, delta=1e-3)
+
+
+if __name__ == "__main__":
+  absltest.main()

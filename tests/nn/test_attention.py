@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.nn import attention, rotary
+from tests import tiny
+
+
+class AttentionTest(parameterized.TestCase):
+
+  def _build(self, num_kv_heads=2, length=6, width=16):
+    module = attention.Attention(num_heads=4, num_kv_heads=num_kv_heads)
+    angles = rotary.rotary_angles(rotary.grid_positions((length,)), width // 4)
+    x = jax.random.normal(jax.random.key(0), (2, length, width))
+    params = tiny.perturb(jax.tree.map(
+        jnp.asarray, attention.nn.unbox(module.init(jax.random.key(1), x, angles))))
+    return module, params, x, angles
+
+  @parameterized.parameters(1, 2, 4)
+  def test_cached_equals_uncached(self, num_kv_heads):
+    module, params, x, angles = self._build(num_kv_heads)
+    causal = np.tril(np.ones((6, 6), bool))[None, None]
+    full, _ = module.apply(params, x, angles, causal)
+    cache = attention.init_cache(2, 6, num_kv_heads, 4, jnp.float32)
+    for n in range(6):
+      out, cache = module.apply(params, x[:, n:n + 1], angles[n:n + 1], None, cache, jnp.int32(n))
+      np.testing.assert_allclose(out[:, 0], full[:, n], atol=1e-5)
+
+  def test_grouped_heads_equal_repeated_ones(self):
+    module, params, x, angles = self._build(num_kv_heads=2)
+    repeated = jax.tree.map(lambda a: a, params)
+    for name in ("key", "value"):
+      for leaf in ("kernel", "bias"):
+        repeated["params"][name][leaf] = jnp.repeat(params["params"][name][leaf], 2, axis=-2)
+    full = attention.Attention(num_heads=4, num_kv_heads=4)
+    np.testing.assert_allclose(module.apply(params, x, angles)[0],
+                               full.apply(repeated, x, angles)[0], atol=1e-5)
+
+  def test_masked_keys_have_exactly_no_influence(self):
+    module, params, x, angles = self._build()
+    mask = np.ones((1, 1, 6, 6), bool)
+    mask[..., 2] = False
+    out = lambda x: module.apply(params, x, angles, mask)[0][:, jnp.array([0, 1, 3, 4, 5])]
+    grad = jax.grad(lambda x: (out(x) ** 2).sum())(x)
+    np.testing.assert_array_equal(grad[:, 2], 0)
+    self.assertTrue(np.all(np.abs(grad[:, 3]).max() > 0))
+
+
+class RotaryTest(parameterized.TestCase):
+
+  @parameterized.parameters((5,), (3, 4), (2, 3, 4))
+  def test_scores_depend_on_offsets_only(self, *grid):
+    positions = rotary.grid_positions(grid)
+    shifted = positions + np.arange(1, len(grid) + 1)
+    query, key = jax.random.normal(jax.random.key(0), (2, 1, len(positions), 1, 12))
+    scores = [jnp.einsum("bmhe,bnhe->mn", *(rotary.rotate(a, rotary.rotary_angles(p, 12))
+                                            for a in (query, key)))
+              for p in (positions, shifted)]
+    np.testing.assert_allclose(*scores, atol=1e-5)
+
+  def test_every_axis_turns_something(self):
+    for axis in range(3):
+      positions = np.zeros((1, 3))
+      positions[0, axis] = 1
+      self.assertGreater(np.abs(rotary.rotary_angles(positions, 16)).max(), 0)
+
+  def test_norms_are_kept(self):
+    x = jax.random.normal(jax.random.key(0), (2, 6, 3, 8))
+    turned = rotary.rotate(x, rotary.rotary_angles(rotary.grid_positions((2, 3)), 8))
+    np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x, axis=-1),
+                               rtol=1e-5)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest
+
+from ntm.process import kernel, schedule
+from ntm.process.trajectory import sample_trajectory
+
+
+class TrajectoryTest(absltest.TestCase):
+
+  def test_moments_are_those_of_the_marginals_and_of_the_covariance(self):
+    count, times = 200_000, schedule.uniform_times(4, 0.02)
+    x0 = jnp.full((count, 1, 1), 0.7)
+    x = np.asarray(sample_trajectory(jax.random.key(0), x0, times))[:, :, 0, 0]
+    error = 5 / np.sqrt(count)  # Five standard errors of entries of size at most 1.
+    np.testing.assert_allclose(x.mean(axis=1), (1 - times) * 0.7, atol=error)
+    np.testing.assert_allclose(np.cov(x), kernel.trajectory_covariance(times), atol=2 * error)
+
+  def test_every_example_follows_its_own_times(self):
+    times = schedule.uniform_times(3, jnp.array([0.0, 0.5]))
+    x0 = jax.random.normal(jax.random.key(1), (2, 4, 3))
+    x = sample_trajectory(jax.random.key(0), x0, times)
+    np.testing.assert_array_equal(x[0, 0], x0[0])  # t_min = 0 is the data.
+    one = sample_trajectory(jax.random.key(0), x0, times[:, 1])
+    np.testing.assert_array_equal(x[:, 1], one[:, 1])
+
+  def test_padding_repeats_the_noise(self):
+    times = schedule.padded_times("uniform", jnp.array([2, 4]), 4, jnp.full(2, 0.02))
+    x = sample_trajectory(jax.random.key(0), jnp.ones((2, 4, 3)), times)
+    np.testing.assert_array_equal(x[3, 0], x[2, 0])
+    np.testing.assert_array_equal(x[4, 0], x[2, 0])
+    self.assertFalse(np.array_equal(x[4, 1], x[3, 1]))
+
+  def test_the_noise_level_is_independent_of_the_data(self):
+    draw = lambda x0: sample_trajectory(jax.random.key(0), x0, schedule.uniform_times(4, 0.02))[-1]
+    jacobian = jax.jacobian(draw)(jnp.ones((1, 2, 1)))
+    np.testing.assert_array_equal(jacobian, np.zeros_like(jacobian))
+
+
+if __name__ == "__main__":
+  absltest.main()

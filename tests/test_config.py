@@ -1,0 +1,69 @@
+import importlib.util
+import json
+import pathlib
+
+from absl.testing import absltest, parameterized
+
+from ntm import config as config_lib
+from tests import tiny
+
+_CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+class ConfigTest(parameterized.TestCase):
+
+  def test_the_default_round_trips_through_json(self):
+    config = config_lib.from_dict(config_lib.default())
+    self.assertEqual(config, config_lib.Config())
+    text = json.dumps(config_lib.to_dict(config))
+    self.assertEqual(config_lib.from_dict(json.loads(text)), config)
+
+  def test_a_typo_in_a_config_file_is_an_error(self):
+    with self.assertRaisesRegex(AttributeError, "batch_size"):
+      config_lib.default().train.batchsize = 3
+
+  @parameterized.parameters(
+      ({"train": {"batchsize": 3}}, r"config.train.batchsize .* config.train.batch_size"),
+      ({"modle": {}}, r"config.modle .* config.model"),
+      ({"train": {"batch_size": "64"}}, "batch_size is '64'; expected int"),
+      ({"train": {"batch_size": True}}, "batch_size is True; expected int"),
+      ({"train": 3}, "config.train is 3"),
+      ({"model": {"image_shape": (8.0, 8, 1)}}, "tuple of integers"),
+      ({"model": {"patch_shape": (3, 2)}}, "patch_shape is .3, 2.; .* dividing it"),
+      ({"model": {"patch_shape": (2,)}}, "one entry for every spatial axis"),
+      ({"model": {"predictor": {"num_heads": 3}}}, "predictor.num_heads is 3; .* width 128"),
+      ({"model": {"transporter": {"num_kv_heads": 3}}}, "num_kv_heads is 3; .* num_heads 4"),
+      ({"model": {"dtype": "fp16"}}, "dtype is 'fp16'; expected one of float32"),
+      ({"model": {"remat": "some"}}, "remat is 'some'"),
+      ({"model": {"predictor": {"context": "all"}}}, "context is 'all'"),
+      ({"process": {"num_steps": (0,)}}, "num_steps is .0,.; .* at least 1"),
+      ({"process": {"num_steps": (4, 4)}}, "different numbers of steps"),
+      ({"process": {"t_min_low": 0.1}}, "t_min_low 0.1 <= t_min_high"),
+      ({"process": {"t_min": 0.0}}, "t_min is 0.0; .* between 0 and 1"),
+      ({"process": {"schedule": "cosine"}}, "schedule is 'cosine'"),
+      ({"train": {"accumulation": 3}}, "accumulation is 3; .* divisor of batch_size"),
+      ({"train": {"objective": "pair_wise"}, "model": {"predictor": {"context": "history"}}},
+       "objective is 'pair_wise'"),
+      ({"optimizer": {"warmup": 10}, "train": {"steps": 10}}, "warmup is 10"),
+      ({"optimizer": {"peak": float("nan")}}, "expected a finite number"),
+      ({"optimizer": {"ema": 1.0}}, "ema is 1.0"),
+      ({"mesh": {"data": -1, "fsdp": -1}}, "at most one -1"),
+      ({"data": {"source": "mnist"}}, "source is 'mnist'"))
+  def test_mistakes_are_named(self, values, message):
+    with self.assertRaisesRegex(ValueError, message):
+      config_lib.from_dict(values)
+
+  def test_derived_sizes(self):
+    model = tiny.config(model__image_shape=(6, 8, 3), model__patch_shape=(3, 2)).model
+    self.assertEqual((model.grid_shape, model.num_tokens, model.num_channels), ((2, 4), 8, 18))
+
+  @parameterized.parameters(*_CONFIGS)
+  def test_every_config_file_is_valid(self, path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config_lib.from_dict(module.get_config())
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,34 @@
+import json
+import subprocess
+import sys
+
+from absl.testing import absltest
+
+_PROGRAM = """
+import json, sys, time
+import jax, flax
+start = time.perf_counter()
+import ntm
+print(json.dumps({"seconds": time.perf_counter() - start,
+                  "heavy": sorted({"tensorflow", "torch", "sklearn"} & set(sys.modules))}))
+"""
+
+
+class ImportTest(absltest.TestCase):
+
+  def test_import_is_light(self):
+    out = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True,
+                         check=True).stdout
+    figures = json.loads(out)
+    self.assertEqual(figures["heavy"], [])
+    self.assertLess(figures["seconds"], 2)
+
+  def test_the_api_loads_without_tensorflow(self):
+    program = "import ntm.api, sys; print({'tensorflow', 'torch', 'sklearn'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                         check=True).stdout
+    self.assertEqual(out.strip(), "set()")
+
+
+if __name__ == "__main__":
+  absltest.main()

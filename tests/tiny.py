@@ -1,0 +1,66 @@
+"""A model small enough to compile in a second, with parameters that do something."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ntm import config as config_lib
+from ntm.models import ntm
+from ntm.training import state as state_lib
+from ntm.typing import Trajectory
+
+
+def config(**changes) -> config_lib.Config:
+  """A checked Config; keys with two underscores are nested, train__steps=3."""
+  values = {
+      "model": {
+          "image_shape": (4, 4, 1), "patch_shape": (2, 2), "num_classes": 3,
+          "transporter": {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 1,
+                          "num_blocks": 2},
+          "predictor": {"layers": 2, "width": 16, "num_heads": 2, "num_kv_heads": 1},
+      },
+      "process": {"schedule": "uniform", "num_steps": (3,)},
+      "optimizer": {"warmup": 0, "peak": 1e-3},
+      "train": {"steps": 6, "batch_size": 8, "log_every": 2, "sample_every": 100,
+                "checkpoint_every": 3},
+      "mesh": {"data": 1},
+  }
+  for key, value in changes.items():
+    *path, last = key.split("__")
+    section = values
+    for name in path:
+      section = section.setdefault(name, {})
+    section[last] = value
+  return config_lib.from_dict(values)
+
+
+def perturb(params, scale: float = 0.1, seed: int = 7):
+  """Adds noise to every leaf, so that nothing is zero or the identity."""
+  leaves, tree = jax.tree.flatten(params)
+  rngs = jax.random.split(jax.random.key(seed), len(leaves))
+  return tree.unflatten([leaf + scale * jax.random.normal(rng, leaf.shape, leaf.dtype)
+                         for rng, leaf in zip(rngs, leaves)])
+
+
+def model_and_params(cfg: config_lib.Config, dtype=jnp.float32, scale: float = 0.1):
+  """The model in the given type, and perturbed parameters."""
+  cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, dtype=jnp.dtype(dtype).name))
+  model = ntm.build(cfg)
+  variables = model.init(jax.random.key(0), state_lib._example(cfg), method="log_prob")
+  return model, perturb(nn.unbox(variables)["params"], scale)
+
+
+def trajectory(cfg: config_lib.Config, batch_size: int = 2, seed: int = 0,
+               dtype=jnp.float32) -> Trajectory:
+  """Random states at evenly spaced levels."""
+  model, num_steps = cfg.model, max(cfg.process.num_steps)
+  shape = (num_steps + 1, batch_size, model.num_tokens, model.num_channels)
+  times_K = jnp.linspace(0.02, 1, num_steps + 1, dtype=dtype)
+  return Trajectory(
+      x_KBNC=jax.random.normal(jax.random.key(seed), shape, dtype),
+      times_KB=jnp.broadcast_to(times_K[:, None], shape[:2]),
+      label_B=jnp.arange(batch_size) % model.num_classes if model.num_classes else None,
+      num_steps_B=(jnp.full(batch_size, num_steps) if len(cfg.process.num_steps) > 1 else None),
+      valid_SB=jnp.ones((num_steps, batch_size), dtype))

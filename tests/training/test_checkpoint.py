@@ -1,0 +1,162 @@
+import json
+import pathlib
+import tempfile
+
+import chex
+import jax
+import numpy as np
+from absl.testing import absltest
+
+from ntm.models import ntm
+from ntm.training import checkpoint, sharding
+from ntm.training import state as state_lib
+from tests import tiny
+
+_WIDTH = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+
+
+def _config(**changes):
+  return tiny.config(model__predictor=_WIDTH, model__transporter=_WIDTH, **changes)
+
+
+def _abstract(config, devices=1):
+  mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
+  model = ntm.build(config)
+  return state_lib.abstract_state(model, config, mesh), model, mesh
+
+
+def _state(config, step, devices=1):
+  abstract, model, mesh = _abstract(config, devices)
+  state = state_lib.init_state(model, config, mesh)
+  return state.replace(step=state.step + step, ema=jax.tree.map(lambda a: a + step, state.ema))
+
+
+def _write(config, workdir, steps, metrics=None):
+  checkpoint.prepare_workdir(workdir, config)
+  checkpointer = checkpoint.Checkpointer(workdir, config)
+  for step in steps:
+    checkpointer.save(_state(config, step), {"next_index": step},
+                      {checkpoint.HELD_OUT: (metrics or {}).get(step, 1.0)})
+    checkpointer.wait()
+  checkpointer.close()
+
+
+def _truncate(workdir, step, item="params"):
+  """Cuts the largest file of an item in half, as a full disk would."""
+  files = [p for p in (pathlib.Path(workdir) / "checkpoints" / str(step) / item).rglob("*")
+           if p.is_file()]
+  largest = max(files, key=lambda p: p.stat().st_size)
+  largest.write_bytes(largest.read_bytes()[:largest.stat().st_size // 2])
+
+
+class CheckpointTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.workdir = tempfile.mkdtemp()
+
+  def _restore(self, config, devices=1):
+    checkpointer = checkpoint.Checkpointer(self.workdir, config)
+    try:
+      return checkpointer.restore_latest(_abstract(config, devices)[0])
+    finally:
+      checkpointer.close()
+
+  def test_a_state_comes_back_exactly(self):
+    config = _config()
+    _write(config, self.workdir, [3])
+    state, iterator = self._restore(config)
+    chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(_state(config, 3)))
+    self.assertEqual(iterator, {"next_index": 3})
+
+  def test_an_empty_workdir_has_nothing(self):
+    self.assertIsNone(self._restore(_config()))
+
+  def test_restores_onto_other_devices(self):
+    _write(_config(), self.workdir, [3])
+    config = _config(mesh={"data": 1, "fsdp": 2, "tensor": 2})
+    state, _ = self._restore(config, devices=4)
+    kernel = state.params["predictor"]["_Network_0"]["stack"]["layers"]["mlp"]["up"]["kernel"]
+    self.assertLen(kernel.sharding.device_set, 4)
+    chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(_state(_config(), 3)))
+
+  def test_the_newest_and_the_best_are_kept(self):
+    _write(_config(train__keep_last=2), self.workdir, [1, 2, 3, 4, 5],
+           {1: 0.5, 2: 0.1, 3: 0.3, 4: 0.4, 5: 0.6})
+    kept = {int(p.name) for p in (pathlib.Path(self.workdir) / "checkpoints").iterdir()
+            if p.name.isdigit()}
+    self.assertSetEqual(kept, {2, 4, 5})
+
+  def test_a_truncated_step_falls_back_and_says_so(self):
+    config = _config()
+    _write(config, self.workdir, [3, 6])
+    for item in ("params", "rest"):
+      _truncate(self.workdir, 6, item)
+    with self.assertLogs("ntm", "ERROR") as logs:
+      state, iterator = self._restore(config)
+    self.assertIn("checkpoint 6 cannot be read", logs.output[0])
+    self.assertEqual((int(state.step), iterator), (3, {"next_index": 3}))
+    self.assertTrue((pathlib.Path(self.workdir) / "checkpoints" / "6.corrupt").exists())
+    _write(config, self.workdir, [6])  # The step can be written again.
+    self.assertEqual(int(self._restore(config)[0].step), 6)
+
+  def test_inference_falls_back_too_unless_a_step_is_asked_for(self):
+    config = _config()
+    _write(config, self.workdir, [3, 6])
+    _truncate(self.workdir, 6, "ema")
+    _, params, step = checkpoint.restore_ema(self.workdir)
+    self.assertEqual(step, 3)
+    chex.assert_trees_all_equal(params, jax.device_get(_state(config, 3).ema))
+    with self.assertRaisesRegex(ValueError, "checkpoint 6 .* cannot be read"):
+      checkpoint.restore_ema(self.workdir, 6)
+
+  def test_a_half_written_step_is_ignored(self):
+    config = _config()
+    _write(config, self.workdir, [3])
+    partial = pathlib.Path(self.workdir) / "checkpoints" / "6.orbax-checkpoint-tmp"
+    (partial / "params.orbax-checkpoint-tmp").mkdir(parents=True)
+    self.assertEqual(int(self._restore(config)[0].step), 3)
+
+  def test_when_nothing_can_be_read_the_run_does_not_start_over(self):
+    config = _config()
+    _write(config, self.workdir, [3])
+    _truncate(self.workdir, 3)
+    with self.assertRaisesRegex(ValueError, "none of the checkpoints"):
+      self._restore(config)
+
+  def test_missing_runs_and_steps_are_named(self):
+    with self.assertRaisesRegex(FileNotFoundError, "holds no config.json"):
+      checkpoint.restore_ema(self.workdir)
+    _write(_config(), self.workdir, [3])
+    with self.assertRaisesRegex(FileNotFoundError, r"no checkpoint 4; complete steps are \[3\]"):
+      checkpoint.restore_ema(self.workdir, 4)
+
+
+class WorkdirTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.workdir = tempfile.mkdtemp()
+
+  def test_another_model_is_refused_by_name(self):
+    checkpoint.prepare_workdir(self.workdir, _config())
+    with self.assertRaisesRegex(ValueError, "model.num_classes is 4, was 3"):
+      checkpoint.prepare_workdir(self.workdir, _config(model__num_classes=4))
+    with self.assertRaisesRegex(ValueError, "process.num_steps"):
+      checkpoint.prepare_workdir(self.workdir, _config(process__num_steps=(2, 4)))
+
+  def test_another_length_or_remat_is_fine_but_said(self):
+    checkpoint.prepare_workdir(self.workdir, _config())
+    with self.assertLogs("ntm", "WARNING") as logs:
+      checkpoint.prepare_workdir(self.workdir, _config(train__steps=9, model__remat="full"))
+    self.assertLen(logs.output, 2)
+    written = json.loads((pathlib.Path(self.workdir) / "config.json").read_text())
+    self.assertEqual(written["train"]["steps"], 9)
+
+  def test_an_unwritable_workdir_is_named(self):
+    with self.assertRaisesRegex(ValueError, "/dev/null/run cannot be written"):
+      checkpoint.prepare_workdir("/dev/null/run", _config())
+
+
+if __name__ == "__main__":
+  absltest.main()

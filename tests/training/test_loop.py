@@ -1,0 +1,209 @@
+"""Runs of the real command in processes of their own, on a tiny model."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+from absl.testing import absltest
+
+from ntm.data import pipeline
+from ntm.models import ntm
+from ntm.training import checkpoint, loop, metrics, sharding
+from ntm.training import state as state_lib
+from tests import tiny
+
+
+class _Images:
+  """Random images in memory; the one at `poison` is NaN."""
+
+  def __init__(self, count=32, poison=None):
+    rng = np.random.default_rng(0)
+    self._images = rng.uniform(-1, 1, (count, 4, 4, 1)).astype(np.float32)
+    if poison is not None:
+      self._images[poison] = np.nan
+
+  def __len__(self):
+    return len(self._images)
+
+  def __getitem__(self, index):
+    return {"image": self._images[index], "label": np.int32(index % 3)}
+
+
+def _train(config, workdir, source=None):
+  source = source or _Images()
+  loop.train(config, workdir, pipeline.train_iterator(source, config.train.batch_size, 0),
+             pipeline.ordered_batches(_Images(), 16, 16))
+
+
+def _config(**changes):
+  small = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
+  return tiny.config(model__predictor=small, model__transporter=small, mesh={"data": 1}, **changes)
+
+
+def _final(config, workdir):
+  mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+  abstract = state_lib.abstract_state(ntm.build(config), config, mesh)
+  checkpointer = checkpoint.Checkpointer(workdir, config)
+  state, _ = checkpointer.restore_latest(abstract)
+  checkpointer.close()
+  return jax.device_get(state)
+
+
+class LoopTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    # The loop takes all devices; these runs are of one.
+    self.enter_context(absltest.mock.patch.object(jax, "devices", lambda: _DEVICES[:1]))
+    self.workdir = tempfile.mkdtemp()
+
+  def test_a_resumed_run_equals_the_uninterrupted_one(self):
+    config = _config()
+    _train(config, self.workdir)
+    other = tempfile.mkdtemp()
+    with absltest.mock.patch.object(loop, "_Sigterm", _StopAfter(4)):
+      _train(config, other)
+    self.assertEqual(int(_final(config, other).step), 4)
+    _train(config, other)
+    chex.assert_trees_all_equal(_final(config, self.workdir), _final(config, other))
+    curves = [[line["train/nats_per_dim"] for line in metrics.read(w) if line["step"] == 6]
+              for w in (self.workdir, other)]
+    self.assertEqual(*curves)
+
+  def test_a_run_writes_what_people_look_at(self):
+    _train(_config(train__sample_every=4), self.workdir)
+    files = {str(p.relative_to(self.workdir)) for p in pathlib.Path(self.workdir).rglob("*.png")}
+    self.assertContainsSubset(
+        {"curves.png", "samples/raw_0000004.png", "samples/refined_0000004.png",
+         "samples/trajectory_0000006.png"}, files)
+    lines = metrics.read(self.workdir)
+    names = set().union(*lines)
+    self.assertContainsSubset(
+        {"train/nats_per_dim", "train/step_1/nats_per_dim", "held_out/nats_per_dim",
+         "norm/gradient", "norm/params", "steps_per_second", "seconds_left", "learning_rate",
+         "train/log_scale/predictor_min", "train/log_scale/transporter_max"}, names)
+    self.assertNotEmpty(list(pathlib.Path(self.workdir).glob("events.out.tfevents*")))
+
+  def test_nan_stops_with_the_last_good_state(self):
+    config = _config(train__steps=12, train__checkpoint_every=100, train__log_every=3)
+    order = pipeline.train_iterator(_Images(), 8, 0)
+    batches = [next(order)["label"] for _ in range(4)]
+    del batches
+    # One epoch is four batches; find the image first seen in batch 3 and poison it.
+    seen = pipeline.train_iterator(_Numbered(), 8, 0)
+    poison = int([next(seen)["image"][0, 0, 0, 0] for _ in range(3)][2])
+    with self.assertRaisesRegex(loop.NonFiniteError, "not finite at step 3"):
+      _train(config, self.workdir, _Images(poison=poison))
+    state = _final(config, self.workdir)
+    self.assertEqual(int(state.step), 2)
+    for leaf in jax.tree.leaves(state):
+      self.assertTrue(np.isfinite(leaf).all())
+    # Resumed with sound data, the run is the one that never failed.
+    _train(config, self.workdir)
+    other = tempfile.mkdtemp()
+    _train(config, other)
+    chex.assert_trees_all_equal(_final(config, self.workdir), _final(config, other))
+
+  def test_metrics_after_the_resumed_step_are_rewritten(self):
+    path = pathlib.Path(self.workdir) / "metrics.jsonl"
+    path.write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 2}\n{"step": 5, "a"')
+    metrics.Writer(self.workdir, 2).close()
+    self.assertEqual(metrics.read(self.workdir), [{"step": 2, "a": 1}])
+
+
+class _Numbered(_Images):
+
+  def __getitem__(self, index):
+    return {"image": np.full((4, 4, 1), index, np.float32), "label": np.int32(0)}
+
+
+class _StopAfter:
+  """Stands in for the signal: asks to stop at the given number of looks."""
+
+  def __init__(self, looks):
+    self._left = looks
+
+  def __call__(self):
+    return self
+
+  def __enter__(self):
+    def look():
+      self._left -= 1
+      return self._left == 0
+    return look
+
+  def __exit__(self, *exc_info):
+    pass
+
+
+_DEVICES = jax.devices()
+
+
+def _command(workdir, *flags):
+  root = pathlib.Path(__file__).parents[2]
+  env = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+  return subprocess.Popen(
+      [sys.executable, "-m", "ntm.commands.train", f"--config={root}/configs/digits.py",
+       f"--workdir={workdir}", "--config.model.predictor.width=8",
+       "--config.model.transporter.width=8", "--config.model.unroll=1",
+       "--config.optimizer.warmup=0", "--config.train.batch_size=8",
+       "--config.train.log_every=1", "--config.train.sample_every=100000", *flags],
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+
+def _wait_for(process, text):
+  for line in process.stdout:
+    if text in line:
+      return line
+  raise AssertionError(f"the run ended without {text!r}")
+
+
+def _losses(workdir):
+  return {line["step"]: line["train/nats_per_dim"] for line in metrics.read(workdir)
+          if "train/nats_per_dim" in line}
+
+
+@pytest.mark.slow
+class ProcessTest(absltest.TestCase):
+
+  def test_sigterm_saves_and_exits_cleanly(self):
+    workdir = tempfile.mkdtemp()
+    process = _command(workdir, "--config.train.steps=100000",
+                       "--config.train.checkpoint_every=100000")
+    _wait_for(process, "step 5 of")
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=120)[0]
+    self.assertEqual(process.returncode, 0, output)
+    self.assertIn("SIGTERM: saved step", output)
+    _, _, step = checkpoint.restore_ema(workdir)
+    self.assertGreaterEqual(step, 5)
+
+  def test_killed_at_any_moment_it_continues_the_same_curve(self):
+    flags = ("--config.train.steps=40", "--config.train.checkpoint_every=2")
+    whole = tempfile.mkdtemp()
+    output = _command(whole, *flags).communicate(timeout=600)[0]
+    expected = _losses(whole)
+    self.assertLen(expected, 40, output)
+    workdir = tempfile.mkdtemp()
+    rng = np.random.default_rng(0)
+    for marker in ("step 3 of", "step 9 of", "step 20 of"):
+      process = _command(workdir, *flags)
+      _wait_for(process, marker)
+      time.sleep(rng.uniform(0, 0.5))  # Checkpoints every other step: some kill hits a save.
+      process.kill()
+      process.communicate()
+    output = _command(workdir, *flags).communicate(timeout=600)[0]
+    self.assertEqual(json.dumps(_losses(workdir)), json.dumps(expected), output)
+
+
+if __name__ == "__main__":
+  absltest.main()

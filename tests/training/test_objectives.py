@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.process import schedule
+from ntm.training import objectives
+from tests import tiny
+
+
+def _data(batch_size=4):
+  x0 = jax.random.uniform(jax.random.key(5), (batch_size, 4, 4), minval=-1, maxval=1)
+  return x0, jnp.arange(batch_size) % 3
+
+
+class ObjectivesTest(parameterized.TestCase):
+
+  def test_end_to_end_is_nats_per_dimension_and_step(self):
+    config = tiny.config(train__label_dropout=0.0)
+    model, params = tiny.model_and_params(config)
+    x0, label = _data()
+    loss, metrics = objectives.end_to_end(jax.random.key(0), model, params, x0, label, config)
+    rng_x = jax.random.split(jax.random.key(0))[1]
+    trajectory = objectives.draw_trajectory(rng_x, x0, label, config)
+    result = model.apply({"params": params}, trajectory, method="log_prob")
+    np.testing.assert_allclose(loss, -result.step_SB.mean() / 16, rtol=1e-5)
+    np.testing.assert_allclose(metrics.step_S / metrics.step_count_S,
+                               -result.step_SB.mean(axis=1) / 16, rtol=1e-5)
+    np.testing.assert_allclose(metrics.loss / metrics.count, loss, rtol=1e-6)
+    self.assertGreater(metrics.log_scale[3], 0)  # The transporter's largest log-scale.
+
+  def test_pair_wise_is_an_unbiased_estimate_of_end_to_end(self):
+    config = tiny.config(train__label_dropout=0.0, process__t_min_low=0.02)
+    model, params = tiny.model_and_params(config)
+    x0, label = _data(2)
+    x0, label = jnp.tile(x0, (2048, 1, 1)), jnp.tile(label, 2048)
+    losses = {}
+    for name, objective in objectives.OBJECTIVES.items():
+      run = jax.jit(lambda rng, f=objective: f(rng, model, params, x0, label, config)[0])
+      losses[name] = np.array([run(jax.random.key(i)) for i in range(8)])
+    a, b = losses["end_to_end"], losses["pair_wise"]
+    error = np.sqrt(a.var() / 8 + b.var() / 8)
+    self.assertLess(abs(a.mean() - b.mean()), 5 * error)
+    self.assertLess(error, 0.01)
+
+  def test_pairs_are_consecutive_levels_of_the_schedule(self):
+    config = tiny.config(process__num_steps=(2, 4))
+    x0, label = _data(64)
+    trajectory, k = objectives.draw_pair(jax.random.key(0), x0, label, config)
+    for b in range(64):
+      t_s, t_t = trajectory.times_KB[:, b]
+      steps = int(trajectory.num_steps_B[b])
+      if k[b] == 0:
+        self.assertBetween(float(t_s), 0, 0.05)
+        times = schedule.uniform_times(steps, t_s)
+      else:
+        times = np.linspace(0, 1, steps + 1)
+      np.testing.assert_allclose(t_t, times[k[b] + 1], atol=0.06)
+    self.assertLen(np.unique(k), 4)
+
+  def test_multi_t_draws_every_t_and_pads(self):
+    config = tiny.config(process__num_steps=(2, 4))
+    x0, label = _data(64)
+    t = objectives.draw_trajectory(jax.random.key(0), x0, label, config)
+    self.assertSetEqual(set(np.asarray(t.num_steps_B).tolist()), {2, 4})
+    np.testing.assert_array_equal(t.valid_SB.sum(axis=0), t.num_steps_B)
+    short = np.asarray(t.num_steps_B) == 2
+    np.testing.assert_array_equal(t.times_KB[2:, short], 1)
+    np.testing.assert_array_equal(t.x_KBNC[3, short], t.x_KBNC[2, short])
+
+  def test_multi_t_weighs_examples_equally(self):
+    config = tiny.config(process__num_steps=(2, 4), train__label_dropout=0.0)
+    model, params = tiny.model_and_params(config)
+    x0, label = _data(8)
+    loss, _ = objectives.end_to_end(jax.random.key(1), model, params, x0, label, config)
+    t = objectives.draw_trajectory(jax.random.split(jax.random.key(1))[1], x0, label, config)
+    step_SB = model.apply({"params": params}, t, method="log_prob").step_SB
+    expected = -(step_SB.sum(axis=0) / t.num_steps_B / 16).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+  @parameterized.parameters(0.0, 0.3, 1.0)
+  def test_label_dropout(self, rate):
+    labels = objectives.drop_labels(jax.random.key(0), jnp.zeros(10_000, int), 3, rate)
+    self.assertSetEqual(set(np.unique(labels)) - {0, 3}, set())
+    self.assertAlmostEqual(float((labels == 3).mean()), rate, delta=0.02)
+
+  def test_metrics_merge_like_one_batch(self):
+    config = tiny.config()
+    model, params = tiny.model_and_params(config)
+    parts = [objectives.trajectory_loss(model, params, tiny.trajectory(config, 4, seed))[1]
+             for seed in (0, 1)]
+    both = parts[0].merge(parts[1]).scalars()
+    for name in ("nats_per_dim", "step_2/nats_per_dim"):
+      mean = np.mean([part.scalars()[name] for part in parts])
+      self.assertAlmostEqual(both[name], mean, places=5)
+    self.assertEqual(both["log_scale/predictor_min"],
+                     min(part.scalars()["log_scale/predictor_min"] for part in parts))
+
+
+if __name__ == "__main__":
+  absltest.main()

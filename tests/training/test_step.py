@@ -1,0 +1,144 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl.testing import absltest, parameterized
+
+from ntm.models import ntm
+from ntm.training import objectives, optimizer, sharding
+from ntm.training import state as state_lib
+from ntm.training import step as step_lib
+from tests import tiny
+
+
+def _batch(size=8, seed=0):
+  rng = np.random.default_rng(seed)
+  return {"image": rng.uniform(-1, 1, (size, 4, 4, 1)).astype(np.float32),
+          "label": rng.integers(0, 3, size).astype(np.int32)}
+
+
+def _run(config, batches, devices=1):
+  """(state, [metrics]) after the batches, on a mesh of the first devices."""
+  mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
+  model = ntm.build(config)
+  state = state_lib.init_state(model, config, mesh)
+  step = step_lib.make_train_step(model, config, mesh)
+  losses = []
+  for batch in batches:
+    state, metrics, _ = step(state, sharding.put_batch(mesh, batch))
+    losses.append(float(metrics.loss / metrics.count))
+  return state, losses
+
+
+class StepTest(parameterized.TestCase):
+
+  def test_the_loss_falls(self):
+    config = tiny.config(optimizer__peak=1e-2, train__steps=40)
+    _, losses = _run(config, [_batch()] * 40)
+    self.assertLess(np.mean(losses[-5:]), np.mean(losses[:5]) - 0.1)
+
+  @parameterized.parameters((8, 1, 1), (2, 4, 1), (2, 2, 2), (1, 2, 1))
+  def test_sharded_equals_unsharded(self, data, fsdp, tensor):
+    width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+    shape = dict(model__predictor=width, model__transporter=width)
+    one, losses = _run(tiny.config(**shape), [_batch()] * 2)
+    many, sharded = _run(
+        tiny.config(mesh={"data": data, "fsdp": fsdp, "tensor": tensor}, **shape),
+        [_batch()] * 2, data * fsdp * tensor)
+    np.testing.assert_allclose(sharded, losses, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+                 jax.device_get(one.params), jax.device_get(many.params))
+    kernel = many.params["predictor"]["_Network_0"]["stack"]["layers"]["mlp"]["up"]["kernel"]
+    self.assertEqual(kernel.addressable_shards[0].data.size * fsdp * tensor, kernel.size)
+
+  def test_accumulation_averages_the_gradients_of_its_rounds(self):
+    config = tiny.config(train__accumulation=2, optimizer__ema=0.0)
+    batch = _batch()
+    state, _ = _run(config, [batch])
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    model = ntm.build(config)
+    params = state_lib.init_state(model, config, mesh).params
+    rngs = jax.random.split(jax.random.fold_in(jax.random.key(config.train.seed), 0), 2)
+
+    def grads(i):
+      x0, label = step_lib.to_tokens(jax.tree.map(lambda a: jnp.asarray(a[i::2]), batch), config)
+      loss = lambda p: objectives.end_to_end(rngs[i], model, p, x0, label, config)[0]
+      return jax.jit(jax.grad(loss))(params)
+
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, grads(0), grads(1))
+    tx = optimizer.build(config.optimizer, config.train.steps)
+    updates, _ = tx.update(mean, tx.init(params), params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
+                 state.params, optax.apply_updates(params, updates))
+
+  def test_one_compile_for_a_run(self):
+    config = tiny.config()
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    model = ntm.build(config)
+    chex.clear_trace_counter()
+    state = state_lib.init_state(model, config, mesh)
+    step = step_lib.make_train_step(model, config, mesh)
+    for seed in range(4):
+      state, _, _ = step(state, sharding.put_batch(mesh, _batch(seed=seed)))
+    self.assertEqual(step._cache_size(), 1)
+
+  def test_a_non_finite_loss_keeps_the_last_good_state(self):
+    bad = _batch()
+    bad["image"][0, 0, 0, 0] = np.nan
+    good, _ = _run(tiny.config(), [_batch()])
+    state, _ = _run(tiny.config(), [_batch(), bad, _batch()])
+    self.assertFalse(bool(state.healthy))
+    self.assertEqual(int(state.step), 1)
+    chex.assert_trees_all_equal(state.params, good.params)
+    chex.assert_trees_all_equal(state.ema, good.ema)
+    chex.assert_trees_all_equal(state.opt_state, good.opt_state)
+
+  def test_ema_follows_its_ramp(self):
+    config = tiny.config(optimizer__ema=0.5, train__steps=10)
+    states = [_run(config, [_batch()] * n)[0] for n in (0, 1, 2)]
+    ema = states[0].params
+    for count, state in enumerate(states[1:]):
+      decay = min(0.5, (1 + count) / (10 + count))
+      ema = jax.tree.map(lambda e, p, d=decay: d * e + (1 - d) * p, ema, state.params)
+    chex.assert_trees_all_close(ema, states[2].ema, atol=1e-6)
+
+  def test_bfloat16_keeps_master_weights_and_likelihood_in_float32(self):
+    config = tiny.config(model__dtype="bfloat16")
+    state, losses = _run(config, [_batch()] * 2)
+    chex.assert_type(jax.tree.leaves(state.params), jnp.float32)
+    _, exact = _run(tiny.config(), [_batch()] * 2)
+    np.testing.assert_allclose(losses, exact, rtol=0.02)
+
+  @parameterized.parameters(
+      dict(train__objective="pair_wise"), dict(process__num_steps=(2, 4)),
+      dict(model__num_classes=0), dict(model__remat="full"), dict(model__remat="dots"),
+      dict(train__objective="pair_wise", process__num_steps=(2, 4)),
+      dict(model__predictor={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
+                             "context": "history"}))
+  def test_every_mode_trains(self, **changes):
+    state, losses = _run(tiny.config(**changes), [_batch()] * 2)
+    self.assertTrue(bool(state.healthy))
+    self.assertTrue(np.isfinite(losses).all())
+
+
+class MeshTest(absltest.TestCase):
+
+  def test_sizes_must_multiply_to_the_devices(self):
+    config = tiny.config(mesh={"data": 3})
+    with self.assertRaisesRegex(ValueError, "needs 3 devices, but there are 8"):
+      sharding.make_mesh(config.mesh)
+
+  def test_minus_one_fills(self):
+    mesh = sharding.make_mesh(tiny.config(mesh={"data": -1, "fsdp": 2}).mesh)
+    self.assertEqual(dict(mesh.shape), {"data": 4, "fsdp": 2, "tensor": 1})
+
+  def test_a_batch_must_split_evenly(self):
+    mesh = sharding.make_mesh(tiny.config(mesh={"data": 8}).mesh)
+    sharding.check_batch(32, 4, mesh)
+    with self.assertRaisesRegex(ValueError, "batch_size 20 .* 8 devices"):
+      sharding.check_batch(20, 1, mesh)
+
+
+if __name__ == "__main__":
+  absltest.main()
