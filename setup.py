@@ -37,7 +37,8 @@ setuptools.setup(
         "tensorboard": _TENSORFLOW,
         "tfds": ["tensorflow-datasets>=4.9.8", *_TENSORFLOW],
         "test": [
-            "import-linter>=2.1", "pytest>=8.0", "ruff>=0.12", "scikit-learn>=1.6",
+            "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.12",
+            "scikit-learn>=1.6",
             "tensorflow-datasets>=4.9.8", *_TENSORFLOW,
         ],
         "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.0"],

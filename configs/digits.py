@@ -1,18 +1,22 @@
-"""Four-step NTM on scikit-learn's 8 x 8 digits.
+"""Four-step NTM on scikit-learn's 8 x 8 digits, bundled with it.
 
   ntm train --config=configs/digits.py --workdir=runs/digits
   ntm evaluate --workdir=runs/digits
+
+Hardware: two CPU cores. Duration and numbers to expect: docs/results.md.
+Without the transporter: --config.model.transporter.num_blocks=0
 """
 
 import ntm.config
 
 
 def get_config():
-  """The configuration."""
   config = ntm.config.default()
-  config.model.unroll = 8
+  config.model.transporter.layers = 2
+  config.model.predictor.layers = 4
+  config.model.unroll = 4
   config.process.schedule = "uniform"
-  config.optimizer.peak = 1e-3
+  config.optimizer.peak = 2e-3
   config.optimizer.end = 1e-5
   config.optimizer.warmup = 100
   config.optimizer.weight_decay = 1e-2

@@ -14,6 +14,8 @@ expected and what to do, before anything is built.
 import dataclasses
 import difflib
 import math
+import os
+import runpy
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -236,6 +238,15 @@ class Config:
 def default() -> ml_collections.ConfigDict:
   """Every key with its default, locked: the start of a config file."""
   return ml_collections.ConfigDict(to_dict(Config())).lock()
+
+
+def beside(child: str, parent: str) -> ml_collections.ConfigDict:
+  """The config of the file `parent` in the directory of the file `child`.
+
+  A config file that differs little from another one starts with
+  `config = ntm.config.beside(__file__, "digits.py")`, wherever it is run from.
+  """
+  return runpy.run_path(os.path.join(os.path.dirname(child), parent))["get_config"]()
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class ApiTest(parameterized.TestCase):
     config, workdir = tiny.config(), tempfile.mkdtemp()
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     state = state_lib.init_state(ntm.build(config), config, mesh)
-    state = state.replace(ema=tiny.perturb(state.ema), step=state.step + 5)
+    state = state.replace(ema=tiny.fill(state.ema), step=state.step + 5)
     checkpoint.prepare_workdir(workdir, config)
     checkpointer = checkpoint.Checkpointer(workdir, config)
     checkpointer.save(state, {}, {})

@@ -5,6 +5,7 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ntm import config as config_lib
 from ntm.models import ntm
@@ -36,20 +37,38 @@ def config(**changes) -> config_lib.Config:
   return config_lib.from_dict(values)
 
 
-def perturb(params, scale: float = 0.1, seed: int = 7):
-  """Adds noise to every leaf, so that nothing is zero or the identity."""
-  leaves, tree = jax.tree.flatten(params)
-  rngs = jax.random.split(jax.random.key(seed), len(leaves))
-  return tree.unflatten([leaf + scale * jax.random.normal(rng, leaf.shape, leaf.dtype)
-                         for rng, leaf in zip(rngs, leaves)])
+def random_params(init, scale: float = 0.2, seed: int = 7):
+  """Parameters that do something, for a module's init.
+
+  Nothing is zero or the identity, as it would be after a real initialisation,
+  and nothing is compiled: only the shapes come from `init`.
+
+  Args:
+    init: rng → variables.
+    scale: standard deviation of every entry; gains of norms are around 1.
+    seed: of the entries.
+  """
+  shapes = nn.unbox(jax.eval_shape(init, jax.random.key(0))).get("params", {})
+  return fill(shapes, scale, seed)
 
 
-def model_and_params(cfg: config_lib.Config, dtype=jnp.float32, scale: float = 0.1):
-  """The model in the given type, and perturbed parameters."""
+def fill(shapes, scale: float = 0.2, seed: int = 7):
+  """A tree of random arrays with the shapes and types of another."""
+  rng = np.random.default_rng(seed)
+
+  def entries(path, leaf):
+    gain = path[-1].key == "scale"
+    return jnp.asarray(gain + scale * rng.normal(size=leaf.shape), leaf.dtype)
+
+  return jax.tree_util.tree_map_with_path(entries, shapes)
+
+
+def model_and_params(cfg: config_lib.Config, dtype=jnp.float32, scale: float = 0.2):
+  """The model in the given type, and random parameters."""
   cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, dtype=jnp.dtype(dtype).name))
   model = ntm.build(cfg)
-  variables = model.init(jax.random.key(0), state_lib._example(cfg), method="log_prob")
-  return model, perturb(nn.unbox(variables)["params"], scale)
+  init = lambda rng: model.init(rng, state_lib._example(cfg), method="log_prob")
+  return model, random_params(init, scale)
 
 
 def trajectory(cfg: config_lib.Config, batch_size: int = 2, seed: int = 0,

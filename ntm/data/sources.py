@@ -132,8 +132,8 @@ class Tfds:
       split = "validation"  # ImageNet and others hold out under this name.
     self._source = builder.as_data_source(split=split)
     self._shape = image_shape
-    label = builder.info.features.get("label")
-    self.num_classes = label.num_classes if label is not None else 1
+    features = builder.info.features
+    self.num_classes = features["label"].num_classes if "label" in features else 1
 
   def __len__(self) -> int:
     return len(self._source)

@@ -51,7 +51,7 @@ class Predictor(nn.Module):
     Returns:
       mean_SBNC and log_scale_SBNC, in u's type.
     """
-    net = _Network(self.config, self.multi_step, self.dtype, self.param_dtype)
+    net = _Network(self.config, self.multi_step, self.dtype, self.param_dtype, name="network")
     # Written to serve both modes: the network sees B sequences of G levels.
     if self.config.predictor.context == "markov":
       over_steps = nn.vmap(

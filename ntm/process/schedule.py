@@ -88,7 +88,7 @@ def padded_times(schedule: str, num_steps, max_steps: int, t_min,
                        "the number of tokens of one state, at least 1.")
     shift = np.exp(0.5 + 0.65 * (num_tokens - 256) / (4096 - 256))
     # e^m / (e^m + T/k - 1), written so that k = 0 gives 0 rather than NaN.
-    times = shift * fraction / (shift * fraction + 1.0 - fraction)
+    times = shift * fraction / (shift * fraction + (1.0 - fraction))
     times = jnp.where(k == 0, t_min, times)
   times = jnp.broadcast_to(times, (max_steps + 1,) + shape)
   if not isinstance(times, jax.core.Tracer):

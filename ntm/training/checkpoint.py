@@ -91,7 +91,7 @@ class Checkpointer:
         items = self._manager.restore(step, args=args)
       except Exception as error:  # Whatever a damaged file raises inside the readers.
         _LOG.error("checkpoint %d cannot be read (%s); falling back to the one before.",
-                      step, _first_line(error))
+                   step, _first_line(error))
         unreadable.append(step)
         continue
       self._set_aside(unreadable)

@@ -4,6 +4,7 @@ The loop never waits for the step it has just dispatched, except to log: the
 device works on step i while the host fetches batch i + 1.
 """
 
+import datetime
 import functools
 import logging
 import os
@@ -68,7 +69,7 @@ def train(config: Config, workdir: str | os.PathLike, iterator: DataIterator,
   if restored is None:
     state = state_lib.init_state(model, config, mesh)
     _LOG.info("starting at step 0 with %s parameters on %d devices",
-                 f"{parameter_count(state.params):,}", mesh.size)
+              f"{parameter_count(state.params):,}", mesh.size)
   else:
     state, iterator_state = restored
     iterator.set_state(iterator_state)
@@ -104,20 +105,25 @@ class _Run:
   def steps(self, state, first_step: int, sigterm: Callable[[], bool]):
     """Runs the updates that are left."""
     train = self.config.train
-    pending, started = [], time.monotonic()
+    pending, timed, started = [], 0, time.monotonic()
     positions = {first_step: self.iterator.get_state()}  # of the data, since the last look
+    _LOG.info("compiling the training step")
     for step in range(first_step + 1, train.steps + 1):
       batch = sharding.put_batch(self.mesh, next(self.iterator))
       state, metrics, norms = self.train_step(state, batch)
       pending.append(metrics)
       positions[step] = self.iterator.get_state()
+      timed += 1
       last, stop = step == train.steps, sigterm()
-      if step % train.log_every == 0 or last or stop or step == first_step + 1:
-        rate = len(pending) / (time.monotonic() - started)
-        self.log(step, state, pending, norms, rate)
-        self.require_healthy(state, positions)
-        pending, started = [], time.monotonic()
+      if step % train.log_every == 0 or last or stop:
+        self.require_healthy(state, positions)  # Waits for the step.
+        self.log(step, pending, norms, timed / (time.monotonic() - started))
+        pending, timed, started = [], 0, time.monotonic()
         positions = {step: positions[step]}
+      elif step == first_step + 1:
+        jax.block_until_ready(state)
+        _LOG.info("compiled in %.0f s", time.monotonic() - started)
+        timed, started = 0, time.monotonic()  # The compile is in no rate.
       pause = time.monotonic()
       if step % train.sample_every == 0 or last or step == round(
           _FIRST_SAMPLES_AT * train.sample_every):
@@ -130,8 +136,8 @@ class _Run:
         _LOG.warning("SIGTERM: saved step %d; the same command resumes there.", step)
         return
 
-  def log(self, step, state, pending, norms, rate):
-    """Waits for the step and writes one line of metrics."""
+  def log(self, step, pending, norms, rate):
+    """Writes one line of metrics, of the steps since the last one."""
     values = functools.reduce(lambda a, b: a.merge(b), jax.device_get(pending)).scalars()
     values = {f"train/{name}": value for name, value in values.items()}
     values |= {name: float(value) for name, value in norms.items()}
@@ -139,8 +145,8 @@ class _Run:
     values |= {"steps_per_second": rate, "seconds_left": left}
     self.writer.scalars(step, values)
     _LOG.info("step %d of %d   %.4f nats/dim   %.2f steps/s   %s left", step,
-                 self.config.train.steps, values["train/nats_per_dim"], rate,
-                 time.strftime("%H:%M:%S", time.gmtime(left)))
+              self.config.train.steps, values["train/nats_per_dim"], rate,
+              datetime.timedelta(seconds=round(left)))
 
   def checkpoint(self, step, state):
     """Measures the held-out likelihood and starts a save."""

@@ -31,6 +31,7 @@ class Writer:
       return
     lines = [line for line in read(workdir) if line["step"] <= first_step]
     self._path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Its start-up notices.
     try:
       from clu import metric_writers
     except ImportError:

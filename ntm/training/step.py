@@ -11,6 +11,7 @@ from ntm.config import Config
 from ntm.models.ntm import NTM
 from ntm.nn.patchify import patchify
 from ntm.training import objectives, optimizer, sharding
+from ntm.training import state as state_lib
 from ntm.training.state import TrainState
 from ntm.typing import Array
 
@@ -55,9 +56,9 @@ def make_train_step(model: NTM, config: Config, mesh: Mesh) -> Callable:
     first = jax.tree.map(lambda a: a[0], batch)
     rngs = jax.random.split(rng, rounds)
     (_, metrics), grads = jax.eval_shape(grad_fn, params, first, rng)
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (grads, metrics))
-    zeros[1] = zeros[1].replace(log_scale=jnp.full(4, -jnp.inf))
-    (grads, metrics), _ = jax.lax.scan(accumulate, zeros, (batch, rngs))
+    grads, metrics = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (grads, metrics))
+    metrics = metrics.replace(log_scale=jnp.full_like(metrics.log_scale, -jnp.inf))
+    (grads, metrics), _ = jax.lax.scan(accumulate, (grads, metrics), (batch, rngs))
     return jax.tree.map(lambda g: g / rounds, grads), metrics
 
   def update(state: TrainState, batch: Batch):
@@ -78,8 +79,12 @@ def make_train_step(model: NTM, config: Config, mesh: Mesh) -> Callable:
     state = jax.lax.cond(healthy, apply, lambda state: state.replace(healthy=healthy), state)
     return state, metrics, norms
 
-  batch_sharding = sharding.batch_sharding(mesh)
-  return jax.jit(update, donate_argnums=0, in_shardings=(None, batch_sharding))
+  # Stated for both ends: what the compiler would choose for the outputs may be
+  # spelt differently, and the second step would compile again.
+  shardings = jax.tree.map(lambda a: a.sharding, state_lib.abstract_state(model, config, mesh))
+  return jax.jit(update, donate_argnums=0,
+                 in_shardings=(shardings, sharding.batch_sharding(mesh)),
+                 out_shardings=(shardings, None, None))
 
 
 def make_eval_step(model: NTM, config: Config) -> Callable:

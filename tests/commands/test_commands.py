@@ -12,7 +12,7 @@ from absl.testing import absltest
 from PIL import Image
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_TINY = ["--config.model.predictor.width=8", "--config.model.transporter.width=8",
+_TINY = ["--config.model.predictor.width=16", "--config.model.transporter.width=16",
          "--config.model.unroll=1", "--config.optimizer.warmup=0", "--config.train.steps=3"]
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,11 +54,16 @@ def _setup(name, dtype, scale=0.1):
   x = jax.random.normal(jax.random.key(3), shape, dtype)
   cond = Condition(time_B=jnp.array([0.02, 0.6], dtype), num_steps_B=jnp.array([4, 8]),
                    label_B=jnp.array([0, 3]))
-  variables = nn.unbox(module.init(jax.random.key(0), x, cond, method="forward_and_log_det"))
-  params = {"params": tiny.perturb(variables.get("params", {}), scale)}
+  params = _params(module, x, cond, scale)
   forward = lambda x: module.apply(params, x, cond, method="forward_and_log_det")
   inverse = lambda u: module.apply(params, u, cond, method="inverse_and_log_det")
-  return forward, inverse, x
+  return jax.jit(forward), jax.jit(inverse), x
+
+
+def _params(module, x, cond, scale=0.2):
+  """Perturbed parameters; a bijector without any has none."""
+  init = lambda rng: module.init(rng, x, cond, method="forward_and_log_det")
+  return {"params": tiny.random_params(init, scale)}
 
 
 class BijectorTest(parameterized.TestCase):
@@ -69,7 +73,7 @@ class BijectorTest(parameterized.TestCase):
     with jax.enable_x64(precision == "float64"):
       forward, inverse, x = _setup(name, jnp.dtype(precision))
       u, log_det = forward(x)
-      back, inverse_log_det = jax.jit(inverse)(u)
+      back, inverse_log_det = inverse(u)
       chex.assert_type([u, log_det, back, inverse_log_det], jnp.dtype(precision))
       chex.assert_shape([log_det, inverse_log_det], (2,))
       tolerance = {"float32": 1e-5, "float64": 1e-10}[precision]
@@ -81,7 +85,7 @@ class BijectorTest(parameterized.TestCase):
     with jax.enable_x64(True):
       forward, inverse, x = _setup(name, jnp.float64)
       for function, value in ((forward, x), (inverse, forward(x)[0])):
-        jacobian = jax.jacfwd(lambda v, f=function: f(v)[0])(value)
+        jacobian = jax.jit(jax.jacfwd(lambda v, f=function: f(v)[0]))(value)
         _, log_det = function(value)
         for b in range(2):
           block = jacobian[b, :, :, b].reshape(value[b].size, value[b].size)
@@ -103,7 +107,7 @@ class AutoregressiveTest(parameterized.TestCase):
 
   def test_is_causal_with_exactly_zero_gradients(self):
     forward, _, x = _setup("autoregressive", jnp.float32)
-    jacobian = np.asarray(jax.jacrev(lambda x: forward(x)[0])(x))
+    jacobian = np.asarray(jax.jit(jax.jacrev(lambda x: forward(x)[0]))(x))
     for n in range(6):
       np.testing.assert_array_equal(jacobian[0, n, :, 0, n + 1:], 0)
       self.assertGreater(np.abs(jacobian[0, n, :, 0, n]).min(axis=None, initial=1), -1)
@@ -124,9 +128,8 @@ class AutoregressiveTest(parameterized.TestCase):
     cond = Condition(jnp.array([0.02, 0.6]), jnp.array([4, 4]), jnp.array([1, 1]))
     other = {"time_B": jnp.array([0.3, 0.3]), "num_steps_B": jnp.array([8, 8]),
              "label_B": jnp.array([2, 0])}
-    params = {"params": tiny.perturb(nn.unbox(
-        module.init(jax.random.key(0), x, cond, method="forward_and_log_det"))["params"])}
-    run = lambda c: module.apply(params, x, c, method="forward_and_log_det")[0]
+    params = _params(module, x, cond)
+    run = jax.jit(lambda c: module.apply(params, x, c, method="forward_and_log_det")[0])
     changed = run(cond.replace(**{field: other[field]}))
     self.assertGreater(np.abs(changed - run(cond)).max(), 1e-4)
 
@@ -140,8 +143,7 @@ class AutoregressiveTest(parameterized.TestCase):
     module = autoregressive.AutoregressiveBlock(_CONFIG, (2, 3), 2, dtype=jnp.bfloat16)
     x = jax.random.normal(jax.random.key(3), _SHAPE)
     cond = Condition(jnp.array([0.02, 0.6]))
-    params = {"params": tiny.perturb(nn.unbox(
-        module.init(jax.random.key(0), x, cond, method="forward_and_log_det"))["params"])}
+    params = _params(module, x, cond)
     u, log_det = module.apply(params, x, cond, method="forward_and_log_det")
     chex.assert_type([u, log_det], jnp.float32)
     back, _ = module.apply(params, u, cond, method="inverse_and_log_det")
@@ -150,7 +152,7 @@ class AutoregressiveTest(parameterized.TestCase):
   def test_the_inverse_compiles_once(self):
     _, inverse, x = _setup("autoregressive", jnp.float32)
     chex.clear_trace_counter()
-    traced = jax.jit(chex.assert_max_traces(inverse, n=1))
+    traced = jax.jit(chex.assert_max_traces(lambda u: inverse(u), n=1))
     for seed in range(3):
       traced(jax.random.normal(jax.random.key(seed), x.shape))
 

@@ -12,6 +12,11 @@ from ntm.typing import Trajectory
 from tests import tiny
 
 
+def _log_prob(model, params, trajectory, ends_at_noise=True):
+  apply = jax.jit(lambda p, t: model.apply({"params": p}, t, ends_at_noise, method="log_prob"))
+  return apply(params, trajectory)
+
+
 class NTMTest(parameterized.TestCase):
 
   @parameterized.product(context=("markov", "history"), num_blocks=(0, 2))
@@ -22,10 +27,10 @@ class NTMTest(parameterized.TestCase):
         model__transporter={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
                             "num_blocks": num_blocks})
     model = ntm.build(config)
-    params = nn.unbox(model.init(jax.random.key(0), state_lib._example(config),
-                                 method="log_prob"))["params"]
+    init = jax.jit(lambda rng: model.init(rng, state_lib._example(config), method="log_prob"))
+    params = nn.unbox(init(jax.random.key(0)))["params"]
     trajectory = tiny.trajectory(config)
-    result = model.apply({"params": params}, trajectory, method="log_prob")
+    result = _log_prob(model, params, trajectory)
     x = np.asarray(trajectory.x_KBNC, np.float64)
     expected = -0.5 * (x**2 + math.log(2 * math.pi)).sum(axis=(-2, -1))
     np.testing.assert_allclose(result.step_SB, expected[:-1], rtol=1e-6)
@@ -36,7 +41,7 @@ class NTMTest(parameterized.TestCase):
     config = tiny.config()
     model, params = tiny.model_and_params(config)
     t = tiny.trajectory(config)
-    result = model.apply({"params": params}, t, method="log_prob")
+    result = _log_prob(model, params, t)
     u, log_det = model.apply({"params": params}, t.x_KBNC, t.times_KB, method="transport")
     mean, log_scale = model.apply({"params": params}, u[1:], t.times_KB[1:], t.times_KB[:-1],
                                   t.label_B, method="predict")
@@ -48,10 +53,10 @@ class NTMTest(parameterized.TestCase):
     config = tiny.config()
     model, params = tiny.model_and_params(config)
     t = tiny.trajectory(config)
-    whole = model.apply({"params": params}, t, method="log_prob").step_SB
+    whole = _log_prob(model, params, t).step_SB
     for k in range(3):
       pair = Trajectory(t.x_KBNC[k:k + 2], t.times_KB[k:k + 2], t.label_B, None, t.valid_SB[:1])
-      part = model.apply({"params": params}, pair, False, method="log_prob")
+      part = _log_prob(model, params, pair, False)
       np.testing.assert_allclose(part.step_SB[0], whole[k], rtol=1e-5)
       np.testing.assert_array_equal(part.prior_B, 0)
 
@@ -67,7 +72,7 @@ class NTMTest(parameterized.TestCase):
                           valid_SB=long.valid_SB.at[2:].set(0))
     short = padded.replace(x_KBNC=padded.x_KBNC[:3], times_KB=times[:3],
                            valid_SB=padded.valid_SB[:2])
-    a, b = (model.apply({"params": params}, t, method="log_prob") for t in (padded, short))
+    a, b = (_log_prob(model, params, t) for t in (padded, short))
     np.testing.assert_allclose(a.step_SB[:2], b.step_SB, rtol=1e-5)
     np.testing.assert_array_equal(a.step_SB[2:], 0)
     np.testing.assert_allclose(a.total_B, b.total_B, rtol=1e-5)
@@ -98,7 +103,7 @@ class NormalisationTest(parameterized.TestCase):
       x = jnp.asarray(grid.T, jnp.float32)[:, :, None, None]
       times = jnp.array([0.1, 1.0])[:, None].repeat(len(grid), axis=1)
       t = Trajectory(x, times, None, None, jnp.ones((1, len(grid))))
-      return model.apply({"params": params}, t, method="log_prob").total_B
+      return _log_prob(model, params, t).total_B
 
     self.assertAlmostEqual(_integrate(log_density), 1.0, delta=1e-3)
 
@@ -111,7 +116,7 @@ class NormalisationTest(parameterized.TestCase):
       x_t = jnp.broadcast_to(jnp.array([0.5, -0.3])[:, None], x_s.shape)
       times = jnp.array([0.3, 0.6])[:, None].repeat(len(grid), axis=1)
       t = Trajectory(jnp.stack([x_s, x_t]), times, None, None, jnp.ones((1, len(grid))))
-      return model.apply({"params": params}, t, False, method="log_prob").step_SB[0]
+      return _log_prob(model, params, t, False).step_SB[0]
 
     self.assertAlmostEqual(_integrate(log_density), 1.0, delta=1e-3)
 

@@ -13,8 +13,7 @@ class AttentionTest(parameterized.TestCase):
     module = attention.Attention(num_heads=4, num_kv_heads=num_kv_heads)
     angles = rotary.rotary_angles(rotary.grid_positions((length,)), width // 4)
     x = jax.random.normal(jax.random.key(0), (2, length, width))
-    params = tiny.perturb(jax.tree.map(
-        jnp.asarray, attention.nn.unbox(module.init(jax.random.key(1), x, angles))))
+    params = {"params": tiny.random_params(lambda rng: module.init(rng, x, angles))}
     return module, params, x, angles
 
   @parameterized.parameters(1, 2, 4)

@@ -4,7 +4,6 @@ import tempfile
 
 import chex
 import jax
-import numpy as np
 from absl.testing import absltest
 
 from ntm.models import ntm
@@ -76,7 +75,7 @@ class CheckpointTest(absltest.TestCase):
     _write(_config(), self.workdir, [3])
     config = _config(mesh={"data": 1, "fsdp": 2, "tensor": 2})
     state, _ = self._restore(config, devices=4)
-    kernel = state.params["predictor"]["_Network_0"]["stack"]["layers"]["mlp"]["up"]["kernel"]
+    kernel = state.params["predictor"]["network"]["stack"]["layers"]["mlp"]["up"]["kernel"]
     self.assertLen(kernel.sharding.device_set, 4)
     chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(_state(_config(), 3)))
 

@@ -19,16 +19,18 @@ def _batch(size=8, seed=0):
 
 
 def _run(config, batches, devices=1):
-  """(state, [metrics]) after the batches, on a mesh of the first devices."""
+  """States before the first and after every batch, and the losses."""
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
   model = ntm.build(config)
   state = state_lib.init_state(model, config, mesh)
   step = step_lib.make_train_step(model, config, mesh)
-  losses = []
+  states, losses = [jax.device_get(state)], []
   for batch in batches:
     state, metrics, _ = step(state, sharding.put_batch(mesh, batch))
     losses.append(float(metrics.loss / metrics.count))
-  return state, losses
+    states.append(jax.device_get(state))
+  assert step._cache_size() == 1  # One compile, however many steps.
+  return states, losses
 
 
 class StepTest(parameterized.TestCase):
@@ -48,17 +50,23 @@ class StepTest(parameterized.TestCase):
         [_batch()] * 2, data * fsdp * tensor)
     np.testing.assert_allclose(sharded, losses, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-                 jax.device_get(one.params), jax.device_get(many.params))
-    kernel = many.params["predictor"]["_Network_0"]["stack"]["layers"]["mlp"]["up"]["kernel"]
-    self.assertEqual(kernel.addressable_shards[0].data.size * fsdp * tensor, kernel.size)
+                 one[-1].params, many[-1].params)
+
+  def test_parameters_are_born_in_pieces(self):
+    width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+    config = tiny.config(mesh={"data": 1, "fsdp": 2, "tensor": 2}, model__predictor=width,
+                         model__transporter=width)
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:4])
+    state = state_lib.init_state(ntm.build(config), config, mesh)
+    for tree in (state.params, state.ema, state.opt_state[1][0].mu):
+      kernel = tree["predictor"]["network"]["stack"]["layers"]["mlp"]["up"]["kernel"]
+      self.assertEqual(kernel.addressable_shards[0].data.size * 4, kernel.size)
 
   def test_accumulation_averages_the_gradients_of_its_rounds(self):
     config = tiny.config(train__accumulation=2, optimizer__ema=0.0)
     batch = _batch()
-    state, _ = _run(config, [batch])
-    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-    model = ntm.build(config)
-    params = state_lib.init_state(model, config, mesh).params
+    (first, state), _ = _run(config, [batch])
+    model, params = ntm.build(config), first.params
     rngs = jax.random.split(jax.random.fold_in(jax.random.key(config.train.seed), 0), 2)
 
     def grads(i):
@@ -72,22 +80,10 @@ class StepTest(parameterized.TestCase):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
                  state.params, optax.apply_updates(params, updates))
 
-  def test_one_compile_for_a_run(self):
-    config = tiny.config()
-    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-    model = ntm.build(config)
-    chex.clear_trace_counter()
-    state = state_lib.init_state(model, config, mesh)
-    step = step_lib.make_train_step(model, config, mesh)
-    for seed in range(4):
-      state, _, _ = step(state, sharding.put_batch(mesh, _batch(seed=seed)))
-    self.assertEqual(step._cache_size(), 1)
-
   def test_a_non_finite_loss_keeps_the_last_good_state(self):
     bad = _batch()
     bad["image"][0, 0, 0, 0] = np.nan
-    good, _ = _run(tiny.config(), [_batch()])
-    state, _ = _run(tiny.config(), [_batch(), bad, _batch()])
+    (_, good, _, state), _ = _run(tiny.config(), [_batch(), bad, _batch()])
     self.assertFalse(bool(state.healthy))
     self.assertEqual(int(state.step), 1)
     chex.assert_trees_all_equal(state.params, good.params)
@@ -96,7 +92,7 @@ class StepTest(parameterized.TestCase):
 
   def test_ema_follows_its_ramp(self):
     config = tiny.config(optimizer__ema=0.5, train__steps=10)
-    states = [_run(config, [_batch()] * n)[0] for n in (0, 1, 2)]
+    states, _ = _run(config, [_batch()] * 2)
     ema = states[0].params
     for count, state in enumerate(states[1:]):
       decay = min(0.5, (1 + count) / (10 + count))
@@ -105,8 +101,8 @@ class StepTest(parameterized.TestCase):
 
   def test_bfloat16_keeps_master_weights_and_likelihood_in_float32(self):
     config = tiny.config(model__dtype="bfloat16")
-    state, losses = _run(config, [_batch()] * 2)
-    chex.assert_type(jax.tree.leaves(state.params), jnp.float32)
+    states, losses = _run(config, [_batch()] * 2)
+    chex.assert_type(jax.tree.leaves(states[-1].params), jnp.float32)
     _, exact = _run(tiny.config(), [_batch()] * 2)
     np.testing.assert_allclose(losses, exact, rtol=0.02)
 
@@ -117,8 +113,8 @@ class StepTest(parameterized.TestCase):
       dict(model__predictor={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
                              "context": "history"}))
   def test_every_mode_trains(self, **changes):
-    state, losses = _run(tiny.config(**changes), [_batch()] * 2)
-    self.assertTrue(bool(state.healthy))
+    states, losses = _run(tiny.config(**changes), [_batch()] * 2)
+    self.assertTrue(bool(states[-1].healthy))
     self.assertTrue(np.isfinite(losses).all())
 
 
