@@ -22,8 +22,7 @@ from typing import Any
 
 import ml_collections
 
-DTYPES = ("float32", "bfloat16", "float64")
-REMAT_POLICIES = ("none", "full", "dots")
+from ntm import config_checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,8 +265,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   if isinstance(values, ml_collections.ConfigDict):
     values = values.to_dict()
   config = _build(Config, values, "config")
-  _check_model(config.model)
-  _check_run(config)
+  config_checks.check_model(config.model)
+  config_checks.check_run(config)
   return config
 
 
@@ -300,85 +299,3 @@ def _convert(kind, value, where):
   if kind is float and not math.isfinite(value):
     raise ValueError(f"{where} is {value}; expected a finite number.")
   return value
-
-
-def _require(ok, where, value, expected):
-  if not ok:
-    raise ValueError(f"config.{where} is {value!r}; expected {expected}.")
-
-
-def _choice(where, value, known):
-  _require(value in known, where, value, f"one of {', '.join(known)}")
-
-
-def _check_model(model: ModelConfig):
-  axes = len(model.image_shape) - 1
-  _require(1 <= axes <= 3 and min(model.image_shape) >= 1, "model.image_shape",
-           model.image_shape, "1 to 3 positive spatial axes and a channel axis")
-  _require(len(model.patch_shape) == axes and min(model.patch_shape, default=0) >= 1
-           and not any(i % p for i, p in zip(model.image_shape, model.patch_shape)),
-           "model.patch_shape", model.patch_shape,
-           f"one entry for every spatial axis of image_shape {model.image_shape}, dividing it")
-  _require(model.num_classes >= 0, "model.num_classes", model.num_classes,
-           "0 (unconditional) or more")
-  _choice("model.dtype", model.dtype, DTYPES)
-  _choice("model.remat", model.remat, REMAT_POLICIES)
-  _require(model.unroll >= 1, "model.unroll", model.unroll, "at least 1")
-  for name, part in (("transporter", model.transporter), ("predictor", model.predictor)):
-    where = f"model.{name}"
-    _require(part.layers >= 1, f"{where}.layers", part.layers, "at least 1")
-    _require(part.mlp_ratio >= 1, f"{where}.mlp_ratio", part.mlp_ratio, "at least 1")
-    _require(part.num_heads >= 1 and part.width >= 1
-             and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
-             part.num_heads, f"a number that divides the width {part.width} into even head widths")
-    _require(part.num_kv_heads >= 1 and part.num_heads % part.num_kv_heads == 0,
-             f"{where}.num_kv_heads", part.num_kv_heads,
-             f"a divisor of num_heads {part.num_heads}")
-    _require(part.width // part.num_heads >= 2 * axes, f"{where}.num_heads", part.num_heads,
-             f"head widths of at least {2 * axes} for {axes} rotary axes")
-  _require(model.transporter.num_blocks >= 0, "model.transporter.num_blocks",
-           model.transporter.num_blocks, "0 (no transporter) or more")
-  _require(model.transporter.log_scale_bound > 0, "model.transporter.log_scale_bound",
-           model.transporter.log_scale_bound, "a positive number")
-  _choice("model.predictor.context", model.predictor.context, ("markov", "history"))
-
-
-def _check_run(config: Config):
-  process, optimizer, train, mesh = (config.process, config.optimizer, config.train, config.mesh)
-  _choice("data.source", config.data.source, ("digits", "folder", "tfds"))
-  _require(0 < config.data.test_fraction < 1, "data.test_fraction",
-           config.data.test_fraction, "a share strictly between 0 and 1")
-  _choice("process.schedule", process.schedule, ("uniform", "shifted"))
-  _require(process.num_steps and min(process.num_steps) >= 1
-           and len(set(process.num_steps)) == len(process.num_steps),
-           "process.num_steps", process.num_steps, "different numbers of steps, each at least 1")
-  _require(0 <= process.t_min_low <= process.t_min_high < 1, "process.t_min_high",
-           process.t_min_high, f"t_min_low {process.t_min_low} <= t_min_high < 1, from 0 on")
-  _require(0 < process.t_min < 1, "process.t_min", process.t_min,
-           "a level strictly between 0 and 1")
-  _choice("train.objective", train.objective, ("end_to_end", "pair_wise"))
-  _require(train.objective == "end_to_end" or config.model.predictor.context == "markov",
-           "train.objective", train.objective,
-           "'end_to_end' with the history predictor, which reads all levels above its own")
-  for key in ("steps", "batch_size", "accumulation", "log_every",
-              "sample_every", "checkpoint_every", "keep_last"):
-    _require(getattr(train, key) >= 1, f"train.{key}", getattr(train, key), "at least 1")
-  _require(train.batch_size % train.accumulation == 0, "train.accumulation",
-           train.accumulation, f"a divisor of batch_size {train.batch_size}")
-  _require(train.seed >= 0, "train.seed", train.seed, "0 or more")
-  _require(0 <= train.label_dropout <= 1, "train.label_dropout", train.label_dropout,
-           "a probability")
-  _require(optimizer.peak > 0, "optimizer.peak", optimizer.peak, "a positive learning rate")
-  _require(0 <= optimizer.end <= optimizer.peak, "optimizer.end", optimizer.end,
-           f"between 0 and the peak {optimizer.peak}")
-  _require(0 <= optimizer.warmup < train.steps, "optimizer.warmup", optimizer.warmup,
-           f"between 0 and train.steps {train.steps}, exclusive")
-  for key in ("b1", "b2", "ema"):
-    _require(0 <= getattr(optimizer, key) < 1, f"optimizer.{key}", getattr(optimizer, key),
-             "between 0 and 1, exclusive")
-  _require(optimizer.weight_decay >= 0, "optimizer.weight_decay", optimizer.weight_decay,
-           "0 or more")
-  _require(optimizer.clip > 0, "optimizer.clip", optimizer.clip, "a positive norm")
-  sizes = (mesh.data, mesh.fsdp, mesh.tensor)
-  _require(all(n == -1 or n >= 1 for n in sizes) and sizes.count(-1) <= 1, "mesh",
-           sizes, "positive sizes with at most one -1")

@@ -12,7 +12,7 @@ from ml_collections import config_flags
 from ntm import config as config_lib
 from ntm.commands import program
 from ntm.data import pipeline, sources
-from ntm.training import checkpoint, loop, sharding
+from ntm.training import loop
 
 _LOG = logging.getLogger("ntm")
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
@@ -25,9 +25,7 @@ _HELD_OUT = 1024  # Test images behind the held-out likelihood during training.
 def main(_) -> None:
   """Checks everything that can be, then trains."""
   config = config_lib.from_dict(_CONFIG.value)
-  sharding.check_batch(config.train.batch_size, config.train.accumulation,
-                       sharding.make_mesh(config.mesh))
-  checkpoint.prepare_workdir(_WORKDIR.value, config)
+  loop.prepare(config, _WORKDIR.value)
   source = sources.load(config.data, config.model, "train")
   test = sources.load(config.data, config.model, "test")
   _LOG.info("%d training and %d test images", len(source), len(test))

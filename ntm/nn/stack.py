@@ -55,7 +55,7 @@ class Stack(nn.Module):
     config: depth, width, heads.
     dtype: compute type.
     param_dtype: parameter type.
-    remat: rematerialisation policy, a key of config.REMAT_POLICIES.
+    remat: rematerialisation policy, 'none', 'full' or 'dots'.
     unroll: layers in one iteration of the scan.
   """
 

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from ntm.config import Config
 from ntm.inference import generate, pictures
 from ntm.models import ntm
+from ntm.process import schedule
 from ntm.training import checkpoint, sharding
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
@@ -46,6 +47,31 @@ class NonFiniteError(RuntimeError):
   """The loss or its gradient was NaN or infinite."""
 
 
+def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
+  """Checks all that can be checked before any long work; writes config.json.
+
+  Args:
+    config: of the run.
+    workdir: made if needed.
+
+  Returns:
+    The mesh of the run.
+
+  Raises:
+    ValueError: sizes that do not fit the devices, levels that do not ascend, a
+      workdir of another model or that cannot be written.
+  """
+  mesh = sharding.make_mesh(config.mesh)
+  sharding.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  process = config.process
+  for num_steps in process.num_steps:
+    for t_min in (process.t_min, process.t_min_high):
+      schedule.padded_times(process.schedule, num_steps, num_steps, t_min,
+                            config.model.num_tokens)
+  checkpoint.prepare_workdir(workdir, config)
+  return mesh
+
+
 def train(config: Config, workdir: str | os.PathLike, iterator: DataIterator,
           held_out: Iterable[dict[str, np.ndarray]]) -> None:
   """Trains to config.train.steps, from the newest checkpoint if there is one.
@@ -57,12 +83,10 @@ def train(config: Config, workdir: str | os.PathLike, iterator: DataIterator,
     held_out: batches for the held-out likelihood; may be empty.
 
   Raises:
-    ValueError: a workdir that cannot be used, sizes that do not fit the devices.
+    ValueError: as `prepare`, or checkpoints none of which can be read.
     NonFiniteError: after saving the last good state.
   """
-  mesh = sharding.make_mesh(config.mesh)
-  sharding.check_batch(config.train.batch_size, config.train.accumulation, mesh)
-  checkpoint.prepare_workdir(workdir, config)
+  mesh = prepare(config, workdir)
   model = ntm.build(config)
   checkpointer = checkpoint.Checkpointer(workdir, config)
   restored = checkpointer.restore_latest(state_lib.abstract_state(model, config, mesh))

@@ -31,7 +31,9 @@ class Writer:
       return
     lines = [line for line in read(workdir) if line["step"] <= first_step]
     self._path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Its start-up notices.
+    # TensorFlow only writes events here; without these it greets at length.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
       from clu import metric_writers
     except ImportError:
@@ -96,7 +98,7 @@ def draw_curves(workdir: str | os.PathLike) -> None:
     points = [(line["step"], line[prefix + "nats_per_dim"])
               for line in lines if prefix + "nats_per_dim" in line]
     if points:
-      total.plot(*zip(*points), label=label)
+      total.plot(*zip(*points), marker=".", label=label)
   names = sorted({key for line in lines for key in line if key.startswith("train/step_")})
   for name in names:
     points = [(line["step"], line[name]) for line in lines if name in line]

@@ -113,6 +113,12 @@ class LoopTest(absltest.TestCase):
     _train(config, other)
     chex.assert_trees_all_equal(_final(config, self.workdir), _final(config, other))
 
+  def test_levels_that_do_not_ascend_are_refused_at_once(self):
+    config = _config(process={"schedule": "shifted", "num_steps": (64,)})
+    with self.assertRaisesRegex(ValueError, "do not ascend strictly; lower t_min"):
+      loop.prepare(config, self.workdir)
+    self.assertEmpty(list(pathlib.Path(self.workdir).iterdir()))
+
   def test_metrics_after_the_resumed_step_are_rewritten(self):
     path = pathlib.Path(self.workdir) / "metrics.jsonl"
     path.write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 2}\n{"step": 5, "a"')

@@ -40,7 +40,7 @@ class StepTest(parameterized.TestCase):
     _, losses = _run(config, [_batch()] * 40)
     self.assertLess(np.mean(losses[-5:]), np.mean(losses[:5]) - 0.1)
 
-  @parameterized.parameters((8, 1, 1), (2, 4, 1), (2, 2, 2), (1, 2, 1))
+  @parameterized.parameters((8, 1, 1), (2, 2, 2))
   def test_sharded_equals_unsharded(self, data, fsdp, tensor):
     width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
     shape = dict(model__predictor=width, model__transporter=width)
@@ -69,14 +69,15 @@ class StepTest(parameterized.TestCase):
     model, params = ntm.build(config), first.params
     rngs = jax.random.split(jax.random.fold_in(jax.random.key(config.train.seed), 0), 2)
 
-    def grads(i):
-      x0, label = step_lib.to_tokens(jax.tree.map(lambda a: jnp.asarray(a[i::2]), batch), config)
-      loss = lambda p: objectives.end_to_end(rngs[i], model, p, x0, label, config)[0]
-      return jax.jit(jax.grad(loss))(params)
+    @jax.jit
+    def grads(params, part, rng):
+      x0, label = step_lib.to_tokens(part, config)
+      return jax.grad(lambda p: objectives.end_to_end(rng, model, p, x0, label, config)[0])(params)
 
-    mean = jax.tree.map(lambda a, b: (a + b) / 2, grads(0), grads(1))
+    parts = [grads(params, jax.tree.map(lambda a, i=i: a[i::2], batch), rngs[i]) for i in (0, 1)]
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *parts)
     tx = optimizer.build(config.optimizer, config.train.steps)
-    updates, _ = tx.update(mean, tx.init(params), params)
+    updates, _ = jax.jit(lambda p, g: tx.update(g, tx.init(p), p))(params, mean)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
                  state.params, optax.apply_updates(params, updates))
 
@@ -107,9 +108,8 @@ class StepTest(parameterized.TestCase):
     np.testing.assert_allclose(losses, exact, rtol=0.02)
 
   @parameterized.parameters(
-      dict(train__objective="pair_wise"), dict(process__num_steps=(2, 4)),
-      dict(model__num_classes=0), dict(model__remat="full"), dict(model__remat="dots"),
       dict(train__objective="pair_wise", process__num_steps=(2, 4)),
+      dict(process__num_steps=(2, 4), model__remat="dots"), dict(model__num_classes=0),
       dict(model__predictor={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
                              "context": "history"}))
   def test_every_mode_trains(self, **changes):
