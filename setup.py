@@ -22,7 +22,7 @@ setuptools.setup(
         "absl-py>=2.1",
         "chex>=0.1.90",
         "clu>=0.0.12",
-        "flax>=0.12",
+        "flax>=0.12.8",
         "grain>=0.2.12",
         "jax>=0.10",
         "matplotlib>=3.9",
@@ -37,7 +37,7 @@ setuptools.setup(
         "tensorboard": _TENSORFLOW,
         "tfds": ["tensorflow-datasets>=4.9.8", *_TENSORFLOW],
         "test": [
-            "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.12",
+            "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6.1", "ruff>=0.12",
             "scikit-learn>=1.6",
             "tensorflow-datasets>=4.9.8", *_TENSORFLOW,
         ],

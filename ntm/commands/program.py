@@ -18,8 +18,8 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> Non
   def guarded(args):
     if len(args) > 1:
       raise app.UsageError(f"unexpected arguments {args[1:]}; flags are --name=value.")
-    # Our progress in full; of the libraries, which log by absl, warnings only.
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    # Our progress in full; of the libraries, which log by absl, errors only.
+    absl.logging.set_verbosity(absl.logging.ERROR)
     logger, handler = logging.getLogger("ntm"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.addHandler(handler)

@@ -10,7 +10,8 @@ t - alpha s = (t - s) / (1 - s) and t + alpha s = (t + s - 2ts) / (1 - s),
 
   sigma^2 = (t - s)(t + s - 2ts) / (1 - s)^2
 
-does not, and the posterior shares them. Where a formula is 0/0 (s = t = 1,
+does not, and the posterior shares them; t + s - 2ts itself is computed as
+t (1 - s) + s (1 - t), of positive terms. Where a formula is 0/0 (s = t = 1,
 t = 0) we take the limit s -> t, the identity kernel.
 """
 
@@ -32,7 +33,7 @@ def forward_kernel(s, t) -> tuple[Array, Array]:
   s, t = _floats(s, t)
   below = jnp.where(s < 1, 1 - s, 1)
   alpha = jnp.where(s < 1, (1 - t) / below, 1)
-  return alpha, jnp.sqrt((t - s) * (t + s - 2 * t * s)) / below
+  return alpha, jnp.sqrt(_product(s, t)) / below
 
 
 def reverse_posterior(t, s) -> tuple[Array, Array, Array]:
@@ -53,7 +54,7 @@ def reverse_posterior(t, s) -> tuple[Array, Array, Array]:
   regular = (s < 1) & (t > 0)
   below = jnp.where(regular, 1 - s, 1)
   above = jnp.where(regular, t, 1)
-  product = jnp.where(regular, (t - s) * (t + s - 2 * t * s), 0)
+  product = jnp.where(regular, _product(s, t), 0)
   ratio = s / above
   a = jnp.where(regular, ratio * ratio * (1 - t) / below, 1)
   b = product / (above * above * below)
@@ -77,6 +78,11 @@ def trajectory_covariance(times) -> Array:
   high = jnp.maximum(times[:, None], times[None, :])
   below = jnp.where(low < 1, 1 - low, 1)
   return low * low * jnp.where(low < 1, (1 - high) / below, 1)
+
+
+def _product(s, t):
+  """(t - s)(t + s - 2ts), without cancellation in the second factor."""
+  return (t - s) * (t * (1 - s) + s * (1 - t))
 
 
 def _floats(*values):
