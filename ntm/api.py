@@ -63,7 +63,7 @@ class Model:
       clip_percentile: clips the score's entries; 100 does not.
 
     Returns:
-      float32 [B, *image_shape] in the data's scale, nominally [-1, 1].
+      float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
 
     Raises:
       ValueError: an argument out of range, with what was expected.
@@ -101,7 +101,7 @@ class Model:
 
     Args:
       rng: a key, of the forward noise.
-      images: [B, *image_shape], float in [-1, 1] or uint8 in [0, 255].
+      images: ``[B, *image_shape]``, float in [-1, 1] or uint8 in [0, 255].
       labels: class index of every image; None scores under the null class, or
         an unconditional model.
       num_steps: T, one the model was trained for; None is the first of those.

@@ -1,6 +1,6 @@
 """From an ml_collections file to frozen dataclasses, checked at the boundary.
 
-People write `ml_collections.ConfigDict` files (configs/*.py), tools write JSON;
+People write `ml_collections.ConfigDict` files (those in configs/), tools write JSON;
 both become one `Config` here and nothing below reads a dictionary. The
 dataclasses hold the defaults, so a config file states only what differs:
 
@@ -68,7 +68,7 @@ class TransporterConfig(TransformerConfig):
 
   Attributes:
     num_blocks: TarFlow blocks; 0 is the identity (Gaussian diffusion).
-    log_scale_bound: |log sigma_T| of one block stays below this.
+    log_scale_bound: log sigma_T of one block stays within plus and minus this.
     class_conditional: give the blocks the class too. Guidance is then off:
       its two branches would live in different u-spaces.
   """
