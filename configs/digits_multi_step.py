@@ -3,8 +3,7 @@
   ntm train --config=configs/digits_multi_step.py --workdir=runs/digits_multi_step
   ntm evaluate --workdir=runs/digits_multi_step --steps=16
 
-Hardware: two CPU cores; a step costs about four of configs/digits.py.
-Duration and numbers to expect: not yet measured.
+Hardware: two CPU cores. Duration and numbers to expect: not yet measured.
 """
 
 import ntm.config

@@ -12,7 +12,7 @@ COMMANDS = {
 }
 
 # XLA on CPU allocates its buffers anew at every step; served as 4 KiB pages
-# from the kernel, their page faults cost a third of a training step.
+# from the kernel, their page faults cost a good part of a training step.
 _MALLOC = ("glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:"
            "glibc.malloc.trim_threshold=17179869184")
 

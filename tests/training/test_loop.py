@@ -95,10 +95,7 @@ class LoopTest(absltest.TestCase):
 
   def test_nan_stops_with_the_last_good_state(self):
     config = _config(train__steps=12, train__checkpoint_every=100, train__log_every=3)
-    order = pipeline.train_iterator(_Images(), 8, 0)
-    batches = [next(order)["label"] for _ in range(4)]
-    del batches
-    # One epoch is four batches; find the image first seen in batch 3 and poison it.
+    # One epoch is four batches: poison an image that first comes in the third.
     seen = pipeline.train_iterator(_Numbered(), 8, 0)
     poison = int([next(seen)["image"][0, 0, 0, 0] for _ in range(3)][2])
     with self.assertRaisesRegex(loop.NonFiniteError, "not finite at step 3"):
