@@ -94,6 +94,27 @@ class PredictorConfig(TransformerConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class InverseConfig:
+  """How the transporter is inverted; see `ntm.flows.solvers`. All are exact.
+
+  Attributes:
+    solver: 'scan', 'jacobi' or 'gs_jacobi'.
+    segment: tokens by which the key/value cache grows.
+    chunk: gs_jacobi: tokens solved at once.
+    tolerance: jacobi, gs_jacobi: largest change of an entry in the last
+      iteration; at least 8 units in the last place of 1.
+    max_iterations: jacobi, gs_jacobi: of one chunk, before the block is
+      inverted by scan; 0 is as many as are exact.
+  """
+
+  solver: str = "scan"
+  segment: int = 128
+  chunk: int = 16
+  tolerance: float = 1e-6
+  max_iterations: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """Shapes and numerics of the model; what a checkpoint must agree with.
 
@@ -106,6 +127,7 @@ class ModelConfig:
       and likelihoods float32 or better.
     remat: 'none', 'full' or 'dots' (keep matrix products).
     unroll: layers unrolled in one iteration of the scan over depth.
+    inverse: solver of the transporter's inverse.
   """
 
   image_shape: tuple[int, ...] = (8, 8, 1)
@@ -116,6 +138,7 @@ class ModelConfig:
   dtype: str = "float32"
   remat: str = "none"
   unroll: int = 1
+  inverse: InverseConfig = InverseConfig()
 
   @property
   def grid_shape(self) -> tuple[int, ...]:

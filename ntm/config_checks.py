@@ -43,6 +43,14 @@ def check_model(model) -> None:
            model.transporter.num_blocks, "0 (no transporter) or more")
   _require(model.transporter.log_scale_bound > 0, "model.transporter.log_scale_bound",
            model.transporter.log_scale_bound, "a positive number")
+  inverse = model.inverse
+  _choice("model.inverse.solver", inverse.solver, ("scan", "jacobi", "gs_jacobi"))
+  for key in ("segment", "chunk"):
+    _require(getattr(inverse, key) >= 1, f"model.inverse.{key}", getattr(inverse, key), "at least 1")
+  _require(inverse.tolerance > 0, "model.inverse.tolerance", inverse.tolerance,
+           "a positive change of an entry, such as 1e-6")
+  _require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,
+           "0 (as many as are exact) or more")
   _choice("model.predictor.context", model.predictor.context, ("markov", "history"))
 
 

@@ -5,8 +5,8 @@ and log-scale of token n:
 
   u_n = (x_n - mu_n) / sigma_n,   log det = -sum_n log sigma_n.            [2.6]
 
-Forward (data → latent) is parallel. The inverse x_n = mu_n + sigma_n u_n goes
-token by token: a `lax.scan` with a static key/value cache, one compile.
+Forward (data → latent) is parallel. The inverse x_n = mu_n + sigma_n u_n is
+sequential by nature: `ntm.flows.solvers`.
 
 The inputs are shifted right behind a learned start token, so the first token
 too has a learnable mean and scale. The output projection starts at zero,
@@ -15,12 +15,17 @@ log sigma = b tanh(raw / b), and the affine arithmetic is float32 or better
 whatever the network computes in.
 """
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.config import TransporterConfig
-from ntm.nn import embeddings, layers, rotary, stack
+from ntm.config import InverseConfig, TransporterConfig
+from ntm.flows import solvers
+from ntm.nn import attention, embeddings, layers, rotary, stack
 from ntm.typing import Array, Condition
 
 
@@ -37,6 +42,7 @@ class AutoregressiveBlock(nn.Module):
     remat: rematerialisation policy.
     unroll: layers in one iteration of the scan over depth.
     multi_step: also condition on the number of steps T.
+    inverse: how the inverse is computed.
   """
 
   config: TransporterConfig
@@ -48,6 +54,7 @@ class AutoregressiveBlock(nn.Module):
   remat: str = "none"
   unroll: int = 1
   multi_step: bool = False
+  inverse: InverseConfig = InverseConfig()
 
   def setup(self):
     """Makes the submodules."""
@@ -69,38 +76,37 @@ class AutoregressiveBlock(nn.Module):
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All tokens at once: (u_BNC, -sum log sigma) [2.6]."""
-    h_BND = self.embed(x_BNC[:, :-1].astype(self.dtype))
-    start_B1D = self._start(x_BNC.shape[0])
-    h_BND = self.position(jnp.concatenate([start_B1D, h_BND], axis=1), self._num_tokens)
-    causal = np.tril(np.ones((self._num_tokens, self._num_tokens), bool))[None, None]
-    h_BND, _ = self.stack(h_BND, self._condition(cond), self._angles(), causal)
-    mean_BNC, log_scale_BNC = self._affine(h_BND, x_BNC.dtype)
+    mean_BNC, log_scale_BNC = self.parallel(x_BNC, self._condition(cond))
     self.sow("diagnostics", "log_scale", jnp.stack([log_scale_BNC.min(), log_scale_BNC.max()]))
     return (x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2))
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
-    """Token after token with a key/value cache: (x_BNC, +sum log sigma)."""
+    """By the solver of the config: (x_BNC, +sum log sigma)."""
     c_B1D = self._condition(cond)
-    angles_ME = jnp.asarray(self._angles())
-
-    def decode(block, carry, inputs):
-      h_B1D, cache, log_det_B = carry
-      index, u_BC = inputs
-      h_B1D = block.position(h_B1D, block._num_tokens, index)
-      h_B1D, cache = block.stack(h_B1D, c_B1D, angles_ME[index][None], cache=cache, index=index)
-      mean_B1C, log_scale_B1C = block._affine(h_B1D, u_BC.dtype)
-      x_B1C = u_BC[:, None] * jnp.exp(log_scale_B1C) + mean_B1C
-      log_det_B = log_det_B + log_scale_B1C.sum(axis=(1, 2))
-      return (block.embed(x_B1C.astype(block.dtype)), cache, log_det_B), x_B1C[:, 0]
-
-    batch_size = u_BNC.shape[0]
-    carry = (self._start(batch_size), self.stack.init_cache(batch_size, self._num_tokens),
-             jnp.zeros(batch_size, u_BNC.dtype))
-    scan = nn.scan(decode, variable_broadcast="params", split_rngs={"params": False},
-                   out_axes=1)
-    (_, _, log_det_B), x_BNC = scan(
-        self, carry, (jnp.arange(self._num_tokens), jnp.moveaxis(u_BNC, 1, 0)))
+    net = _Conditioner(self.clone(parent=None), self.variables, c_B1D,
+                       self.stack.decoding_weights(c_B1D), u_BNC.dtype)
+    x_BNC, log_det_B, info = solvers.invert(net, u_BNC, self.inverse)
+    self.sow("diagnostics", "inverse", info)
     return x_BNC, log_det_B
+
+  def parallel(self, x_BNC: Array, c_B1D: Array) -> tuple[Array, Array]:
+    """(mu_BNC, log_sigma_BNC) of all tokens."""
+    h_BND = self.embed(x_BNC[:, :-1].astype(self.dtype))
+    start_B1D = jnp.broadcast_to(jnp.asarray(self.start, self.dtype),
+                                 (x_BNC.shape[0], 1, self.config.width))
+    h_BND = self.position(jnp.concatenate([start_B1D, h_BND], axis=1), self._num_tokens)
+    causal = np.tril(np.ones((self._num_tokens, self._num_tokens), bool))[None, None]
+    return self._affine(self.stack(h_BND, c_B1D, self._angles(), causal), x_BNC.dtype)
+
+  def decode(self, weights: list, previous_BMC: Array, caches: list, index: Array, dtype):
+    """(mu_BMC, log_sigma_BMC, caches) of the tokens from `index` on, see `solvers`."""
+    positions_M = index + jnp.arange(previous_BMC.shape[1])
+    h_BMD = self.embed(previous_BMC.astype(self.dtype))
+    h_BMD = jnp.where(positions_M[:, None] == 0, jnp.asarray(self.start, self.dtype), h_BMD)
+    h_BMD = self.position(h_BMD, self._num_tokens, positions_M)
+    angles_ME = jnp.asarray(self._angles())[positions_M]
+    h_BMD, caches = self.stack.decode(weights, h_BMD, angles_ME, caches, index)
+    return *self._affine(h_BMD, dtype), caches
 
   @property
   def _num_tokens(self) -> int:
@@ -109,10 +115,6 @@ class AutoregressiveBlock(nn.Module):
   def _angles(self):
     return rotary.rotary_angles(rotary.grid_positions(self.grid_shape),
                                 self.config.width // self.config.num_heads)
-
-  def _start(self, batch_size):
-    start_D = jnp.asarray(self.start, self.dtype)
-    return jnp.broadcast_to(start_D, (batch_size, 1, self.config.width))
 
   def _condition(self, cond: Condition) -> Array:
     c_BD = self.time(cond.time_B)
@@ -126,3 +128,30 @@ class AutoregressiveBlock(nn.Module):
     raw_BM2C = self.readout(self.norm(h_BMD)).astype(dtype)
     bound = self.config.log_scale_bound
     return raw_BM2C[..., 0, :], bound * jnp.tanh(raw_BM2C[..., 1, :] / bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Conditioner:
+  """A block with parameters and condition filled in: `solvers.Conditioner`.
+
+  Calls an unbound copy of the block, which may be traced inside loops.
+  """
+
+  block: AutoregressiveBlock
+  variables: Mapping[str, Any]
+  c_B1D: Array
+  weights: list
+  dtype: jnp.dtype
+
+  def parallel(self, x_BNC):
+    return self.block.apply(self.variables, x_BNC, self.c_B1D, method="parallel")
+
+  def decode(self, previous_BMC, caches, index):
+    return self.block.apply(self.variables, self.weights, previous_BMC, caches, index, self.dtype,
+                            method="decode")
+
+  def init_caches(self, batch_size, length):
+    config = self.block.config
+    return [attention.init_cache(batch_size, length, config.num_kv_heads,
+                                 config.width // config.num_heads, self.block.dtype)
+            for _ in range(config.layers)]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from ntm.config import Config, ModelConfig
 from ntm.models.predictor import Predictor
-from ntm.models.transporter import Transporter, over_levels
+from ntm.models.transporter import Transporter, forward_over_levels, inverse_over_levels
 from ntm.typing import Array, Condition, Trajectory, TrajectoryLogProb
 
 
@@ -44,13 +44,13 @@ class NTM(nn.Module):
   def transport(self, x_KBNC: Array, times_KB: Array, label_B: Array | None = None,
                 num_steps_B: Array | None = None) -> tuple[Array, Array]:
     """f_T at every level: (u_KBNC, log_det_KB); the identity where t = 1."""
-    return over_levels("forward_and_log_det")(
+    return forward_over_levels(
         self.transporter, x_KBNC, Condition(times_KB, num_steps_B, label_B))
 
   def untransport(self, u_KBNC: Array, times_KB: Array, label_B: Array | None = None,
                   num_steps_B: Array | None = None) -> tuple[Array, Array]:
     """f_T^-1 at every level: (x_KBNC, log_det_KB); the identity where t = 1."""
-    return over_levels("inverse_and_log_det")(
+    return inverse_over_levels(
         self.transporter, u_KBNC, Condition(times_KB, num_steps_B, label_B))
 
   def predict(self, u_SBNC: Array, t_SB: Array, s_SB: Array, label_B: Array | None = None,

@@ -116,7 +116,7 @@ class _Network(nn.Module):
     batch_size, num_levels = t_BG.shape
     positions = np.tile(rotary.grid_positions(config.grid_shape), (num_levels, 1))
     angles_ME = rotary.rotary_angles(positions, width // predictor.num_heads)
-    h_BMD, _ = stack.Stack(predictor, remat=config.remat, unroll=config.unroll, name="stack",
+    h_BMD = stack.Stack(predictor, remat=config.remat, unroll=config.unroll, name="stack",
                            **types)(h_BGND.reshape(batch_size, -1, width), c_BGD, angles_ME, mask)
     h_BMD = nn.RMSNorm(use_scale=False, name="norm", **types)(h_BMD)
     modulation = layers.dense((2, width), ("embed", None, None), zero=True, name="modulation",

@@ -37,6 +37,7 @@ class Transporter(nn.Module):
       block = AutoregressiveBlock(
           config.transporter, config.grid_shape, config.num_channels, config.num_classes,
           self.dtype, self.param_dtype, config.remat, config.unroll, self.multi_step,
+          config.inverse,
           name=f"block_{i}")
       # Odd blocks scan from the last token to the first, and restore the order.
       bijectors += [block] if i % 2 == 0 else [bijector.Flip(), block, bijector.Flip()]
@@ -57,13 +58,30 @@ class Transporter(nn.Module):
             jnp.where(noise_B, 0, log_det_B))
 
 
-def over_levels(method: str):
-  """The transporter's `method` over [K, B, N, C], one level at a time.
+def forward_over_levels(transporter: Transporter, x_KBNC: Array,
+                        cond: Condition) -> tuple[Array, Array]:
+  """(u_KBNC, log_det_KB), vmapped over the levels.
 
   The condition's time has a leading K as well; label and T are shared.
   """
   axes = Condition(time_B=0, num_steps_B=None, label_B=None)
   return nn.vmap(
-      lambda transporter, value, cond: getattr(transporter, method)(value, cond),
+      lambda transporter, value, cond: transporter.forward_and_log_det(value, cond),
       in_axes=(0, axes), out_axes=0,
-      variable_axes={"params": None, "diagnostics": 0}, split_rngs={"params": False})
+      variable_axes={"params": None, "diagnostics": 0}, split_rngs={"params": False})(
+          transporter, x_KBNC, cond)
+
+
+def inverse_over_levels(transporter: Transporter, u_KBNC: Array,
+                        cond: Condition) -> tuple[Array, Array]:
+  """(x_KBNC, log_det_KB), the levels as one large batch.
+
+  Not vmapped: a solver's `cond` would become a select, and pay for the scan
+  that it falls back to every time.
+  """
+  num_levels, batch_size = u_KBNC.shape[:2]
+  tiled = lambda a: None if a is None else jnp.tile(a, num_levels)
+  x_BNC, log_det_B = transporter.inverse_and_log_det(
+      u_KBNC.reshape(-1, *u_KBNC.shape[2:]),
+      Condition(cond.time_B.reshape(-1), tiled(cond.num_steps_B), tiled(cond.label_B)))
+  return x_BNC.reshape(u_KBNC.shape), log_det_B.reshape(num_levels, batch_size)

@@ -69,8 +69,8 @@ class PositionEmbedding(nn.Module):
 
   @nn.compact
   def __call__(self, h_BMD: Array, length: int, index: Array | None = None) -> Array:
-    """Adds the table, or its row `index` when a single token is decoded."""
+    """Adds the table, or its rows `index` [M] when decoding."""
     init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, "embed"))
     table = self.param("table", init, (length, h_BMD.shape[-1]), self.param_dtype)
-    rows = table if index is None else table[index][None]
+    rows = table if index is None else table[index]
     return h_BMD + rows.astype(h_BMD.dtype)

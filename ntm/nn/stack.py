@@ -27,13 +27,10 @@ class Layer(nn.Module):
   param_dtype: jnp.dtype
 
   @nn.compact
-  def __call__(self, x_BMD, cache, c_BGD, angles_ME, mask, index):
-    """(x_BMD, cache) after this layer; arguments as `Stack`."""
+  def __call__(self, x_BMD, modulation_BG6D, angles_ME, mask, cache=None, index=None):
+    """(x_BMD, cache) after this layer; arguments as `Stack` and `Attention`."""
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    width = x_BMD.shape[-1]
-    modulation = layers.dense((6, width), ("embed", None, None), zero=True, name="modulation",
-                              **types)(nn.silu(c_BGD))
-    shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.moveaxis(modulation, -2, 0)
+    shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.moveaxis(modulation_BG6D, -2, 0)
 
     def norm(name):
       return nn.RMSNorm(use_scale=False, name=name, **types)
@@ -65,36 +62,74 @@ class Stack(nn.Module):
   remat: str = "none"
   unroll: int = 1
 
-  @nn.compact
-  def __call__(self, x_BMD: Array, c_BGD: Array, angles_ME: Array, mask: Array | None = None,
-               cache: Any = None, index: Array | None = None):
-    """Runs the layers.
+  def setup(self):
+    """Makes the submodules."""
+    self.modulation = nn.vmap(
+        _Modulation, variable_axes={"params": 0}, split_rngs={"params": True},
+        in_axes=None, axis_size=self.config.layers,
+        metadata_params={nn.PARTITION_NAME: "layers"})(self.dtype, self.param_dtype)
+    layer = Layer
+    if self.remat != "none":
+      layer = nn.remat(layer, policy=_REMAT[self.remat], prevent_cse=False)
+    self.layers = nn.scan(
+        layer, variable_axes={"params": 0}, split_rngs={"params": True},
+        in_axes=(0, nn.broadcast, nn.broadcast),
+        length=self.config.layers, unroll=min(self.unroll, self.config.layers),
+        metadata_params={nn.PARTITION_NAME: "layers"})(
+            self.config, self.dtype, self.param_dtype)
+
+  def __call__(self, x_BMD: Array, c_BGD: Array, angles_ME: Array,
+               mask: Array | None = None) -> Array:
+    """Runs the layers on whole sequences.
 
     Args:
       x_BMD: inputs, a sequence of G levels of M/G tokens.
       c_BGD: conditioning vector of every level.
       angles_ME: rotary angles, [M, E/2].
       mask: boolean, True = attend; broadcast to [B, H, M, M].
-      cache: `init_cache()` when decoding one token at a time, else None.
-      index: position of the token decoded.
-
-    Returns:
-      (outputs [B, M, D], the updated cache or None).
     """
-    layer = Layer
-    if self.remat != "none":
-      layer = nn.remat(layer, policy=_REMAT[self.remat], prevent_cse=False)
-    scanned = nn.scan(
-        layer, variable_axes={"params": 0}, split_rngs={"params": True},
-        in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast, nn.broadcast),
-        length=self.config.layers, unroll=min(self.unroll, self.config.layers),
-        metadata_params={nn.PARTITION_NAME: "layers"})
-    return scanned(self.config, self.dtype, self.param_dtype, name="layers")(
-        x_BMD, cache, c_BGD, angles_ME, mask, index)
+    x_BMD, _ = self.layers(x_BMD, self.modulation(c_BGD), angles_ME, mask)
+    return x_BMD
+
+  def decoding_weights(self, c_B1D: Array) -> list:
+    """What does not change from token to token: parameters and modulation of every layer.
+
+    Cut into layers once, before the loop over tokens: a slice inside it would
+    copy all parameters for every token.
+    """
+    parts = (self.variables["params"]["layers"], self.modulation(c_B1D))
+    return [jax.tree.map(lambda a, i=i: a[i], parts) for i in range(self.config.layers)]
 
   @nn.nowrap
-  def init_cache(self, batch_size: int, length: int) -> attention.Cache:
-    """Empty caches of all layers, [L, B, M, H, E]."""
-    cache = attention.init_cache(batch_size, length, self.config.num_kv_heads,
-                                 self.config.width // self.config.num_heads, self.dtype)
-    return jax.tree.map(lambda a: jnp.broadcast_to(a, (self.config.layers,) + a.shape), cache)
+  def decode(self, weights: list, x_BMD: Array, angles_ME: Array, caches: list,
+             index: Array) -> tuple[Array, list]:
+    """Runs the layers on the tokens index .. index + M - 1, after those in the caches.
+
+    Args:
+      weights: of `decoding_weights`.
+      x_BMD: inputs of these tokens, one level.
+      angles_ME: their rotary angles.
+      caches: one `attention.Cache` a layer.
+      index: position of the first of them.
+
+    Returns:
+      (outputs [B, M, D], the caches with these tokens).
+    """
+    layer = Layer(self.config, self.dtype, self.param_dtype, parent=None)
+    caches = list(caches)
+    for i, (params, modulation_B16D) in enumerate(weights):
+      x_BMD, caches[i] = layer.apply({"params": params}, x_BMD, modulation_B16D, angles_ME, None,
+                                     caches[i], index)
+    return x_BMD, caches
+
+
+class _Modulation(nn.Module):
+  """Shift, scale and gate of the two branches of one layer, zero at first."""
+
+  dtype: jnp.dtype
+  param_dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, c_BGD):
+    return layers.dense((6, c_BGD.shape[-1]), ("embed", None, None), zero=True, name="out",
+                        dtype=self.dtype, param_dtype=self.param_dtype)(nn.silu(c_BGD))

@@ -163,7 +163,7 @@ def prepare_workdir(workdir: str | os.PathLike, config: Config) -> None:
   if written is not None:
     changes = _differences(config_lib.to_dict(written), config_lib.to_dict(config))
     fatal = [c for c in changes if c.startswith(("model.", "process.num_steps"))
-             and not c.startswith(("model.remat", "model.unroll", "model.dtype"))]
+             and not c.startswith(("model.remat", "model.unroll", "model.dtype", "model.inverse"))]
     if fatal:
       raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
                        "Use that config, or a new workdir.")

@@ -16,15 +16,17 @@ class AttentionTest(parameterized.TestCase):
     params = {"params": tiny.random_params(lambda rng: module.init(rng, x, angles))}
     return module, params, x, angles
 
-  @parameterized.parameters(1, 2, 4)
-  def test_cached_equals_uncached(self, num_kv_heads):
+  @parameterized.product(num_kv_heads=(1, 2, 4), chunk=(1, 3))
+  def test_cached_equals_uncached(self, num_kv_heads, chunk):
     module, params, x, angles = self._build(num_kv_heads)
     causal = np.tril(np.ones((6, 6), bool))[None, None]
     full, _ = module.apply(params, x, angles, causal)
-    cache = attention.init_cache(2, 6, num_kv_heads, 4, jnp.float32)
-    for n in range(6):
-      out, cache = module.apply(params, x[:, n:n + 1], angles[n:n + 1], None, cache, jnp.int32(n))
-      np.testing.assert_allclose(out[:, 0], full[:, n], atol=1e-5)
+    cache = attention.init_cache(2, chunk, num_kv_heads, 4, jnp.float32)
+    for n in range(0, 6, chunk):
+      new = slice(n, n + chunk)
+      out, cache = module.apply(params, x[:, new], angles[new], None, cache.grow(n + chunk),
+                                jnp.int32(n))
+      np.testing.assert_allclose(out, full[:, new], atol=1e-5)
 
   def test_grouped_heads_equal_repeated_ones(self):
     module, params, x, angles = self._build(num_kv_heads=2)

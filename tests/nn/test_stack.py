@@ -25,15 +25,17 @@ class StackTest(parameterized.TestCase):
         lambda rng: stack.Stack(_CONFIG).init(rng, self.x, self.c, _ANGLES))}
 
   def _loss(self, params, **options):
-    return (stack.Stack(_CONFIG, **options).apply(params, self.x, self.c, _ANGLES)[0] ** 2).sum()
+    return (stack.Stack(_CONFIG, **options).apply(params, self.x, self.c, _ANGLES) ** 2).sum()
 
   def test_scan_equals_loop(self):
     x = self.x
     for i in range(_CONFIG.layers):
-      layer = jax.tree.map(lambda a, i=i: a[i], self.params["params"]["layers"])
+      layer, modulation = jax.tree.map(
+          lambda a, i=i: a[i], (self.params["params"]["layers"], self.params["params"]["modulation"]))
+      modulation = stack._Modulation(jnp.float32, jnp.float32).apply({"params": modulation}, self.c)
       x, _ = stack.Layer(_CONFIG, jnp.float32, jnp.float32).apply(
-          {"params": layer}, x, None, self.c, _ANGLES, None, None)
-    out, _ = stack.Stack(_CONFIG).apply(self.params, self.x, self.c, _ANGLES)
+          {"params": layer}, x, modulation, _ANGLES, None)
+    out = stack.Stack(_CONFIG).apply(self.params, self.x, self.c, _ANGLES)
     np.testing.assert_allclose(out, x, atol=1e-5)
 
   @parameterized.product(remat=("none", "full", "dots"), unroll=(1, 3))
@@ -45,13 +47,13 @@ class StackTest(parameterized.TestCase):
 
   def test_starts_as_the_identity(self):
     params = stack.Stack(_CONFIG).init(jax.random.key(2), self.x, self.c, _ANGLES)
-    out, _ = stack.Stack(_CONFIG).apply(params, self.x, self.c, _ANGLES)
+    out = stack.Stack(_CONFIG).apply(params, self.x, self.c, _ANGLES)
     np.testing.assert_array_equal(out, self.x)
 
   def test_levels_take_their_own_condition(self):
     # With attention cut between levels, the second condition moves only level two.
     mask = np.kron(np.eye(2, dtype=bool), np.ones((3, 3), bool))[None, None]
-    run = lambda c: stack.Stack(_CONFIG).apply(self.params, self.x, c, _ANGLES, mask)[0]
+    run = lambda c: stack.Stack(_CONFIG).apply(self.params, self.x, c, _ANGLES, mask)
     changed = run(self.c.at[:, 1].add(1.0))
     np.testing.assert_array_equal(changed[:, :3], run(self.c)[:, :3])
     self.assertGreater(np.abs(changed[:, 3:] - run(self.c)[:, 3:]).max(), 1e-3)

@@ -1,0 +1,96 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.config import InverseConfig, TransporterConfig
+from ntm.flows import autoregressive
+from ntm.typing import Condition
+from tests import tiny
+
+_CONFIG = TransporterConfig(layers=2, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
+_SOLVERS = {
+    "scan": InverseConfig("scan"),
+    "scan_in_segments": InverseConfig("scan", segment=3),
+    "jacobi": InverseConfig("jacobi"),
+    "gs_jacobi": InverseConfig("gs_jacobi", chunk=4),
+    "gs_jacobi_in_segments": InverseConfig("gs_jacobi", chunk=2, segment=6),
+    "gs_jacobi_of_one_token": InverseConfig("gs_jacobi", chunk=1),
+    "gs_jacobi_of_all": InverseConfig("gs_jacobi", chunk=12),
+    "jacobi_falls_back": InverseConfig("jacobi", max_iterations=2),
+    "gs_jacobi_falls_back": InverseConfig("gs_jacobi", chunk=6, max_iterations=2),
+}
+
+
+def _setup(config, dtype=jnp.float32, scale=0.25):
+  module = autoregressive.AutoregressiveBlock(
+      _CONFIG, (3, 4), 2, dtype=dtype, param_dtype=dtype, inverse=config)
+  x = jax.random.normal(jax.random.key(3), (3, 12, 2), dtype)
+  cond = Condition(jnp.array([0.02, 0.3, 0.6], dtype))
+  init = lambda rng: module.init(rng, x, cond, method="forward_and_log_det")
+  params = {"params": tiny.random_params(init, scale)}
+  u, log_det = jax.jit(
+      lambda x: module.apply(params, x, cond, method="forward_and_log_det"))(x)
+
+  @jax.jit
+  def invert(u):
+    (x, log_det), extra = module.apply(params, u, cond, method="inverse_and_log_det",
+                                       mutable=["diagnostics"])
+    return x, log_det, extra["diagnostics"]["inverse"][0]
+
+  return invert, u, x, log_det
+
+
+class SolversTest(parameterized.TestCase):
+
+  @parameterized.product(name=list(_SOLVERS), precision=("float32", "float64"))
+  def test_finds_the_data(self, name, precision):
+    with jax.enable_x64(precision == "float64"):
+      tolerance = {"float32": 1e-6, "float64": 1e-11}[precision]
+      invert, u, x, log_det = _setup(
+          dataclasses.replace(_SOLVERS[name], tolerance=tolerance), jnp.dtype(precision))
+      found, inverse_log_det, info = invert(u)
+      bound = {"float32": 1e-4, "float64": 1e-9}[precision]
+      np.testing.assert_allclose(found, x, atol=bound)
+      np.testing.assert_allclose(inverse_log_det, -log_det, atol=bound)
+      self.assertEqual(int(info.fallbacks), int("falls_back" in name))
+
+  def test_jacobi_is_exact_after_as_many_iterations_as_tokens(self):
+    # No change is below this tolerance, so every token takes its full count.
+    config = InverseConfig("jacobi", tolerance=1e-30)
+    invert, u, x, _ = _setup(config)
+    found, _, info = invert(u)
+    np.testing.assert_allclose(found, x, atol=1e-4)
+    self.assertLessEqual(int(info.iterations), 12)
+    self.assertEqual(int(info.fallbacks), 0)
+
+  @parameterized.parameters((1, 12), (3, 12), (4, 12))
+  def test_counts_iterations(self, chunk, most):
+    invert, u, _, _ = _setup(InverseConfig("gs_jacobi", chunk=chunk))
+    _, _, info = invert(u)
+    self.assertBetween(int(info.iterations), 12 // chunk, most)
+
+  def test_an_overflow_falls_back_to_the_scan(self):
+    # Far from the solution the scales explode; the scan meets only good tokens.
+    invert, u, x, _ = _setup(InverseConfig("jacobi"))
+    scan, _, _, _ = _setup(InverseConfig("scan"))
+    bad = u.at[0, 5, 0].set(jnp.inf)
+    found, _, info = invert(bad)
+    self.assertEqual(int(info.fallbacks), 1)
+    # The same tokens as the scan's, not finite ones included.
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(scan(bad)[0]))
+    np.testing.assert_allclose(found[:, :5], x[:, :5], atol=1e-4)
+
+  def test_compiles_once(self):
+    invert, u, _, _ = _setup(InverseConfig("gs_jacobi", chunk=4))
+    chex.clear_trace_counter()
+    traced = jax.jit(chex.assert_max_traces(lambda u: invert(u), n=1))
+    for seed in range(3):
+      traced(jax.random.normal(jax.random.key(seed), u.shape))
+
+
+if __name__ == "__main__":
+  absltest.main()
