@@ -46,7 +46,8 @@ def check_model(model) -> None:
   inverse = model.inverse
   _choice("model.inverse.solver", inverse.solver, ("scan", "jacobi", "gs_jacobi"))
   for key in ("segment", "chunk"):
-    _require(getattr(inverse, key) >= 1, f"model.inverse.{key}", getattr(inverse, key), "at least 1")
+    _require(getattr(inverse, key) >= 1, f"model.inverse.{key}", getattr(inverse, key),
+             "at least 1")
   _require(inverse.tolerance > 0, "model.inverse.tolerance", inverse.tolerance,
            "a positive change of an entry, such as 1e-6")
   _require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,

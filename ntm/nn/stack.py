@@ -1,6 +1,5 @@
 """Transformer layers with adaptive normalisation, scanned over depth."""
 
-from typing import Any
 
 import flax.linen as nn
 import jax

@@ -28,12 +28,12 @@ class StackTest(parameterized.TestCase):
     return (stack.Stack(_CONFIG, **options).apply(params, self.x, self.c, _ANGLES) ** 2).sum()
 
   def test_scan_equals_loop(self):
-    x = self.x
+    x, types = self.x, (jnp.float32, jnp.float32)
     for i in range(_CONFIG.layers):
-      layer, modulation = jax.tree.map(
-          lambda a, i=i: a[i], (self.params["params"]["layers"], self.params["params"]["modulation"]))
-      modulation = stack._Modulation(jnp.float32, jnp.float32).apply({"params": modulation}, self.c)
-      x, _ = stack.Layer(_CONFIG, jnp.float32, jnp.float32).apply(
+      params = jax.tree.map(lambda a, i=i: a[i], self.params["params"])
+      layer = params["layers"]
+      modulation = stack._Modulation(*types).apply({"params": params["modulation"]}, self.c)
+      x, _ = stack.Layer(_CONFIG, *types).apply(
           {"params": layer}, x, modulation, _ANGLES, None)
     out = stack.Stack(_CONFIG).apply(self.params, self.x, self.c, _ANGLES)
     np.testing.assert_allclose(out, x, atol=1e-5)
