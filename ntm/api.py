@@ -1,5 +1,6 @@
 """The public interface: a restored model that samples and scores images."""
 
+import logging
 import os
 
 import jax
@@ -11,25 +12,40 @@ from ntm.inference import generate
 from ntm.inference import likelihood as likelihood_lib
 from ntm.models import ntm
 from ntm.nn.patchify import patchify
-from ntm.training import checkpoint, objectives
+from ntm.process import schedule
+from ntm.process.trajectory import sample_trajectory
+from ntm.training import checkpoint, distillation, objectives
 from ntm.typing import PRNGKey
 
+_LOG = logging.getLogger("ntm")
 _CHUNK = 256  # Images at a time: bounds memory, and every call compiles once.
 
 
-def restore(workdir: str | os.PathLike, step: int | None = None) -> "Model":
+def restore(workdir: str | os.PathLike, step: int | None = None,
+            denoiser: str | os.PathLike | None = None) -> "Model":
   """Loads config and EMA parameters of a run or a converted checkpoint.
 
   Args:
     workdir: directory that `ntm train` wrote.
     step: which checkpoint; None is the newest one that can be read.
+    denoiser: directory that `ntm distill` wrote, for refine="denoiser"; None is
+      workdir/denoiser, if there is one that fits.
 
   Raises:
     FileNotFoundError: no run there, or no such complete checkpoint.
-    ValueError: a checkpoint that cannot be read.
+    ValueError: a checkpoint that cannot be read, or the denoiser of another
+      model.
   """
   config, params, step = checkpoint.restore_ema(workdir, step)
-  return Model(config, params, step)
+  learned, beside = None, os.path.join(workdir, "denoiser")
+  if denoiser is not None:
+    learned = distillation.restore(denoiser, config, params)
+  elif os.path.isdir(beside):
+    try:
+      learned = distillation.restore(beside, config, params)
+    except (FileNotFoundError, ValueError) as error:
+      _LOG.warning("no denoiser: %s", error)
+  return Model(config, params, step, learned)
 
 
 class Model:
@@ -41,11 +57,14 @@ class Model:
     step: updates behind them.
   """
 
-  def __init__(self, config: Config, params, step: int):
+  def __init__(self, config: Config, params, step: int, denoiser=None):
     self.config, self.params, self.step = config, params, step
+    self._denoiser, self._denoiser_params = denoiser or (None, None)
     self._model = ntm.build(config)
     self._generators = {}
     self._likelihood = jax.jit(self._draw_and_score, static_argnums=4)
+    self._standardise = jax.jit(self._draw_and_standardise, static_argnums=4)
+    self._weigh = jax.jit(self._draw_and_weigh, static_argnums=(4, 5))
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
              refine: str | None = "score", num_samples: int | None = None,
@@ -58,7 +77,7 @@ class Model:
       num_steps: T, one the model was trained for; None is the first of those.
       guidance: classifier-free guidance scale, 0 for none.
       refine: None for the sampled state at level t_min, 'score' for trajectory
-        score refinement.
+        score refinement, 'denoiser' for the learned one.
       num_samples: number of images of an unconditional model.
       clip_percentile: clips the score's entries; 100 does not.
 
@@ -79,20 +98,26 @@ class Model:
                        "branches have no common u-space; pass 0.")
     if refine not in generate.REFINEMENTS:
       raise ValueError(f"refine is {refine!r}; expected one of {generate.REFINEMENTS}.")
+    if refine == "denoiser" and self._denoiser is None:
+      raise ValueError("refine is 'denoiser', but this model has none; run `ntm distill` for its "
+                       "workdir, or name one: ntm.restore(..., denoiser=DIR).")
     if not 0 < clip_percentile <= 100:
       raise ValueError(f"clip_percentile is {clip_percentile}; expected above 0, at most 100.")
     count = num_samples if labels is None else len(labels)
     make = (refine, clip_percentile)
     if make not in self._generators:
-      self._generators[make] = generate.make_generator(self._model, self.config.process, *make)
+      self._generators[make] = generate.make_generator(
+          self._model, self.config.process, *make, self._denoiser)
     guidance = jnp.float32(guidance) if guidance else None
     size = min(count, _CHUNK)
     images = []
     for i, start in enumerate(range(0, count, size)):
       part = None if labels is None else np.resize(labels[start:start + size], size)
       out = self._generators[make](jax.random.fold_in(rng, i), self.params, part, size, num_steps,
-                                   guidance)
+                                   guidance, self._denoiser_params)
       images.append(np.asarray(out.images))
+      if out.fallbacks:
+        _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
     return np.concatenate(images)[:count]
 
   def log_prob(self, rng: PRNGKey, images, labels=None,
@@ -116,26 +141,106 @@ class Model:
     """
     images = self._check_images(images)
     num_steps = self._check_num_steps(num_steps)
-    if self.config.model.num_classes and labels is None:
-      labels = np.full(len(images), self.config.model.num_classes, np.int32)
+    labels = self._score_labels(labels, len(images))
+    return self._chunked(self._likelihood, rng, images, labels, num_steps)
+
+  def log_weights(self, rng: PRNGKey, images, labels=None, num_steps: int | None = None,
+                  draws: int = 1, level_spacing: float | None = None) -> np.ndarray:
+    """Importance weights of images, whose log-mean bounds their log-likelihood.
+
+    Args:
+      rng: a key, of dequantisation and forward noise.
+      images: as `log_prob`.
+      labels: as `log_prob`.
+      num_steps: T, one the model was trained for; None is the first of those.
+      draws: J, weights an image.
+      level_spacing: distance of the data's levels in [-1, 1] (1/8 for the
+        digits, 1/127.5 for 8-bit images): the weights are of the probability of
+        these levels. None: of the density at t_min of the images sent there.
+
+    Returns:
+      log weights in nats, float32 [J, B]; see `ntm.inference.likelihood`.
+
+    Raises:
+      ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
+    """
+    images = self._check_images(images)
+    num_steps = self._check_num_steps(num_steps)
+    labels = self._score_labels(labels, len(images))
+    if draws < 1:
+      raise ValueError(f"draws is {draws}; expected at least 1.")
+    if level_spacing is not None and not level_spacing > 0:
+      raise ValueError(f"level_spacing is {level_spacing}; expected a positive distance, or None.")
+    weights = []
+    for key in jax.random.split(rng, draws):
+      # The density is that of one noisy state an image, the same for all draws.
+      keys = jax.random.split(key) if level_spacing else (rng, key)
+      weights.append(self._chunked(self._weigh, tuple(keys), images, labels, num_steps,
+                                   level_spacing))
+    return np.stack(weights)
+
+  def residuals(self, rng: PRNGKey, images, labels=None,
+                num_steps: int | None = None) -> np.ndarray:
+    """z = (u_{k-1} - mu_P) / sigma_P of forward trajectories of images.
+
+    Standard normal if the predictor is calibrated. Arguments and errors as `log_prob`.
+
+    Returns:
+      float32 [S, B, N C], k = 1 first.
+    """
+    images = self._check_images(images)
+    num_steps = self._check_num_steps(num_steps)
+    labels = self._score_labels(labels, len(images))
+    z_SDB = self._chunked(self._standardise, rng, images, labels, num_steps)
+    return np.moveaxis(z_SDB, 1, 2)
+
+  def _draw(self, rng, images, label_B, num_steps):
+    x0_BNC = patchify(images, self.config.model.patch_shape)
+    t_min_B = jnp.full((x0_BNC.shape[0],), self.config.process.t_min)
+    return objectives.draw_trajectory(rng, x0_BNC, label_B, self.config, t_min_B, num_steps)
+
+  def _draw_and_score(self, rng, params, images, label_B, num_steps):
+    return likelihood_lib.likelihood(self._model, params,
+                                     self._draw(rng, images, label_B, num_steps))
+
+  def _draw_and_standardise(self, rng, params, images, label_B, num_steps):
+    result = self._model.apply({"params": params}, self._draw(rng, images, label_B, num_steps),
+                               method="log_prob")
+    return jnp.moveaxis(result.z_SBNC.reshape(num_steps, len(images), -1), 1, 2)
+
+  def _draw_and_weigh(self, rng, params, images, label_B, num_steps, level_spacing):
+    config, (rng_state, rng_chain) = self.config, rng
+    x0_BNC, t_min = patchify(images, config.model.patch_shape), config.process.t_min
+    times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps, t_min,
+                                    config.model.num_tokens)
+    times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, len(images)))
+    num_steps_B = jnp.full((len(images),), num_steps) if self._model.multi_step else None
+    if level_spacing is None:
+      x_BNC, extra_B = sample_trajectory(rng_state, x0_BNC, times_KB[:1])[0], 0.0
     else:
-      labels = self._check_labels(labels, len(images))
-      if labels is not None and len(labels) != len(images):
-        raise ValueError(f"there are {len(labels)} labels for {len(images)} images.")
+      x_BNC, extra_B = likelihood_lib.dequantise(rng_state, x0_BNC, t_min, level_spacing)
+    return extra_B + likelihood_lib.log_weight(
+        rng_chain, self._model, params, x_BNC, times_KB, label_B, num_steps_B)
+
+  def _chunked(self, function, rng, images, labels, *static):
+    """`function` of all images, a fixed number at a time; results end in the batch."""
     size = min(len(images), _CHUNK)
     parts = []
     for i, start in enumerate(range(0, len(images), size)):
       chunk = np.resize(images[start:start + size], (size,) + images.shape[1:])
       part = None if labels is None else np.resize(labels[start:start + size], size)
-      parts.append(self._likelihood(jax.random.fold_in(rng, i), self.params, chunk, part,
-                                    num_steps))
+      keys = jax.tree.map(lambda key, i=i: jax.random.fold_in(key, i), rng)
+      parts.append(function(keys, self.params, chunk, part, *static))
     return jax.tree.map(lambda *a: np.concatenate(a, axis=-1)[..., :len(images)], *parts)
 
-  def _draw_and_score(self, rng, params, images, label_B, num_steps):
-    x0_BNC = patchify(images, self.config.model.patch_shape)
-    t_min_B = jnp.full((x0_BNC.shape[0],), self.config.process.t_min)
-    trajectory = objectives.draw_trajectory(rng, x0_BNC, label_B, self.config, t_min_B, num_steps)
-    return likelihood_lib.likelihood(self._model, params, trajectory)
+  def _score_labels(self, labels, count):
+    """Labels to score under: those given, or the null class."""
+    if self.config.model.num_classes and labels is None:
+      return np.full(count, self.config.model.num_classes, np.int32)
+    labels = self._check_labels(labels, count)
+    if labels is not None and len(labels) != count:
+      raise ValueError(f"there are {len(labels)} labels for {count} images.")
+    return labels
 
   def _check_num_steps(self, num_steps):
     known = self.config.process.num_steps

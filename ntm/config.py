@@ -247,7 +247,7 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """A run, complete."""
+  """A run, complete; `denoiser` is read by distillation alone."""
 
   data: DataConfig = DataConfig()
   model: ModelConfig = ModelConfig()
@@ -255,6 +255,7 @@ class Config:
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
   mesh: MeshConfig = MeshConfig()
+  denoiser: TransformerConfig = TransformerConfig()
 
 
 def default() -> ml_collections.ConfigDict:

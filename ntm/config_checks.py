@@ -28,17 +28,7 @@ def check_model(model) -> None:
   _choice("model.remat", model.remat, _REMAT_POLICIES)
   _require(model.unroll >= 1, "model.unroll", model.unroll, "at least 1")
   for name, part in (("transporter", model.transporter), ("predictor", model.predictor)):
-    where = f"model.{name}"
-    _require(part.layers >= 1, f"{where}.layers", part.layers, "at least 1")
-    _require(part.mlp_ratio >= 1, f"{where}.mlp_ratio", part.mlp_ratio, "at least 1")
-    _require(part.num_heads >= 1 and part.width >= 1
-             and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
-             part.num_heads, f"a number that divides the width {part.width} into even head widths")
-    _require(part.num_kv_heads >= 1 and part.num_heads % part.num_kv_heads == 0,
-             f"{where}.num_kv_heads", part.num_kv_heads,
-             f"a divisor of num_heads {part.num_heads}")
-    _require(part.width // part.num_heads >= 2 * axes, f"{where}.num_heads", part.num_heads,
-             f"head widths of at least {2 * axes} for {axes} rotary axes")
+    check_transformer(f"model.{name}", part, axes)
   _require(model.transporter.num_blocks >= 0, "model.transporter.num_blocks",
            model.transporter.num_blocks, "0 (no transporter) or more")
   _require(model.transporter.log_scale_bound > 0, "model.transporter.log_scale_bound",
@@ -55,9 +45,24 @@ def check_model(model) -> None:
   _choice("model.predictor.context", model.predictor.context, ("markov", "history"))
 
 
+def check_transformer(where, part, axes) -> None:
+  """Raises ValueError unless the sizes of a TransformerConfig fit together."""
+  _require(part.layers >= 1, f"{where}.layers", part.layers, "at least 1")
+  _require(part.mlp_ratio >= 1, f"{where}.mlp_ratio", part.mlp_ratio, "at least 1")
+  _require(part.num_heads >= 1 and part.width >= 1
+           and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
+           part.num_heads, f"a number that divides the width {part.width} into even head widths")
+  _require(part.num_kv_heads >= 1 and part.num_heads % part.num_kv_heads == 0,
+           f"{where}.num_kv_heads", part.num_kv_heads,
+           f"a divisor of num_heads {part.num_heads}")
+  _require(part.width // part.num_heads >= 2 * axes, f"{where}.num_heads", part.num_heads,
+           f"head widths of at least {2 * axes} for {axes} rotary axes")
+
+
 def check_run(config) -> None:
   """Raises ValueError unless the rest of a Config makes sense."""
   process, optimizer, train, mesh = (config.process, config.optimizer, config.train, config.mesh)
+  check_transformer("denoiser", config.denoiser, len(config.model.image_shape) - 1)
   _choice("data.source", config.data.source, ("digits", "folder", "tfds"))
   _require(0 < config.data.test_fraction < 1, "data.test_fraction",
            config.data.test_fraction, "a share strictly between 0 and 1")

@@ -63,12 +63,14 @@ class TrajectoryLogProb:
     prior_B: log N(x_T; 0, I), or 0 for trajectories cut off below the noise.
     log_det_SB: the transporter's share of step_SB, log |det df_T/dx|.
     log_scale_SBNC: log sigma_P of the predictor.
+    z_SBNC: (u_{k-1} - mu_P) / sigma_P, standard normal if the model is right.
   """
 
   step_SB: Array
   prior_B: Array
   log_det_SB: Array
   log_scale_SBNC: Array
+  z_SBNC: Array
 
   @property
   def total_B(self) -> Array:

@@ -6,8 +6,7 @@ from absl.testing import absltest, parameterized
 
 import ntm as package
 from ntm import api
-from ntm.models import ntm
-from ntm.training import checkpoint, sharding
+from ntm.training import checkpoint, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
 
@@ -105,7 +104,7 @@ class ApiTest(parameterized.TestCase):
   def test_restore_reads_the_averaged_parameters(self):
     config, workdir = tiny.config(), tempfile.mkdtemp()
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-    state = state_lib.init_state(ntm.build(config), config, mesh)
+    state = state_lib.init_state(task.density(config), config, mesh)
     state = state.replace(ema=tiny.fill(state.ema), step=state.step + 5)
     checkpoint.prepare_workdir(workdir, config)
     checkpointer = checkpoint.Checkpointer(workdir, config)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ntm import config as config_lib
 from ntm.models import ntm
-from ntm.training import state as state_lib
+from ntm.training import task as task_lib
 from ntm.typing import Trajectory
 
 
@@ -67,7 +67,7 @@ def model_and_params(cfg: config_lib.Config, dtype=jnp.float32, scale: float = 0
   """The model in the given type, and random parameters."""
   cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, dtype=jnp.dtype(dtype).name))
   model = ntm.build(cfg)
-  init = lambda rng: model.init(rng, state_lib._example(cfg), method="log_prob")
+  init = lambda rng: model.init(rng, task_lib.example(cfg), method="log_prob")
   return model, random_params(init, scale)
 
 

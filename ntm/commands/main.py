@@ -8,6 +8,8 @@ import sys
 COMMANDS = {
     "train": "train a model from a config",
     "sample": "draw images from a trained model",
+    "distill": "train the denoiser that makes sampling from a trained model fast",
+    "likelihood": "bounds in bits/dim, calibration, anomaly scores, comparison of two models",
     "evaluate": "likelihood, Fréchet distance and class accuracy of a trained model",
 }
 

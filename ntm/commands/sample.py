@@ -23,7 +23,8 @@ _LABELS = flags.DEFINE_list("labels", None, "Classes, one row each; default all 
 _NUM = flags.DEFINE_integer("num", 8, "Images a label.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", None, "T; default the first the model was trained for.")
 _GUIDANCE = flags.DEFINE_float("guidance", 0.0, "Classifier-free guidance scale.")
-_REFINE = flags.DEFINE_enum("refine", "score", ["none", "score"], "How the last state is denoised.")
+_REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
+                            "How the last state is denoised.")
 _CLIP = flags.DEFINE_float("clip_percentile", 100.0, "Clips the score's entries; 100 does not.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
 _STEP = flags.DEFINE_integer("checkpoint", None, "Checkpoint step; default the newest.")

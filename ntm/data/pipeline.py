@@ -6,12 +6,19 @@ batch, so the order does not depend on how many hosts read it, and the state of
 an iterator is the number of batches drawn.
 """
 
+import logging
 from typing import Any
 
 import grain
+import jax
 import numpy as np
 
+from ntm.config import Config
+from ntm.data import sources
 from ntm.data.sources import Source
+
+_LOG = logging.getLogger("ntm")
+_HELD_OUT = 1024  # Test images behind the held-out loss during training.
 
 
 def train_iterator(source: Source, batch_size: int, seed: int, process_index: int = 0,
@@ -49,3 +56,17 @@ def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[st
   examples = [source[i] for i in range(min(limit, len(source)))]
   return [{key: np.stack([example[key] for example in examples[start:start + batch_size]])
            for key in examples[0]} for start in range(0, len(examples), batch_size)]
+
+
+def training_data(config: Config) -> tuple[Any, list[dict[str, Any]]]:
+  """(iterator over this process's training batches, held-out batches) of a config.
+
+  Raises:
+    ValueError, FileNotFoundError: data that are missing or do not fit the model.
+  """
+  source = sources.load(config.data, config.model, "train")
+  test = sources.load(config.data, config.model, "test")
+  _LOG.info("%d training and %d test images", len(source), len(test))
+  iterator = train_iterator(source, config.train.batch_size, config.train.seed,
+                            jax.process_index(), jax.process_count())
+  return iterator, ordered_batches(test, config.train.batch_size, _HELD_OUT)

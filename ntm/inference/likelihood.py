@@ -8,18 +8,32 @@ the forward process q and report, all in nats over all dimensions:
               whose mean is a lower bound on log p(x_{t_0} | y).
 
 `bits_per_dim` is -bound / (N C log 2): of the density of the state at level t_0
-in the model's own scale [-1, 1], without dequantisation. Images of 256 levels
-have 127.5 levels a unit: add log2(127.5) for bits of those.
+in the model's own scale [-1, 1], without dequantisation.
+
+Data come in levels h apart (digits: 17 levels, h = 1/8; 8-bit images:
+h = 1/127.5), and a bound on the probability of the levels themselves needs
+dequantisation. The noise at t_0 is one: with v ~ N(0, (t_0 / (1 - t_0))^2) cut
+off at +-h/2, density q(v), x_{t_0} = (1 - t_0)(x_0 + v), and x_{t_1}, ... from
+the forward chain,
+
+  w = p(x_{t_0}, ..., x_T) (1 - t_0)^(N C) / (q(v) q(x_{t_1}, ..., x_T | x_{t_0})),
+  log P(x_0) >= E log (w_1 + ... + w_K) / K,
+
+a bound that tightens with K (importance weighting). With T = 1 and a predictor
+that does not read the noise, w does not depend on x_T: what is left to bound is
+v alone.
 """
 
 import math
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from ntm.models.ntm import NTM, standard_normal_log_prob
 from ntm.process.kernel import forward_kernel
-from ntm.typing import Array, Trajectory
+from ntm.process.trajectory import continue_trajectory
+from ntm.typing import Array, PRNGKey, Trajectory
 
 
 @flax.struct.dataclass
@@ -64,3 +78,54 @@ def likelihood(model: NTM, params, trajectory: Trajectory) -> Likelihood:
       log_prob_B=result.total_B, step_SB=result.step_SB, bound_B=bound_B,
       nats_per_dim_B=-result.step_SB.mean(axis=0) / dimensions,
       bits_per_dim_B=-bound_B / (dimensions * math.log(2)))
+
+
+def log_weight(rng: PRNGKey, model: NTM, params, x_BNC: Array, times_KB: Array,
+               label_B: Array | None, num_steps_B: Array | None) -> Array:
+  """log p(x_{t_0}, ..., x_T) - log q(x_{t_1}, ..., x_T | x_{t_0}) of one draw, [B], in nats.
+
+  Args:
+    rng: a key, of the forward chain.
+    model: the density.
+    params: its parameters.
+    x_BNC: the state at t_0.
+    times_KB: strictly ascending levels, t_0 first, 1 last.
+    label_B: class indices, or None.
+    num_steps_B: T if the model serves several, else None.
+  """
+  x_KBNC = continue_trajectory(rng, x_BNC, times_KB)
+  trajectory = Trajectory(x_KBNC, times_KB, label_B, num_steps_B, jnp.ones_like(times_KB[1:]))
+  return likelihood(model, params, trajectory).bound_B
+
+
+def dequantise(rng: PRNGKey, x0_BNC: Array, t_min: float, level_spacing: float):
+  """Noise of level t_min that stays within the levels' own cells.
+
+  Args:
+    rng: a key.
+    x0_BNC: data on their levels.
+    t_min: the level t_0.
+    level_spacing: h.
+
+  Returns:
+    (x_BNC at t_0, -log q(v) + N C log(1 - t_0) [B], to be added to `log_weight`).
+  """
+  scale = t_min / (1 - t_min)
+  edge = level_spacing / 2 / scale
+  z_BNC = jax.random.truncated_normal(rng, -edge, edge, x0_BNC.shape, x0_BNC.dtype)
+  log_mass = math.log(math.erf(edge / math.sqrt(2)))
+  dimensions = x0_BNC.shape[-2] * x0_BNC.shape[-1]
+  log_q_B = standard_normal_log_prob(z_BNC) - dimensions * (math.log(scale) + log_mass)
+  return (1 - t_min) * (x0_BNC + scale * z_BNC), dimensions * math.log(1 - t_min) - log_q_B
+
+
+def importance_bound(log_weight_JB: Array, count: int) -> Array:
+  """log of the mean of `count` weights, averaged over J // count groups of draws: [B], nats.
+
+  Args:
+    log_weight_JB: of J independent draws.
+    count: K, at most J.
+  """
+  groups = len(log_weight_JB) // count
+  grouped = log_weight_JB[:groups * count].reshape(groups, count, -1)
+  return (jax.nn.logsumexp(grouped, axis=1) - math.log(count)).mean(axis=0)

@@ -8,6 +8,7 @@ data space, x_k = f_T^-1(u_k), only when asked for.
 import jax
 import jax.numpy as jnp
 
+from ntm.flows.solvers import SolverInfo
 from ntm.inference import guidance as guidance_lib
 from ntm.models.ntm import NTM
 from ntm.typing import Array, PRNGKey
@@ -30,43 +31,40 @@ def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size:
     u_KBNC, cleanest state first; u_T is the noise.
   """
   num_steps = times_K.shape[0] - 1
-  num_steps_B = jnp.full((batch_size,), num_steps) if model.multi_step else None
   rng_noise, rng_steps = jax.random.split(rng)
   config = model.config
   shape = (batch_size, config.num_tokens, config.num_channels)
   noise_BNC = jax.random.normal(rng_noise, shape, times_K.dtype)
-  u_KBNC = jnp.zeros((num_steps + 1,) + shape, times_K.dtype).at[-1].set(noise_BNC)
-  times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, batch_size))
+  # With guidance, both branches go through the network as one batch.
+  branches = 1 if guidance is None else 2
+  if guidance is not None:
+    label_B = jnp.concatenate([label_B, jnp.full((batch_size,), config.num_classes)])
+  double = lambda a: jnp.concatenate([a] * branches)
+  rows = branches * batch_size
+  num_steps_B = jnp.full((rows,), num_steps) if model.multi_step else None
 
-  def predict(u_KBNC, k, label_B):
-    """Mean and log-scale of u_{k-1}. Levels below k are not read."""
-    if config.predictor.context == "history":
-      out = model.apply({"params": params}, u_KBNC[1:], times_KB[1:], times_KB[:-1], label_B,
-                        num_steps_B, method="predict")
-      return tuple(jax.lax.dynamic_index_in_dim(a, k - 1, keepdims=False) for a in out)
-    at = lambda a, i: jax.lax.dynamic_index_in_dim(a, i)
-    mean, log_scale = model.apply({"params": params}, at(u_KBNC, k), at(times_KB, k),
-                                  at(times_KB, k - 1), label_B, num_steps_B, method="predict")
-    return mean[0], log_scale[0]
-
-  def step(u_KBNC, inputs):
-    k, rng = inputs
-    mean_BNC, log_scale_BNC = predict(u_KBNC, k, label_B)
+  def step(carry, inputs):
+    u_BNC, caches = carry
+    index, t, s, rng = inputs
+    mean, log_scale, caches = model.apply(
+        {"params": params}, double(u_BNC), jnp.full((rows,), t), jnp.full((rows,), s), label_B,
+        num_steps_B, caches, index, method="predict_step")
     if guidance is not None:
-      null_B = jnp.full((batch_size,), config.num_classes)
-      mean_BNC, log_scale_BNC = guidance_lib.guide(
-          (mean_BNC, log_scale_BNC), predict(u_KBNC, k, null_B), guidance)
-    z_BNC = jax.random.normal(rng, shape, mean_BNC.dtype)
-    u_BNC = mean_BNC + jnp.exp(log_scale_BNC) * z_BNC
-    return jax.lax.dynamic_update_index_in_dim(u_KBNC, u_BNC, k - 1, axis=0), None
+      halves = [(mean[:batch_size], log_scale[:batch_size]),
+                (mean[batch_size:], log_scale[batch_size:])]
+      mean, log_scale = guidance_lib.guide(*halves, guidance)
+    u_BNC = mean + jnp.exp(log_scale) * jax.random.normal(rng, shape, mean.dtype)
+    return (u_BNC, caches), u_BNC
 
-  ks = jnp.arange(num_steps, 0, -1)
-  u_KBNC, _ = jax.lax.scan(step, u_KBNC, (ks, jax.random.split(rng_steps, num_steps)))
-  return u_KBNC
+  carry = (noise_BNC, model.init_caches(rows, num_steps))
+  inputs = (jnp.arange(num_steps), times_K[:0:-1], times_K[-2::-1],
+            jax.random.split(rng_steps, num_steps))
+  _, u_SBNC = jax.lax.scan(step, carry, inputs)
+  return jnp.concatenate([u_SBNC[::-1], noise_BNC[None]])
 
 
 def to_data(model: NTM, params, u_KBNC: Array, times_K: Array, label_B: Array | None,
-            num_steps: int) -> Array:
+            num_steps: int) -> tuple[Array, Array]:
   """x_k = f_T^-1(u_k) of the cleanest states, all levels in parallel.
 
   Args:
@@ -78,10 +76,12 @@ def to_data(model: NTM, params, u_KBNC: Array, times_K: Array, label_B: Array | 
     num_steps: T.
 
   Returns:
-    x_KBNC, as many states; one at t = 1 is returned as it is.
+    (x_KBNC, as many states; how many inverses an iterative solver left to the
+    scan). A state at t = 1 is returned as it is.
   """
   times_KB = jnp.broadcast_to(times_K[:u_KBNC.shape[0], None], u_KBNC.shape[:2])
   num_steps_B = jnp.full(u_KBNC.shape[1:2], num_steps) if model.multi_step else None
-  x_KBNC, _ = model.apply({"params": params}, u_KBNC, times_KB, label_B, num_steps_B,
-                          method="untransport")
-  return x_KBNC
+  (x_KBNC, _), extra = model.apply({"params": params}, u_KBNC, times_KB, label_B, num_steps_B,
+                                   method="untransport", mutable=["diagnostics"])
+  infos = jax.tree.leaves(extra, is_leaf=lambda node: isinstance(node, SolverInfo))
+  return x_KBNC, sum((info.fallbacks for info in infos), jnp.int32(0))

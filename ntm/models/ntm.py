@@ -60,6 +60,17 @@ class NTM(nn.Module):
     valid_SB = jnp.ones_like(t_SB) if valid_SB is None else valid_SB
     return self.predictor(u_SBNC, t_SB, s_SB, label_B, num_steps_B, valid_SB)
 
+  def predict_step(self, u_BNC: Array, t_B: Array, s_B: Array, label_B: Array | None,
+                   num_steps_B: Array | None, caches: list | None, index: Array):
+    """`predict` of one step, after those in the caches: see `Predictor.step`."""
+    return self.predictor.step(u_BNC, t_B, s_B, label_B, num_steps_B, caches, index)
+
+  @nn.nowrap
+  def init_caches(self, batch_size: int, num_steps: int) -> list | None:
+    """What `predict_step` starts from."""
+    return Predictor(self.config, self.multi_step, self.dtype, parent=None).init_caches(
+        batch_size, num_steps)
+
   def log_prob(self, trajectory: Trajectory, ends_at_noise: bool = True) -> TrajectoryLogProb:
     """The exact log-likelihood of trajectories [3.4].
 
@@ -88,7 +99,7 @@ class NTM(nn.Module):
     step_SB = standard_normal_log_prob(z_SBNC) - log_scale_SBNC.sum(axis=(-2, -1)) + log_det_SB
     return TrajectoryLogProb(step_SB=jnp.where(trajectory.valid_SB > 0, step_SB, 0),
                              prior_B=prior_B, log_det_SB=log_det_SB,
-                             log_scale_SBNC=log_scale_SBNC)
+                             log_scale_SBNC=log_scale_SBNC, z_SBNC=z_SBNC)
 
 
 def standard_normal_log_prob(z: Array) -> Array:

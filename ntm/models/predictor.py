@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.config import ModelConfig
-from ntm.nn import embeddings, layers, rotary, stack
+from ntm.models.backbone import Backbone
+from ntm.nn import attention
 from ntm.typing import Array
 
 
@@ -35,10 +36,16 @@ class Predictor(nn.Module):
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
 
-  @nn.compact
+  def setup(self):
+    """Makes the network."""
+    config = self.config
+    self.network = Backbone(config, config.predictor, (2, config.num_channels),
+                            noise_token=not config.predictor.reads_noise, dtype=self.dtype,
+                            param_dtype=self.param_dtype)
+
   def __call__(self, u_SBNC: Array, t_SB: Array, s_SB: Array, label_B: Array | None,
                num_steps_B: Array | None, valid_SB: Array) -> tuple[Array, Array]:
-    """Predicts u at level s from u at level t.
+    """Predicts u at level s from u at level t, all steps at once.
 
     Args:
       u_SBNC: the noisier state of every step, u_1 .. u_T.
@@ -51,18 +58,60 @@ class Predictor(nn.Module):
     Returns:
       mean_SBNC and log_scale_SBNC, in u's type.
     """
-    net = _Network(self.config, self.multi_step, self.dtype, self.param_dtype, name="network")
-    # Written to serve both modes: the network sees B sequences of G levels.
+    # The network sees B sequences of G levels; a markov step is a sequence of one.
     if self.config.predictor.context == "markov":
       over_steps = nn.vmap(
-          lambda net, u_BNC, t_B, s_B: net(u_BNC[:, None], t_B[:, None], s_B[:, None],
-                                           label_B, num_steps_B, None),
+          lambda predictor, u_BNC, t_B, s_B: predictor.network(
+              u_BNC[:, None], predictor._scalars(t_B[:, None], s_B[:, None], num_steps_B),
+              label_B)[:, 0],
           in_axes=0, out_axes=0, variable_axes={"params": None}, split_rngs={"params": False})
-      mean, log_scale = over_steps(net, u_SBNC, t_SB, s_SB)
-      return mean[:, :, 0], log_scale[:, :, 0]
-    mean, log_scale = net(jnp.moveaxis(u_SBNC, 0, 1), t_SB.T, s_SB.T, label_B, num_steps_B,
-                          history_mask(valid_SB.T, self.config.num_tokens))
-    return jnp.moveaxis(mean, 1, 0), jnp.moveaxis(log_scale, 1, 0)
+      raw = over_steps(self, u_SBNC, t_SB, s_SB)
+    else:
+      raw_BS = self.network(
+          jnp.moveaxis(u_SBNC, 0, 1), self._scalars(t_SB.T, s_SB.T, num_steps_B), label_B,
+          history_mask(valid_SB.T, self.config.num_tokens))
+      raw = jnp.moveaxis(raw_BS, 1, 0)
+    return raw[..., 0, :], raw[..., 1, :]
+
+  def step(self, u_BNC: Array, t_B: Array, s_B: Array, label_B: Array | None,
+           num_steps_B: Array | None, caches: list | None, index: Array):
+    """One step of sampling, the noisiest first.
+
+    Args:
+      u_BNC: the state at level t.
+      t_B: its level.
+      s_B: the level predicted.
+      label_B: as above.
+      num_steps_B: as above.
+      caches: of `init_caches` or the step before; None in markov mode.
+      index: steps done before this one.
+
+    Returns:
+      (mean_BNC, log_scale_BNC, caches).
+    """
+    scalars = self._scalars(t_B[:, None], s_B[:, None], num_steps_B)
+    if caches is None:
+      raw = self.network(u_BNC[:, None], scalars, label_B)
+    else:
+      raw, caches = self.network(u_BNC[:, None], scalars, label_B, caches=caches,
+                                 index=index * self.config.num_tokens)
+    return raw[:, 0, :, 0], raw[:, 0, :, 1], caches
+
+  @nn.nowrap
+  def init_caches(self, batch_size: int, num_steps: int) -> list | None:
+    """Keys and values of no level yet; None in markov mode, which looks at one."""
+    predictor = self.config.predictor
+    if predictor.context == "markov":
+      return None
+    return [attention.init_cache(batch_size, num_steps * self.config.num_tokens,
+                                 predictor.num_kv_heads, predictor.width // predictor.num_heads,
+                                 self.dtype) for _ in range(predictor.layers)]
+
+  def _scalars(self, t_BG, s_BG, num_steps_B):
+    scalars = {"time": t_BG, "next_time": s_BG}
+    if self.multi_step:
+      scalars["steps"] = (1.0 / num_steps_B.astype(t_BG.dtype))[:, None]
+    return scalars
 
 
 def history_mask(valid_BS: Array, num_tokens: int) -> Array:
@@ -80,49 +129,3 @@ def history_mask(valid_BS: Array, num_tokens: int) -> Array:
   allowed_BSS = (noisier_SS[None] & (valid_BS > 0)[:, None, :]) | np.eye(len(levels), dtype=bool)
   allowed = jnp.repeat(jnp.repeat(allowed_BSS, num_tokens, axis=1), num_tokens, axis=2)
   return allowed[:, None]
-
-
-class _Network(nn.Module):
-  """The Transformer over a sequence of G levels."""
-
-  config: ModelConfig
-  multi_step: bool
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
-
-  @nn.compact
-  def __call__(self, u_BGNC, t_BG, s_BG, label_B, num_steps_B, mask):
-    config, predictor = self.config, self.config.predictor
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    width = predictor.width
-    h_BGND = layers.dense(width, (None, "embed"), name="embed", **types)(
-        u_BGNC.astype(self.dtype))
-    if not predictor.reads_noise:
-      init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("embed",))
-      noise_D = self.param("noise", init, (width,), self.param_dtype).astype(self.dtype)
-      h_BGND = jnp.where((t_BG >= 1)[:, :, None, None], noise_D, h_BGND)
-    h_BGND = embeddings.PositionEmbedding(self.param_dtype, name="position")(
-        h_BGND, config.num_tokens)
-
-    c_BGD = embeddings.ScalarEmbedding(width, name="time", **types)(t_BG)
-    c_BGD += embeddings.ScalarEmbedding(width, name="next_time", **types)(s_BG)
-    if self.multi_step:
-      c_BGD += embeddings.ScalarEmbedding(width, name="steps", **types)(
-          1.0 / num_steps_B.astype(t_BG.dtype))[:, None]
-    if config.num_classes:
-      c_BGD += embeddings.LabelEmbedding(config.num_classes, width, name="label", **types)(
-          label_B)[:, None]
-
-    batch_size, num_levels = t_BG.shape
-    positions = np.tile(rotary.grid_positions(config.grid_shape), (num_levels, 1))
-    angles_ME = rotary.rotary_angles(positions, width // predictor.num_heads)
-    h_BMD = stack.Stack(predictor, remat=config.remat, unroll=config.unroll, name="stack",
-                           **types)(h_BGND.reshape(batch_size, -1, width), c_BGD, angles_ME, mask)
-    h_BMD = nn.RMSNorm(use_scale=False, name="norm", **types)(h_BMD)
-    modulation = layers.dense((2, width), ("embed", None, None), zero=True, name="modulation",
-                              **types)(nn.silu(c_BGD))
-    h_BMD = layers.modulate(h_BMD, modulation[..., 0, :], modulation[..., 1, :])
-    raw = layers.dense((2, config.num_channels), ("embed", None, None), zero=True,
-                       name="readout", **types)(h_BMD).astype(u_BGNC.dtype)
-    raw = raw.reshape(u_BGNC.shape[:3] + (2, config.num_channels))
-    return raw[..., 0, :], raw[..., 1, :]

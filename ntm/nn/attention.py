@@ -56,15 +56,17 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(self, x_BMD: Array, angles_ME: Array, mask: Array | None = None,
-               cache: Cache | None = None, index: Array | None = None):
-    """Attends within the sequence, or causally from new tokens into the cache.
+               cache: Cache | None = None, index: Array | None = None, causal: bool = True):
+    """Attends within the sequence, or from new tokens into the cache.
 
     Args:
       x_BMD: inputs; the new tokens when decoding.
       angles_ME: rotary angles of these positions.
       mask: boolean, True = attend; broadcast to [B, H, M, M]. Not read with a cache.
       cache: keys and values so far; the new ones are written from `index` on.
-      index: position of the first new token. Each sees itself and those before.
+      index: position of the first new token.
+      causal: with a cache, each new token sees itself and those before; else
+        all new tokens see each other too.
 
     Returns:
       (outputs [B, M, D], the updated cache or None).
@@ -86,9 +88,10 @@ class Attention(nn.Module):
       update = jax.lax.dynamic_update_slice_in_dim
       cache = Cache(update(cache.key_BHEM, jnp.moveaxis(key, 1, 3), index, axis=3),
                     update(cache.value_BHME, jnp.moveaxis(value, 1, 2), index, axis=2))
-      positions_M = index + jnp.arange(x_BMD.shape[1])
-      causal = jnp.arange(cache.key_BHEM.shape[-1]) <= positions_M[:, None]
-      out = _attend(query, cache, causal[None, None])
+      length = x_BMD.shape[1]
+      last_M = index + (jnp.arange(length) if causal else jnp.full(length, length - 1))
+      seen = jnp.arange(cache.key_BHEM.shape[-1]) <= last_M[:, None]
+      out = _attend(query, cache, seen[None, None])
     elif self.dtype == jnp.float64:
       # jax.nn.dot_product_attention takes its softmax in float32 whatever the inputs.
       out = _attend(query, Cache(jnp.moveaxis(key, 1, 3), jnp.moveaxis(value, 1, 2)), mask)

@@ -26,7 +26,8 @@ class Layer(nn.Module):
   param_dtype: jnp.dtype
 
   @nn.compact
-  def __call__(self, x_BMD, modulation_BG6D, angles_ME, mask, cache=None, index=None):
+  def __call__(self, x_BMD, modulation_BG6D, angles_ME, mask, cache=None, index=None,
+               causal=True):
     """(x_BMD, cache) after this layer; arguments as `Stack` and `Attention`."""
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.moveaxis(modulation_BG6D, -2, 0)
@@ -37,7 +38,7 @@ class Layer(nn.Module):
     h_BMD = layers.modulate(norm("attention_norm")(x_BMD), shift_a, scale_a)
     h_BMD, cache = attention.Attention(
         self.config.num_heads, self.config.num_kv_heads, name="attention", **types)(
-            h_BMD, angles_ME, mask, cache, index)
+            h_BMD, angles_ME, mask, cache, index, causal)
     x_BMD = x_BMD + layers.gate(h_BMD, gate_a)
     h_BMD = layers.modulate(norm("mlp_norm")(x_BMD), shift_m, scale_m)
     h_BMD = layers.Mlp(self.config.mlp_ratio, name="mlp", **types)(h_BMD)
@@ -101,7 +102,7 @@ class Stack(nn.Module):
 
   @nn.nowrap
   def decode(self, weights: list, x_BMD: Array, angles_ME: Array, caches: list,
-             index: Array) -> tuple[Array, list]:
+             index: Array, causal: bool = True) -> tuple[Array, list]:
     """Runs the layers on the tokens index .. index + M - 1, after those in the caches.
 
     Args:
@@ -110,6 +111,7 @@ class Stack(nn.Module):
       angles_ME: their rotary angles.
       caches: one `attention.Cache` a layer.
       index: position of the first of them.
+      causal: each sees itself and those before; else also those of this call.
 
     Returns:
       (outputs [B, M, D], the caches with these tokens).
@@ -118,7 +120,7 @@ class Stack(nn.Module):
     caches = list(caches)
     for i, (params, modulation_B16D) in enumerate(weights):
       x_BMD, caches[i] = layer.apply({"params": params}, x_BMD, modulation_B16D, angles_ME, None,
-                                     caches[i], index)
+                                     caches[i], index, causal)
     return x_BMD, caches
 
 

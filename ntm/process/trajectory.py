@@ -22,17 +22,36 @@ def sample_trajectory(rng: PRNGKey, x0_BNC: Array, times: Array) -> Array:
   Returns:
     x_KBNC, cleanest state first.
   """
-  start = jnp.zeros_like(times[:1])
-  alpha, sigma = kernel.forward_kernel(jnp.concatenate([start, times[:-1]]), times)
-  noise_KBNC = jax.random.normal(rng, times.shape[:1] + x0_BNC.shape, x0_BNC.dtype)
-  event = (1,) * (x0_BNC.ndim - times.ndim + 1)
-  alpha = alpha.astype(x0_BNC.dtype).reshape(times.shape + event)
-  sigma = sigma.astype(x0_BNC.dtype).reshape(times.shape + event)
+  alpha, sigma = kernel.forward_kernel(
+      jnp.concatenate([jnp.zeros_like(times[:1]), times[:-1]]), times)
+  return _chain(rng, x0_BNC, alpha, sigma)
+
+
+def continue_trajectory(rng: PRNGKey, x_BNC: Array, times: Array) -> Array:
+  """Runs the forward chain from a given state at times[0] through the other levels.
+
+  Args:
+    rng: a key.
+    x_BNC: the state at the first level.
+    times: ascending levels, [K] or [K, B].
+
+  Returns:
+    x_KBNC, the given state first.
+  """
+  alpha, sigma = kernel.forward_kernel(times[:-1], times[1:])
+  return jnp.concatenate([x_BNC[None], _chain(rng, x_BNC, alpha, sigma)])
+
+
+def _chain(rng, x_BNC, alpha, sigma):
+  """x <- alpha x + sigma eps, once for every row of alpha and sigma."""
+  noise = jax.random.normal(rng, alpha.shape[:1] + x_BNC.shape, x_BNC.dtype)
+  event = (1,) * (x_BNC.ndim - alpha.ndim + 1)
+  alpha = alpha.astype(x_BNC.dtype).reshape(alpha.shape + event)
+  sigma = sigma.astype(x_BNC.dtype).reshape(sigma.shape + event)
 
   def advance(x_BNC, step):
     alpha, sigma, noise_BNC = step
     x_BNC = alpha * x_BNC + sigma * noise_BNC
     return x_BNC, x_BNC
 
-  _, x_KBNC = jax.lax.scan(advance, x0_BNC, (alpha, sigma, noise_KBNC))
-  return x_KBNC
+  return jax.lax.scan(advance, x_BNC, (alpha, sigma, noise))[1]

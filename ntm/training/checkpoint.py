@@ -21,23 +21,23 @@ from ntm.config import Config
 from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
-HELD_OUT = "held_out/nats_per_dim"
 
 
 class Checkpointer:
   """Saves and restores the checkpoints of one workdir."""
 
-  def __init__(self, workdir: str | os.PathLike, config: Config):
+  def __init__(self, workdir: str | os.PathLike, config: Config, headline: str = "nats_per_dim"):
     """Opens (or makes) workdir/checkpoints and clears half-written steps.
 
     Args:
       workdir: directory of the run.
       config: written with every step; `keep_last` and the best are kept.
+      headline: the best step is that of the smallest held_out/<headline>.
     """
     self._config = config
     policy = checkpoint_managers.AnyPreservationPolicy([
         checkpoint_managers.LatestN(config.train.keep_last),
-        checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[HELD_OUT],
+        checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[f"held_out/{headline}"],
                                   reverse=True, n=1,
                                   keep_checkpoints_without_metrics=False),
     ])
@@ -52,7 +52,7 @@ class Checkpointer:
     Args:
       state: copied to the host before this returns.
       iterator_state: of the data iterator, JSON.
-      metrics: held-out figures, if any; the smallest HELD_OUT is kept as the best.
+      metrics: held-out figures, if any; the best is kept.
     """
     step = int(state.step)
     if step in self._manager.all_steps():
@@ -162,7 +162,7 @@ def prepare_workdir(workdir: str | os.PathLike, config: Config) -> None:
   written = read_config(workdir)
   if written is not None:
     changes = _differences(config_lib.to_dict(written), config_lib.to_dict(config))
-    fatal = [c for c in changes if c.startswith(("model.", "process.num_steps"))
+    fatal = [c for c in changes if c.startswith(("model.", "denoiser.", "process.num_steps"))
              and not c.startswith(("model.remat", "model.unroll", "model.dtype", "model.inverse"))]
     if fatal:
       raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "

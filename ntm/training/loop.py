@@ -19,13 +19,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ntm.config import Config
-from ntm.inference import generate, pictures
-from ntm.models import ntm
 from ntm.process import schedule
 from ntm.training import checkpoint, sharding
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
+from ntm.training.task import Task
 
 _LOG = logging.getLogger("ntm")
 _FIRST_SAMPLES_AT = 0.15  # of sample_every: something to look at early on
@@ -72,11 +71,12 @@ def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
   return mesh
 
 
-def train(config: Config, workdir: str | os.PathLike, iterator: DataIterator,
+def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: DataIterator,
           held_out: Iterable[dict[str, np.ndarray]]) -> None:
   """Trains to config.train.steps, from the newest checkpoint if there is one.
 
   Args:
+    task: what is trained.
     config: of the run.
     workdir: gets config.json, checkpoints/, metrics.jsonl, samples/, curves.png.
     iterator: batches of this process's share of config.train.batch_size.
@@ -87,11 +87,10 @@ def train(config: Config, workdir: str | os.PathLike, iterator: DataIterator,
     NonFiniteError: after saving the last good state.
   """
   mesh = prepare(config, workdir)
-  model = ntm.build(config)
-  checkpointer = checkpoint.Checkpointer(workdir, config)
-  restored = checkpointer.restore_latest(state_lib.abstract_state(model, config, mesh))
+  checkpointer = checkpoint.Checkpointer(workdir, config, task.headline)
+  restored = checkpointer.restore_latest(state_lib.abstract_state(task, config, mesh))
   if restored is None:
-    state = state_lib.init_state(model, config, mesh)
+    state = state_lib.init_state(task, config, mesh)
     _LOG.info("starting at step 0 with %s parameters on %d devices",
               f"{parameter_count(state.params):,}", mesh.size)
   else:
@@ -99,7 +98,7 @@ def train(config: Config, workdir: str | os.PathLike, iterator: DataIterator,
     iterator.set_state(iterator_state)
     _LOG.info("resuming at step %d", int(state.step))
   first_step = int(state.step)
-  run = _Run(config, workdir, model, mesh, checkpointer, iterator, list(held_out), first_step)
+  run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
   try:
     with _Sigterm() as sigterm:
       run.steps(state, first_step, sigterm)
@@ -116,15 +115,14 @@ def parameter_count(params) -> int:
 class _Run:
   """The fixed parts of a run, and what is done between steps."""
 
-  def __init__(self, config: Config, workdir, model, mesh: Mesh, checkpointer, iterator, held_out,
-               first_step):
-    self.config, self.mesh, self.model = config, mesh, model
+  def __init__(self, task: Task, config: Config, workdir, mesh: Mesh, checkpointer, iterator,
+               held_out, first_step):
+    self.task, self.config, self.mesh = task, config, mesh
+    self.frozen = jax.device_put(task.frozen, sharding.replicated(mesh))
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
-    self.writer = metrics_lib.Writer(workdir, first_step)
-    self.train_step = step_lib.make_train_step(model, config, mesh)
-    self.eval_step = step_lib.make_eval_step(model, config)
-    self.generate = generate.make_generator(model, config.process, refine="score")
-    self.num_steps = config.process.num_steps[0]
+    self.writer = metrics_lib.Writer(workdir, first_step, task.headline, task.unit)
+    self.train_step = step_lib.make_train_step(task, config, mesh)
+    self.eval_step = step_lib.make_eval_step(task)
 
   def steps(self, state, first_step: int, sigterm: Callable[[], bool]):
     """Runs the updates that are left."""
@@ -134,7 +132,7 @@ class _Run:
     _LOG.info("compiling the training step")
     for step in range(first_step + 1, train.steps + 1):
       batch = sharding.put_batch(self.mesh, next(self.iterator))
-      state, metrics, norms = self.train_step(state, batch)
+      state, metrics, norms = self.train_step(state, batch, self.frozen)
       pending.append(metrics)
       positions[step] = self.iterator.get_state()
       timed += 1
@@ -148,14 +146,17 @@ class _Run:
         jax.block_until_ready(state)
         _LOG.info("compiled in %.0f s", time.monotonic() - started)
         timed, started = 0, time.monotonic()  # The compile is in no rate.
-      pause = time.monotonic()
-      if step % train.sample_every == 0 or last or step == round(
-          _FIRST_SAMPLES_AT * train.sample_every):
-        self.sample(step, state)
-      if step % train.checkpoint_every == 0 or last or stop:
+      look = step % train.sample_every == 0 or last or step == round(
+          _FIRST_SAMPLES_AT * train.sample_every)
+      save = step % train.checkpoint_every == 0 or last or stop
+      if look or save:
         self.require_healthy(state, positions)
-        self.checkpoint(step, state)
-      started += time.monotonic() - pause  # Rates are of updates alone.
+        pause = time.monotonic()
+        if look:
+          self.sample(step, state)
+        if save:
+          self.checkpoint(step, state)
+        started += time.monotonic() - pause  # Rates are of updates alone.
       if stop and not last:
         _LOG.warning("SIGTERM: saved step %d; the same command resumes there.", step)
         return
@@ -168,38 +169,30 @@ class _Run:
     left = (self.config.train.steps - step) / rate
     values |= {"steps_per_second": rate, "seconds_left": left}
     self.writer.scalars(step, values)
-    _LOG.info("step %d of %d   %.4f nats/dim   %.2f steps/s   %s left", step,
-              self.config.train.steps, values["train/nats_per_dim"], rate,
+    _LOG.info("step %d of %d   %.4f %s   %.2f steps/s   %s left", step,
+              self.config.train.steps, values[f"train/{self.task.headline}"], self.task.unit, rate,
               datetime.timedelta(seconds=round(left)))
 
   def checkpoint(self, step, state):
-    """Measures the held-out likelihood and starts a save."""
+    """Measures the held-out loss and starts a save."""
     values = {}
     if self.held_out:
-      parts = [self.eval_step(state.ema, jax.tree.map(jnp.asarray, batch), seed, self.num_steps)
+      parts = [self.eval_step(state.ema, self.frozen, jax.tree.map(jnp.asarray, batch), seed)
                for seed, batch in enumerate(self.held_out)]
       scalars = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts)).scalars()
       values = {f"held_out/{name}": value for name, value in scalars.items()
-                if name.endswith("nats_per_dim")}
+                if name.endswith(self.task.headline)}
       self.writer.scalars(step, values)
-      _LOG.info("step %d   held out: %.4f nats/dim", step, values[checkpoint.HELD_OUT])
+      _LOG.info("step %d   held out: %.4f %s", step, values[f"held_out/{self.task.headline}"],
+                self.task.unit)
     self.checkpointer.save(state, self.iterator.get_state(), values)
     self.writer.curves()
 
   def sample(self, step, state):
-    """Writes grids of raw and refined samples, and one sample's trajectory."""
-    classes = min(self.config.model.num_classes, 10)
-    rows, columns = max(classes, 4), 10
-    label_B = np.arange(rows).repeat(columns) if classes else None
-    rng = jax.random.key(self.config.train.seed)
-    out = self.generate(rng, state.ema, label_B, rows * columns, self.num_steps, None)
-    shape = (rows, columns) + self.config.model.image_shape
+    """Writes pictures of the current parameters; of images only."""
     if len(self.config.model.image_shape) == 3:
-      self.writer.picture(step, "raw", pictures.grid(out.raw.reshape(shape)))
-      self.writer.picture(step, "refined", pictures.grid(out.images.reshape(shape)))
-      strips = np.concatenate([np.asarray(out.states)[::-1], np.asarray(out.images)[None]])
-      self.writer.picture(step, "trajectory",
-                          pictures.grid(np.moveaxis(strips[:, ::columns], 0, 1)))
+      for name, picture in self.task.pictures(state.ema, self.frozen).items():
+        self.writer.picture(step, name, picture)
     self.writer.curves()
 
   def require_healthy(self, state, positions):

@@ -21,8 +21,17 @@ class Writer:
   without it one line says so and the files are written all the same.
   """
 
-  def __init__(self, workdir: str | os.PathLike, first_step: int):
-    """Opens the files; lines after `first_step`, from before a resume, go."""
+  def __init__(self, workdir: str | os.PathLike, first_step: int,
+               headline: str = "nats_per_dim", unit: str = "nats/dim"):
+    """Opens the files; lines after `first_step`, from before a resume, go.
+
+    Args:
+      workdir: directory of the run.
+      first_step: where it starts or resumes.
+      headline: the metric whose curve is drawn.
+      unit: of the headline.
+    """
+    self._headline, self._unit = headline, unit
     self._active = jax.process_index() == 0
     self._workdir = pathlib.Path(workdir)
     self._path = self._workdir / "metrics.jsonl"
@@ -60,9 +69,9 @@ class Writer:
       self._events.write_images(step, {name: picture[None]})
 
   def curves(self) -> None:
-    """Draws curves.png: held-out and training nats/dim, in total and per step."""
+    """Draws curves.png: the headline held out and in training, in total and per step."""
     if self._active:
-      draw_curves(self._workdir)
+      draw_curves(self._workdir, self._headline, self._unit)
 
   def close(self) -> None:
     """Flushes TensorBoard."""
@@ -82,7 +91,7 @@ def read(workdir: str | os.PathLike) -> list[dict]:
   return lines
 
 
-def draw_curves(workdir: str | os.PathLike) -> None:
+def draw_curves(workdir: str | os.PathLike, headline: str, unit: str) -> None:
   """Draws workdir/curves.png from metrics.jsonl."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
@@ -92,11 +101,11 @@ def draw_curves(workdir: str | os.PathLike) -> None:
   FigureCanvasAgg(figure)
   total, steps = figure.subplots(1, 2)
   for axes, title in ((total, "all steps"), (steps, "each step, training")):
-    axes.set(title=title, xlabel="update", ylabel="nats / dim")
+    axes.set(title=title, xlabel="update", ylabel=unit)
     axes.grid(alpha=0.3)
   for prefix, label in (("train/", "training"), ("held_out/", "held out (EMA)")):
-    points = [(line["step"], line[prefix + "nats_per_dim"])
-              for line in lines if prefix + "nats_per_dim" in line]
+    points = [(line["step"], line[prefix + headline])
+              for line in lines if prefix + headline in line]
     if points:
       total.plot(*zip(*points), marker=".", label=label)
   names = sorted({key for line in lines for key in line if key.startswith("train/step_")})
@@ -107,7 +116,7 @@ def draw_curves(workdir: str | os.PathLike) -> None:
     if axes.lines:
       axes.legend(fontsize=8)
   # The first updates fall by more than all later ones: show what comes after.
-  values = sorted(line["train/nats_per_dim"] for line in lines if "train/nats_per_dim" in line)
+  values = sorted(line["train/" + headline] for line in lines if "train/" + headline in line)
   if len(values) > 3:
     total.set_ylim(values[0] - 0.05, values[int(0.9 * len(values))] + 0.1)
   figure.savefig(pathlib.Path(workdir) / "curves.png", dpi=110)

@@ -41,6 +41,11 @@ class Metrics:
   step_count_S: Array
   log_scale: Array
 
+  def zeros(self) -> "Metrics":
+    """The metrics of no example, of the same shapes: neutral in `merge`."""
+    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self)
+    return empty.replace(log_scale=jnp.full_like(empty.log_scale, -jnp.inf))
+
   def merge(self, other: "Metrics") -> "Metrics":
     """The metrics of both batches together."""
     return Metrics(self.loss + other.loss, self.count + other.count,

@@ -8,9 +8,9 @@ import optax
 from jax.sharding import Mesh
 
 from ntm.config import Config
-from ntm.models.ntm import NTM
 from ntm.training import optimizer, sharding
-from ntm.typing import Array, Trajectory
+from ntm.training.task import Task
+from ntm.typing import Array
 
 
 @flax.struct.dataclass
@@ -33,35 +33,24 @@ class TrainState:
   opt_state: optax.OptState
 
 
-def abstract_state(model: NTM, config: Config, mesh: Mesh) -> TrainState:
+def abstract_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
   """Shapes, types and shardings of the state; nothing is computed."""
-  boxed = jax.eval_shape(lambda rng: _create(rng, model, config), jax.random.key(0))
+  boxed = jax.eval_shape(lambda rng: _create(rng, task, config), jax.random.key(0))
   shardings = sharding.from_logical(mesh, boxed)
   return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
                       nn.unbox(boxed), shardings)
 
 
-def init_state(model: NTM, config: Config, mesh: Mesh) -> TrainState:
+def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
   """A new state, every leaf created in its own sharding."""
-  shardings = jax.tree.map(lambda a: a.sharding, abstract_state(model, config, mesh))
-  create = jax.jit(lambda rng: nn.unbox(_create(rng, model, config)), out_shardings=shardings)
+  shardings = jax.tree.map(lambda a: a.sharding, abstract_state(task, config, mesh))
+  create = jax.jit(lambda rng: nn.unbox(_create(rng, task, config)), out_shardings=shardings)
   return create(jax.random.key(config.train.seed))
 
 
-def _create(rng, model: NTM, config: Config) -> TrainState:
-  params = model.init(rng, _example(config), method="log_prob")["params"]
+def _create(rng, task: Task, config: Config) -> TrainState:
+  params = task.init(rng)
   return TrainState(
       step=jnp.int32(0), healthy=jnp.bool_(True), params=params,
       ema=jax.tree.map(jnp.copy, params),
       opt_state=optimizer.build(config.optimizer, config.train.steps).init(params))
-
-
-def _example(config: Config) -> Trajectory:
-  """A trajectory of the right shape, to trace initialisation with."""
-  num_steps, model = max(config.process.num_steps), config.model
-  return Trajectory(
-      x_KBNC=jnp.zeros((num_steps + 1, 1, model.num_tokens, model.num_channels)),
-      times_KB=jnp.linspace(0, 1, num_steps + 1)[:, None],
-      label_B=jnp.zeros((1,), jnp.int32) if model.num_classes else None,
-      num_steps_B=jnp.full((1,), num_steps) if len(config.process.num_steps) > 1 else None,
-      valid_SB=jnp.ones((num_steps, 1)))

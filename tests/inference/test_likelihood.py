@@ -3,16 +3,16 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
-from ntm.inference.likelihood import likelihood
+from ntm.inference.likelihood import dequantise, importance_bound, likelihood, log_weight
 from ntm.process import schedule
-from ntm.process.trajectory import sample_trajectory
+from ntm.process.trajectory import continue_trajectory, sample_trajectory
 from ntm.typing import Trajectory
 from tests import tiny
 
 
-class LikelihoodTest(absltest.TestCase):
+class LikelihoodTest(parameterized.TestCase):
 
   def test_figures_follow_from_the_steps(self):
     config = tiny.config()
@@ -40,6 +40,46 @@ class LikelihoodTest(absltest.TestCase):
       np.testing.assert_allclose(out.bound_B, out.step_SB[0], rtol=1e-5)
       bounds.append(out.bound_B)
     np.testing.assert_allclose(*bounds, rtol=1e-5)
+
+  def test_with_one_step_a_weight_does_not_depend_on_the_chain(self):
+    config = tiny.config(process__num_steps=(1,))
+    model, params = tiny.model_and_params(config)
+    times = jnp.broadcast_to(schedule.uniform_times(1, 0.1)[:, None], (2, 2))
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4))
+    weights = [log_weight(jax.random.key(seed), model, params, x, times, jnp.array([0, 1]), None)
+               for seed in (1, 2)]
+    np.testing.assert_allclose(*weights, rtol=1e-5)
+
+  def test_more_draws_tighten_the_bound_and_one_is_the_mean(self):
+    weights = jax.random.normal(jax.random.key(0), (64, 5)) * 3
+    bounds = [importance_bound(weights, count) for count in (1, 4, 16, 64)]
+    np.testing.assert_allclose(bounds[0], weights.mean(axis=0), rtol=1e-5)
+    for looser, tighter in zip(bounds, bounds[1:]):
+      # Jensen's inequality holds for these very draws, group by group.
+      self.assertTrue((tighter >= looser - 1e-5).all())
+    np.testing.assert_allclose(
+        bounds[-1], jax.nn.logsumexp(weights, axis=0) - math.log(64), rtol=1e-5)
+
+  @parameterized.parameters(0.125, 0.01)
+  def test_dequantisation_stays_in_its_cell_and_its_density_integrates_to_one(self, spacing):
+    x0 = jnp.linspace(-1, 1, 17)[None, :, None].repeat(4000, axis=2)
+    t_min = 0.02
+    x, extra = dequantise(jax.random.key(0), x0, t_min, spacing)
+    v = x / (1 - t_min) - x0
+    self.assertLessEqual(np.abs(v).max(), spacing / 2 + 1e-6)
+    # E_q[1 / q] is the width of the cell.
+    scale = t_min / (1 - t_min)
+    mass = math.erf(spacing / 2 / scale / math.sqrt(2))
+    log_q = -0.5 * (v / scale) ** 2 - math.log(scale * math.sqrt(2 * math.pi) * mass)
+    np.testing.assert_allclose(np.exp(-log_q).mean(), spacing, rtol=0.02)
+    np.testing.assert_allclose(extra[0], x0.size * math.log(1 - t_min) - log_q.sum(), rtol=1e-3)
+
+  def test_a_continued_trajectory_starts_where_it_is_told(self):
+    times = schedule.uniform_times(3, 0.1)
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4))
+    states = continue_trajectory(jax.random.key(1), x, times)
+    np.testing.assert_array_equal(states[0], x)
+    self.assertEqual(states.shape, (4, 2, 4, 4))
 
 
 if __name__ == "__main__":

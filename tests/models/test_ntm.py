@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.models import ntm
-from ntm.training import state as state_lib
+from ntm.training import task as task_lib
 from ntm.typing import Trajectory
 from tests import tiny
 
@@ -27,7 +27,7 @@ class NTMTest(parameterized.TestCase):
         model__transporter={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
                             "num_blocks": num_blocks})
     model = ntm.build(config)
-    init = jax.jit(lambda rng: model.init(rng, state_lib._example(config), method="log_prob"))
+    init = jax.jit(lambda rng: model.init(rng, task_lib.example(config), method="log_prob"))
     params = nn.unbox(init(jax.random.key(0)))["params"]
     trajectory = tiny.trajectory(config)
     result = _log_prob(model, params, trajectory)

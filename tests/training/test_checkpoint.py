@@ -6,8 +6,7 @@ import chex
 import jax
 from absl.testing import absltest
 
-from ntm.models import ntm
-from ntm.training import checkpoint, sharding
+from ntm.training import checkpoint, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
 
@@ -20,13 +19,13 @@ def _config(**changes):
 
 def _abstract(config, devices=1):
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
-  model = ntm.build(config)
-  return state_lib.abstract_state(model, config, mesh), model, mesh
+  run = task.density(config)
+  return state_lib.abstract_state(run, config, mesh), run, mesh
 
 
 def _state(config, step, devices=1):
-  abstract, model, mesh = _abstract(config, devices)
-  state = state_lib.init_state(model, config, mesh)
+  abstract, run, mesh = _abstract(config, devices)
+  state = state_lib.init_state(run, config, mesh)
   return state.replace(step=state.step + step, ema=jax.tree.map(lambda a: a + step, state.ema))
 
 
@@ -35,7 +34,7 @@ def _write(config, workdir, steps, metrics=None):
   checkpointer = checkpoint.Checkpointer(workdir, config)
   for step in steps:
     checkpointer.save(_state(config, step), {"next_index": step},
-                      {checkpoint.HELD_OUT: (metrics or {}).get(step, 1.0)})
+                      {"held_out/nats_per_dim": (metrics or {}).get(step, 1.0)})
     checkpointer.wait()
   checkpointer.close()
 

@@ -16,8 +16,7 @@ import pytest
 from absl.testing import absltest
 
 from ntm.data import pipeline
-from ntm.models import ntm
-from ntm.training import checkpoint, loop, metrics, sharding
+from ntm.training import checkpoint, loop, metrics, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
 
@@ -40,7 +39,8 @@ class _Images:
 
 def _train(config, workdir, source=None):
   source = source or _Images()
-  loop.train(config, workdir, pipeline.train_iterator(source, config.train.batch_size, 0),
+  iterator = pipeline.train_iterator(source, config.train.batch_size, 0)
+  loop.train(task.density(config), config, workdir, iterator,
              pipeline.ordered_batches(_Images(), 16, 16))
 
 
@@ -51,7 +51,7 @@ def _config(**changes):
 
 def _final(config, workdir):
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
-  abstract = state_lib.abstract_state(ntm.build(config), config, mesh)
+  abstract = state_lib.abstract_state(task.density(config), config, mesh)
   checkpointer = checkpoint.Checkpointer(workdir, config)
   state, _ = checkpointer.restore_latest(abstract)
   checkpointer.close()

@@ -9,6 +9,7 @@ from ntm.models import ntm
 from ntm.training import objectives, optimizer, sharding
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
+from ntm.training import task as task_lib
 from tests import tiny
 
 
@@ -21,12 +22,12 @@ def _batch(size=8, seed=0):
 def _run(config, batches, devices=1):
   """States before the first and after every batch, and the losses."""
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
-  model = ntm.build(config)
-  state = state_lib.init_state(model, config, mesh)
-  step = step_lib.make_train_step(model, config, mesh)
+  task = task_lib.density(config)
+  state = state_lib.init_state(task, config, mesh)
+  step = step_lib.make_train_step(task, config, mesh)
   states, losses = [jax.device_get(state)], []
   for batch in batches:
-    state, metrics, _ = step(state, sharding.put_batch(mesh, batch))
+    state, metrics, _ = step(state, sharding.put_batch(mesh, batch), None)
     losses.append(float(metrics.loss / metrics.count))
     states.append(jax.device_get(state))
   assert step._cache_size() == 1  # One compile, however many steps.
@@ -57,7 +58,7 @@ class StepTest(parameterized.TestCase):
     config = tiny.config(mesh={"data": 1, "fsdp": 2, "tensor": 2}, model__predictor=width,
                          model__transporter=width)
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:4])
-    state = state_lib.init_state(ntm.build(config), config, mesh)
+    state = state_lib.init_state(task_lib.density(config), config, mesh)
     for tree in (state.params, state.ema, state.opt_state[1][0].mu):
       kernel = tree["predictor"]["network"]["stack"]["layers"]["mlp"]["up"]["kernel"]
       self.assertEqual(kernel.addressable_shards[0].data.size * 4, kernel.size)
@@ -71,7 +72,7 @@ class StepTest(parameterized.TestCase):
 
     @jax.jit
     def grads(params, part, rng):
-      x0, label = step_lib.to_tokens(part, config)
+      x0, label = task_lib.to_tokens(part, config)
       return jax.grad(lambda p: objectives.end_to_end(rng, model, p, x0, label, config)[0])(params)
 
     parts = [grads(params, jax.tree.map(lambda a, i=i: a[i::2], batch), rngs[i]) for i in (0, 1)]

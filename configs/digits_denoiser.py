@@ -1,0 +1,16 @@
+"""The denoiser of configs/digits.py: sampling without inverse and gradient.
+
+  ntm distill --config=configs/digits_denoiser.py --teacher=runs/digits
+
+Hardware: two CPU cores. Duration and numbers to expect: docs/results.md.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.beside(__file__, "digits.py")
+  config.denoiser.layers = 2
+  config.optimizer.peak = 2e-3
+  config.train.steps = 1500
+  return config

@@ -1,0 +1,46 @@
+"""Distils a denoiser: ntm distill --config=configs/digits_denoiser.py --teacher=runs/digits.
+
+The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
+--workdir. Run again, it resumes from the newest checkpoint. Model, process and
+data are the teacher's, whatever the config says of them.
+"""
+
+import logging
+import os
+
+from absl import flags
+from ml_collections import config_flags
+
+from ntm import config as config_lib
+from ntm.commands import program
+from ntm.data import pipeline
+from ntm.training import checkpoint, distillation, loop
+
+_LOG = logging.getLogger("ntm")
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
+_TEACHER = flags.DEFINE_string("teacher", None, "Workdir of the trained model.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default TEACHER/denoiser.")
+_STEP = flags.DEFINE_integer("checkpoint", None, "Step of the teacher; default the newest.")
+flags.mark_flags_as_required(["config", "teacher"])
+
+
+def main(_) -> None:
+  """Checks everything that can be, then distils."""
+  workdir = _WORKDIR.value or os.path.join(_TEACHER.value, "denoiser")
+  teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _STEP.value)
+  config = distillation.join(config_lib.from_dict(_CONFIG.value), teacher_config)
+  loop.prepare(config, workdir)
+  if os.path.exists(os.path.join(workdir, "checkpoints")):
+    distillation.check_teacher(workdir, params)
+  distillation.write_teacher(workdir, _TEACHER.value, step, params)
+  _LOG.info("distilling step %d of %s", step, _TEACHER.value)
+  loop.train(distillation.distill(config, params), config, workdir, *pipeline.training_data(config))
+
+
+def run(argv=None) -> None:
+  """Entry point."""
+  program.run(main, argv)
+
+
+if __name__ == "__main__":
+  run()

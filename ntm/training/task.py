@@ -1,0 +1,107 @@
+"""What a run trains: the seam between the loop and the losses.
+
+The loop, the step and the checkpoints know a `Task` and nothing else, so that
+the density, its denoiser and whatever follows are trained by the same code.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntm.config import Config
+from ntm.inference import generate, pictures
+from ntm.models import ntm
+from ntm.nn.patchify import patchify
+from ntm.training import objectives
+from ntm.typing import Array, Trajectory
+
+Batch = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """Pure functions of parameters, and what they read besides.
+
+  Attributes:
+    init: rng → parameters, boxed with their logical axes.
+    loss: (rng, params, frozen, batch) → (loss, metrics). Metrics are sums over
+      the batch with `merge` and `scalars`, as `objectives.Metrics`.
+    evaluate: (params, frozen, batch, rng) → metrics on held-out data.
+    pictures: (params, frozen) → {name: uint8 picture}, on the host.
+    headline: the scalar that is logged, and whose smallest held-out value marks
+      the best checkpoint.
+    unit: of the headline.
+    frozen: arrays that are read and never updated, such as a teacher.
+  """
+
+  init: Callable
+  loss: Callable
+  evaluate: Callable
+  pictures: Callable
+  headline: str
+  unit: str
+  frozen: Any = None
+
+
+def density(config: Config) -> Task:
+  """Maximum likelihood of trajectories [3.4]: the NTM itself."""
+  model = ntm.build(config)
+  objective = objectives.OBJECTIVES[config.train.objective]
+  num_steps = config.process.num_steps[0]
+  generator = generate.make_generator(model, config.process, refine="score")
+
+  def loss(rng, params, frozen, batch):
+    del frozen
+    return objective(rng, model, params, *to_tokens(batch, config), config)
+
+  def evaluate(params, frozen, batch, rng):
+    """One forward trajectory an example, at the fixed level t_min."""
+    del frozen
+    x0_BNC, label_B = to_tokens(batch, config)
+    t_min_B = jnp.full((x0_BNC.shape[0],), config.process.t_min)
+    trajectory = objectives.draw_trajectory(rng, x0_BNC, label_B, config, t_min_B, num_steps)
+    return objectives.trajectory_loss(model, params, trajectory)[1]
+
+  def draw(params, frozen):
+    """Grids of raw and refined samples, and one sample's trajectory a row."""
+    del frozen
+    label_B, shape = picture_labels(config)
+    rng = jax.random.key(config.train.seed)
+    out = generator(rng, params, label_B, shape[0] * shape[1], num_steps, None)
+    strips = np.concatenate([np.asarray(out.states)[::-1], np.asarray(out.images)[None]])
+    return {"raw": pictures.grid(out.raw.reshape(shape)),
+            "refined": pictures.grid(out.images.reshape(shape)),
+            "trajectory": pictures.grid(np.moveaxis(strips[:, ::shape[1]], 0, 1))}
+
+  return Task(
+      init=lambda rng: model.init(rng, example(config), method="log_prob")["params"],
+      loss=loss, evaluate=evaluate, pictures=draw, headline="nats_per_dim", unit="nats/dim")
+
+
+def to_tokens(batch: Batch, config: Config) -> tuple[Array, Array | None]:
+  """(x0_BNC, label_B) of a batch of images; no label if unconditional."""
+  x0_BNC = patchify(batch["image"], config.model.patch_shape)
+  return x0_BNC, batch["label"] if config.model.num_classes else None
+
+
+def picture_labels(config: Config) -> tuple[np.ndarray | None, tuple[int, ...]]:
+  """Labels of a sample grid, one row a class, and the shape of its images."""
+  classes = min(config.model.num_classes, 10)
+  rows, columns = max(classes, 4), 10
+  label_B = np.arange(rows).repeat(columns) if classes else None
+  return label_B, (rows, columns) + config.model.image_shape
+
+
+def example(config: Config) -> Trajectory:
+  """A trajectory of the right shape, to trace initialisation with."""
+  num_steps, model = max(config.process.num_steps), config.model
+  return Trajectory(
+      x_KBNC=jnp.zeros((num_steps + 1, 1, model.num_tokens, model.num_channels)),
+      times_KB=jnp.linspace(0, 1, num_steps + 1)[:, None],
+      label_B=jnp.zeros((1,), jnp.int32) if model.num_classes else None,
+      num_steps_B=jnp.full((1,), num_steps) if len(config.process.num_steps) > 1 else None,
+      valid_SB=jnp.ones((num_steps, 1)))

@@ -1,0 +1,55 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.inference import editing, likelihood
+from ntm.process import schedule
+from tests import tiny
+
+
+class EditingTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.model, self.params = tiny.model_and_params(tiny.config())
+    self.times = schedule.uniform_times(3, 0.1)
+    self.label = jnp.array([0, 3])
+    self.known = jax.random.uniform(jax.random.key(0), (2, 4, 4), minval=-1)
+    self.mask = jnp.zeros((2, 4, 4)).at[:, :2].set(1)
+    self.objective = editing.inpainting_objective(self.known, self.mask, 0.1)
+
+  def _edit(self, **options):
+    start = jnp.zeros_like(self.known)
+    return editing.edit(jax.random.key(1), self.model, self.params, start, self.objective,
+                        self.times, self.label, **options)
+
+  def test_without_the_likelihood_only_the_known_part_moves(self):
+    x = self._edit(weight=0.0, steps=300, step_size=0.05)
+    np.testing.assert_array_equal(x[:, 2:], 0)
+    np.testing.assert_allclose(x[:, :2], 0.9 * self.known[:, :2], atol=1e-2)
+
+  def test_with_it_the_rest_becomes_more_likely(self):
+    x = self._edit(steps=60, step_size=0.05)
+    times = jnp.broadcast_to(self.times[:, None], (4, 2))
+    bound = lambda x: np.mean([likelihood.log_weight(
+        jax.random.key(seed), self.model, self.params, x, times, self.label, None)
+                               for seed in range(8)])
+    without = self._edit(weight=0.0, steps=60, step_size=0.05)
+    self.assertGreater(bound(x), bound(without) + 0.5)
+
+  def test_langevin_samples_the_objective(self):
+    # Of a Gaussian objective alone the samples have its standard deviation, 0.1.
+    x = self._edit(weight=0.0, steps=400, step_size=2e-3, temperature=1.0)
+    z = (x[:, :2] - 0.9 * self.known[:, :2]) / 0.1
+    self.assertBetween(float(z.std()), 0.6, 1.5)
+
+  @parameterized.parameters(dict(steps=0), dict(step_size=0.0), dict(weight=-1.0),
+                            dict(temperature=-1.0))
+  def test_bad_settings_are_named(self, **options):
+    with self.assertRaisesRegex(ValueError, "expected at least 1"):
+      self._edit(**options)
+
+
+if __name__ == "__main__":
+  absltest.main()
