@@ -23,9 +23,9 @@ def get_config():
   config.optimizer.warmup = 100
   config.optimizer.weight_decay = 1e-2
   config.optimizer.ema = 0.997
-  config.train.steps = 2600
+  config.train.steps = 2300
   config.train.batch_size = 32
   config.train.log_every = 50
-  config.train.sample_every = 650
-  config.train.checkpoint_every = 650
+  config.train.sample_every = 575
+  config.train.checkpoint_every = 575
   return config

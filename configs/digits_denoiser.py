@@ -13,4 +13,5 @@ def get_config():
   config.denoiser.layers = 2
   config.optimizer.peak = 2e-3
   config.train.steps = 1500
+  config.train.sample_every = config.train.checkpoint_every = 500
   return config
