@@ -67,16 +67,22 @@ class TransporterConfig(TransformerConfig):
   """The invertible transporter f_T.
 
   Attributes:
-    num_blocks: TarFlow blocks; 0 is the identity (Gaussian diffusion).
+    kind: 'autoregressive' (TarFlow) or 'coupling' blocks.
+    num_blocks: blocks; 0 is the identity (Gaussian diffusion).
     log_scale_bound: log sigma_T of one block stays within plus and minus this.
     class_conditional: give the blocks the class too. Guidance is then off:
       its two branches would live in different u-spaces.
+    split: coupling: 'checkerboard' or 'halves' of the tokens are kept.
+    reversible: coupling: rebuild activations in the backward pass.
   """
 
+  kind: str = "autoregressive"
   layers: int = 4
   num_blocks: int = 2
   log_scale_bound: float = 3.0
   class_conditional: bool = False
+  split: str = "checkerboard"
+  reversible: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

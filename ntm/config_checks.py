@@ -33,6 +33,11 @@ def check_model(model) -> None:
            model.transporter.num_blocks, "0 (no transporter) or more")
   _require(model.transporter.log_scale_bound > 0, "model.transporter.log_scale_bound",
            model.transporter.log_scale_bound, "a positive number")
+  _choice("model.transporter.kind", model.transporter.kind, ("autoregressive", "coupling"))
+  _choice("model.transporter.split", model.transporter.split, ("checkerboard", "halves"))
+  _require(model.transporter.kind == "autoregressive" or model.num_tokens > 1,
+           "model.transporter.kind", model.transporter.kind,
+           "'autoregressive' for a single token, which has no halves")
   inverse = model.inverse
   _choice("model.inverse.solver", inverse.solver, ("scan", "jacobi", "gs_jacobi"))
   for key in ("segment", "chunk"):

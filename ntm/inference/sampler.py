@@ -15,26 +15,32 @@ from ntm.typing import Array, PRNGKey
 
 
 def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size: int,
-                   label_B: Array | None = None, guidance=None) -> Array:
+                   label_B: Array | None = None, guidance=None, start_BNC: Array | None = None,
+                   num_steps: int | None = None) -> Array:
   """The u-space states of sampled trajectories, as one scan over the steps.
 
   Args:
     rng: a key.
     model: the density.
     params: its parameters.
-    times_K: levels, ascending, ending at 1.
+    times_K: levels, ascending, ending at 1, or where `start_BNC` is.
     batch_size: trajectories.
     label_B: class indices; None for an unconditional model.
     guidance: scale w, or None to leave the unconditional branch out.
+    start_BNC: the state at the last level, in u-space, to continue from (markov
+      predictors only); None draws noise.
+    num_steps: T of the whole trajectory; None is the number of steps taken.
 
   Returns:
     u_KBNC, cleanest state first; u_T is the noise.
   """
-  num_steps = times_K.shape[0] - 1
+  steps_taken = times_K.shape[0] - 1
+  num_steps = steps_taken if num_steps is None else num_steps
   rng_noise, rng_steps = jax.random.split(rng)
   config = model.config
   shape = (batch_size, config.num_tokens, config.num_channels)
-  noise_BNC = jax.random.normal(rng_noise, shape, times_K.dtype)
+  if start_BNC is None:
+    start_BNC = jax.random.normal(rng_noise, shape, times_K.dtype)
   # With guidance, both branches go through the network as one batch.
   branches = 1 if guidance is None else 2
   if guidance is not None:
@@ -56,11 +62,11 @@ def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size:
     u_BNC = mean + jnp.exp(log_scale) * jax.random.normal(rng, shape, mean.dtype)
     return (u_BNC, caches), u_BNC
 
-  carry = (noise_BNC, model.init_caches(rows, num_steps))
-  inputs = (jnp.arange(num_steps), times_K[:0:-1], times_K[-2::-1],
-            jax.random.split(rng_steps, num_steps))
+  carry = (start_BNC, model.init_caches(rows, steps_taken))
+  inputs = (jnp.arange(steps_taken), times_K[:0:-1], times_K[-2::-1],
+            jax.random.split(rng_steps, steps_taken))
   _, u_SBNC = jax.lax.scan(step, carry, inputs)
-  return jnp.concatenate([u_SBNC[::-1], noise_BNC[None]])
+  return jnp.concatenate([u_SBNC[::-1], start_BNC[None]])
 
 
 def to_data(model: NTM, params, u_KBNC: Array, times_K: Array, label_B: Array | None,

@@ -1,6 +1,7 @@
 """The transporter f_T: a shallow invertible map, the same at every level.
 
-TarFlow blocks in alternating scan directions (identity, flip, identity, ...).
+TarFlow blocks in alternating scan directions (identity, flip, identity, ...), or
+coupling blocks that exchange the tokens they keep.
 A level never sees another one: the map is vmapped over the trajectory, with t
 as conditioning, and is the identity at t = 1 (u_T = x_T).
 """
@@ -9,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ntm.config import ModelConfig
-from ntm.flows import bijector
+from ntm.flows import bijector, coupling
 from ntm.flows.autoregressive import AutoregressiveBlock
 from ntm.typing import Array, Condition
 
@@ -32,6 +33,11 @@ class Transporter(nn.Module):
   def setup(self):
     """Makes the submodules."""
     config = self.config
+    if config.transporter.kind == "coupling" and config.transporter.num_blocks:
+      self.chain = coupling.CouplingChain(
+          config.transporter, config.grid_shape, config.num_channels, config.num_classes,
+          self.dtype, self.param_dtype, config.remat, config.unroll, self.multi_step)
+      return
     bijectors = []
     for i in range(config.transporter.num_blocks):
       block = AutoregressiveBlock(

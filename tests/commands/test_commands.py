@@ -57,6 +57,21 @@ class CommandsTest(absltest.TestCase):
     # The real test digits do not depend on the model.
     self.assertAlmostEqual(result["test_class_accuracy"], 0.93, delta=0.02)
 
+    _ntm("likelihood", f"--workdir={workdir}", "--draws=2", f"--compare={workdir}")
+    result = json.loads((workdir / "likelihood.json").read_text())
+    self.assertEqual(result["compare"]["nats_per_image"], 0)  # A model against itself.
+    self.assertLessEqual(result["bits_per_dim"]["2"]["mean"], result["bits_per_dim"]["1"]["mean"])
+    self.assertLen(result["calibration"], 4)
+    self.assertContainsSubset({"inverted", "photographs"}, result["auroc"])
+    rows = (workdir / "likelihood.csv").read_text().splitlines()
+    self.assertLen(rows, 1 + 5 * result["images"])
+
+    _ntm("distill", "--config=configs/digits_denoiser.py", f"--teacher={workdir}",
+         "--config.denoiser.width=16", "--config.optimizer.warmup=0", "--config.train.steps=3")
+    _ntm("sample", f"--workdir={workdir}", "--labels=3", "--num=2", "--refine=denoiser",
+         "--output", workdir / "fast")
+    self.assertEqual(np.load(workdir / "fast.npz")["images"].shape, (2, 8, 8, 1))
+
     again = _ntm("sample", f"--workdir={workdir}", "--labels=12", check=False)
     self.assertEqual(again.returncode, 1)
     self.assertIn("error: label 12 is out of range; classes are 0 to 9.", again.stderr)

@@ -10,7 +10,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.config import TransporterConfig
-from ntm.flows import autoregressive, bijector
+from ntm.flows import autoregressive, bijector, coupling
 from ntm.models.transporter import Transporter
 from ntm.typing import Condition
 from tests import tiny
@@ -23,6 +23,13 @@ _SHAPE = (2, 6, 2)  # B, N, C
 def _block(dtype, config=_CONFIG, grid=(2, 3), multi_step=False):
   return autoregressive.AutoregressiveBlock(
       config, grid, 2, num_classes=3, dtype=dtype, param_dtype=dtype, multi_step=multi_step)
+
+
+def _coupling(dtype, split="checkerboard"):
+  # Stored activations: forward-mode Jacobians do not pass a custom_vjp.
+  config = dataclasses.replace(_CONFIG, kind="coupling", num_blocks=3, layers=1, split=split,
+                               reversible=False)
+  return coupling.CouplingChain(config, (2, 3), 2, dtype=dtype, param_dtype=dtype)
 
 
 def _transporter(dtype, num_blocks=2):
@@ -43,6 +50,8 @@ _BIJECTORS = {
     "autoregressive_3d": functools.partial(_block, grid=(1, 2, 3)),
     "autoregressive_class": functools.partial(_block, config=_CLASSES),
     "autoregressive_steps": functools.partial(_block, multi_step=True),
+    "coupling": _coupling,
+    "coupling_halves": functools.partial(_coupling, split="halves"),
     "transporter": _transporter,
     "no_transporter": functools.partial(_transporter, num_blocks=0),
 }

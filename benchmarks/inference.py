@@ -1,0 +1,273 @@
+"""What sampling costs: python benchmarks/inference.py [--quick] [--json=FILE]
+
+Solvers of the transporter's inverse against a plain scan (layers scanned, a
+cache of full length) on a transporter trained for a moment, and three ways from
+noise to an image: the plain scan and score refinement, our best solver and
+score refinement, and the learned denoiser. Times are medians of interleaved
+repeats in one run; only their ratios mean something on a shared machine.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import pathlib
+import statistics
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from ntm import config as config_lib
+from ntm.config import InverseConfig
+from ntm.flows.autoregressive import AutoregressiveBlock
+from ntm.flows.solvers import SolverInfo
+from ntm.inference import generate, refinement, sampler
+from ntm.models import denoiser as denoiser_lib
+from ntm.models import ntm
+from ntm.models.transporter import Transporter
+from ntm.nn import attention, stack
+from ntm.nn.patchify import patchify
+from ntm.process import schedule
+from ntm.training import distillation
+from ntm.training import task as task_lib
+from ntm.typing import Condition, Trajectory
+
+LEVEL = 0.25  # Of the states that the solvers are timed on.
+
+
+def main():
+  """Prints the tables and writes the JSON."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+  parser.add_argument("--json", type=pathlib.Path)
+  args = parser.parse_args()
+  sizes = {16: 2} if args.quick else {64: 8, 256: 8, 1024: 1}
+  result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "solvers": {}}
+  difference = 0.0
+  for tokens, batch_size in sizes.items():
+    table = solver_times(tokens, batch_size, args.quick)
+    difference = max(difference, table.pop("max_difference"))
+    result["solvers"][str(tokens)] = table
+    print_table(f"Inverse, {tokens} tokens, batch {batch_size}", table)
+    exact = [row["seconds"] for name, row in table.items() if name != "plain scan"]
+    result[f"solver_speedup_{tokens}"] = table["plain scan"]["seconds"] / min(exact)
+  result["solvers_max_difference"] = difference
+  result["paths"] = path_times(16 if args.quick else 256, 2 if args.quick else 8, args.quick)
+  print_table("Noise to image", result["paths"])
+  seconds = {name: row["seconds"] for name, row in result["paths"].items()}
+  result["denoiser_speedup"] = seconds["plain scan + score"] / seconds["denoiser"]
+  result["best_full_over_denoiser"] = seconds["best scan + score"] / seconds["denoiser"]
+  for name, value in result.items():
+    if isinstance(value, float):
+      print(f"{name:28} {value:.3g}")
+  if args.json:
+    args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def model_config(tokens: int, quick: bool) -> config_lib.Config:
+  """Two blocks of four layers and a predictor, on square images of the given tokens."""
+  side, width = 4 * int(tokens ** 0.5), 32 if quick else 256
+  shape = {"width": width, "num_heads": 4, "num_kv_heads": 4}
+  return config_lib.from_dict({
+      "model": {"image_shape": (side, side, 2), "patch_shape": (4, 4), "num_classes": 0,
+                "unroll": 8, "transporter": shape | {"layers": 4, "num_blocks": 2},
+                "predictor": shape | {"layers": 1 if quick else 8}},
+      "process": {"schedule": "uniform"}, "denoiser": shape | {"layers": 1 if quick else 4}})
+
+
+def textures(rng, config, batch_size: int):
+  """Smooth random fields as tokens: sums of eight slow waves of random phase."""
+  side = config.model.image_shape[0]
+  grid = jnp.stack(jnp.meshgrid(*[jnp.arange(side) / side] * 2, indexing="ij"), -1)
+  rng_f, rng_p = jax.random.split(rng)
+  waves = 2 * jnp.pi * jax.random.normal(rng_f, (batch_size, 8, 2, 2)) * 2
+  phase = 2 * jnp.pi * jax.random.uniform(rng_p, (batch_size, 8, 2))
+  angle = jnp.einsum("hwd,bfdc->bhwfc", grid, waves) + phase[:, None, None]
+  return patchify(jnp.cos(angle).mean(3) * 2, config.model.patch_shape)
+
+
+def train_transporter(config, batch_size: int, steps: int):
+  """A transporter that has seen something: noisy textures to N(0, I), maximum likelihood."""
+  model = Transporter(config.model)
+  cond = Condition(jnp.full((batch_size,), LEVEL))
+  draw = lambda rng: noisy(rng, config, batch_size)
+  params = nn.unbox(jax.jit(functools.partial(model.init, method="forward_and_log_det"))(
+      jax.random.key(0), draw(jax.random.key(0)), cond))["params"]
+  tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
+
+  @functools.partial(jax.jit, donate_argnums=(0, 1))
+  def step(params, state, rng):
+    def loss(params):
+      u, log_det = model.apply({"params": params}, draw(rng), cond, method="forward_and_log_det")
+      return -(ntm.standard_normal_log_prob(u) + log_det).mean() / u[0].size
+    value, grads = jax.value_and_grad(loss)(params)
+    updates, state = tx.update(grads, state)
+    return optax.apply_updates(params, updates), state, value
+
+  state = tx.init(params)
+  for i in range(steps):
+    params, state, value = step(params, state, jax.random.key(i + 1))
+    if i in (0, steps - 1):
+      print(f"  transporter, step {i + 1}: {float(value):.3f} nats/dim", flush=True)
+  return params
+
+
+def noisy(rng, config, batch_size):
+  """Textures at the level timed."""
+  rngs = jax.random.split(rng)
+  x0 = textures(rngs[0], config, batch_size)
+  return (1 - LEVEL) * x0 + LEVEL * jax.random.normal(rngs[1], x0.shape)
+
+
+def solver_times(tokens: int, batch_size: int, quick: bool):
+  """Every solver on the same latents: seconds, iterations a block, fallbacks, difference."""
+  config = model_config(tokens, quick)
+  params = train_transporter(config, min(batch_size, 4), 3 if quick else 60)
+  x = noisy(jax.random.key(99), config, batch_size)
+  cond = Condition(jnp.full((batch_size,), LEVEL))
+  u, _ = jax.jit(lambda x: Transporter(config.model).apply(
+      {"params": params}, x, cond, method="forward_and_log_det"))(x)
+  solvers = {"scan, one segment": InverseConfig("scan", segment=tokens),
+             "scan": InverseConfig("scan"),
+             "scan, segments of 32": InverseConfig("scan", segment=32),
+             "jacobi": InverseConfig("jacobi"),
+             "gs_jacobi, chunks of 8": InverseConfig("gs_jacobi", chunk=8),
+             "gs_jacobi, chunks of 32": InverseConfig("gs_jacobi", chunk=32)}
+  runs = {"plain scan": jax.jit(lambda u: (plain_inverse(config.model, params, u, cond), []))}
+  for name, inverse in solvers.items():
+    runs[name] = jax.jit(functools.partial(_solve, config.model, inverse, params, cond))
+  table, outputs = {}, {}
+  for name, run in runs.items():
+    outputs[name], infos = jax.block_until_ready(run(u))
+    table[name] = {"iterations": [int(i.iterations) for i in infos] or [tokens] * 2,
+                   "fallbacks": sum(int(i.fallbacks) for i in infos)}
+  for name, seconds in interleaved({n: lambda r=r: r(u) for n, r in runs.items()},
+                                   1 if quick else 5).items():
+    table[name]["seconds"] = seconds
+  table["max_difference"] = max(
+      float(jnp.abs(out - outputs["plain scan"]).max()) for out in outputs.values())
+  return table
+
+
+def _solve(model_config, inverse, params, cond, u):
+  model = Transporter(dataclasses.replace(model_config, inverse=inverse))
+  (x, _), extra = model.apply({"params": params}, u, cond, method="inverse_and_log_det",
+                              mutable=["diagnostics"])
+  return x, jax.tree.leaves(extra, is_leaf=lambda node: isinstance(node, SolverInfo))
+
+
+class PlainBlock(AutoregressiveBlock):
+  """The straightforward cached inverse: layers scanned, a cache of full length."""
+
+  def plain_inverse(self, u_BNC, cond):
+    """x_BNC, token after token."""
+    c_B1D = self._condition(cond)
+    modulation = self.stack.modulation(c_B1D)
+    weights = self.variables["params"]["stack"]["layers"]
+    config, (batch_size, length, _) = self.config, u_BNC.shape
+    cache = attention.init_cache(batch_size, length, config.num_kv_heads,
+                                 config.width // config.num_heads, self.dtype)
+    caches = jax.tree.map(lambda a: jnp.broadcast_to(a, (config.layers,) + a.shape), cache)
+    layer = stack.Layer(config, self.dtype, self.param_dtype, parent=None)
+    block, variables = self.clone(parent=None), self.variables
+
+    def decode(carry, inputs):
+      previous, caches = carry
+      index, u_BC = inputs
+      h, angles = block.apply(variables, previous, index, method="enter")
+
+      def one(h, part):
+        params, modulation_B16D, cache = part
+        return layer.apply({"params": params}, h, modulation_B16D, angles, None, cache, index)
+
+      h, caches = jax.lax.scan(one, h, (weights, modulation, caches))
+      mean, log_scale = block.apply(variables, h, u_BC.dtype, method="_affine")
+      x = mean + jnp.exp(log_scale) * u_BC[:, None]
+      return (x, caches), x[:, 0]
+
+    start = (jnp.zeros_like(u_BNC[:, :1]), caches)
+    _, x_NBC = jax.lax.scan(decode, start, (jnp.arange(length), jnp.moveaxis(u_BNC, 1, 0)))
+    return jnp.moveaxis(x_NBC, 0, 1)
+
+  def enter(self, previous, index):
+    """What the first layer reads for the token at `index`, and its angles."""
+    h = jnp.where(index == 0, self.start, self.embed(previous))
+    return (self.position(h, self._num_tokens, index[None]),
+            jnp.asarray(self._angles())[index][None])
+
+
+def plain_inverse(model_config, params, u_BNC, cond):
+  """The transporter's inverse by `PlainBlock`, last block first; odd ones run backwards."""
+  for i in reversed(range(model_config.transporter.num_blocks)):
+    block = PlainBlock(model_config.transporter, model_config.grid_shape,
+                       model_config.num_channels)
+    turn = (lambda a: a[:, ::-1]) if i % 2 else (lambda a: a)
+    u_BNC = turn(block.apply({"params": params[f"block_{i}"]}, turn(u_BNC), cond,
+                             method="plain_inverse"))
+  return u_BNC
+
+
+def path_times(tokens: int, batch_size: int, quick: bool):
+  """Seconds and images/s from noise to image, and of predictor steps alone."""
+  config = model_config(tokens, quick)
+  model, student = ntm.build(config), denoiser_lib.build(config)
+  init = jax.jit(lambda task: nn.unbox(task.init(jax.random.key(0))), static_argnums=0)
+  params = init(task_lib.density(config))
+  student_params = init(distillation.distill(config, None))
+  times_K = schedule.uniform_times(4, config.process.t_min)
+
+  def plain(rng):
+    """The paper's setting: every level by the plain scan, then the score."""
+    u_KBNC = sampler.sample_latents(rng, model, params, times_K, batch_size)
+    times_KB = jnp.broadcast_to(times_K[:, None], u_KBNC.shape[:2])
+    x = plain_inverse(config.model, params["transporter"],
+                      u_KBNC[:-1].reshape(-1, *u_KBNC.shape[2:]),
+                      Condition(times_KB[:-1].reshape(-1)))
+    x_KBNC = jnp.concatenate([x.reshape(u_KBNC[:-1].shape), u_KBNC[-1:]])
+    return refinement.refine(model, params, Trajectory(
+        x_KBNC, times_KB, None, None, jnp.ones_like(times_KB[1:])))
+
+  def ours(refine):
+    generator = generate.make_generator(model, config.process, refine, denoiser=student)
+    return lambda: generator(rng, params, None, batch_size, 4, None, student_params).images
+
+  def evaluations(count):
+    levels = schedule.uniform_times(count, config.process.t_min)
+    draw = jax.jit(lambda r: sampler.sample_latents(r, model, params, levels, batch_size))
+    return lambda: draw(rng)
+
+  rng, plain = jax.random.key(1), jax.jit(plain)
+  runs = {"plain scan + score": lambda: plain(rng), "best scan + score": ours("score"),
+          "best scan, no refinement": ours(None), "denoiser": ours("denoiser"),
+          "4 evaluations of the predictor": evaluations(4),
+          "50 evaluations of the predictor": evaluations(50)}
+  return {name: {"seconds": seconds, "images_per_second": batch_size / seconds}
+          for name, seconds in interleaved(runs, 1 if quick else 3).items()}
+
+
+def interleaved(runs, repeats: int) -> dict[str, float]:
+  """Median seconds of every function, all in turn, after one call to compile."""
+  seconds = {name: [] for name in runs}
+  for repeat in range(repeats + 1):
+    for name, run in runs.items():
+      started = time.perf_counter()
+      jax.block_until_ready(run())
+      if repeat:
+        seconds[name].append(time.perf_counter() - started)
+  return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def print_table(title: str, rows) -> None:
+  """One line a row."""
+  print(f"\n{title}")
+  for name, row in rows.items():
+    print(f"  {name:34} " + "   ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in row.items()), flush=True)
+
+
+if __name__ == "__main__":
+  main()

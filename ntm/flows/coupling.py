@@ -1,0 +1,203 @@
+"""Affine coupling blocks: parallel both ways, with activations rebuilt from outputs.
+
+A block keeps half of the tokens and transforms the other half by means and
+scales that a Transformer reads off the kept ones:
+
+  u_b = (x_b - mu(x_a)) / sigma(x_a),  u_a = x_a,   log det = -sum log sigma,
+
+and the next block exchanges the halves. The inverse costs what the forward
+direction does, where an autoregressive block needs one pass a token; a block is
+the weaker for it.
+
+The chain is reversible: its backward pass recovers the input of every block from
+its output, so the memory of training does not grow with the number of blocks.
+As in the autoregressive block, the readout starts at zero (the identity), the
+log-scale is bounded by b tanh(raw / b), and affine arithmetic is float32 or
+better.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntm.config import TransporterConfig
+from ntm.nn import embeddings, layers, rotary, stack
+from ntm.typing import Array, Condition
+
+
+class CouplingChain(nn.Module):
+  """`config.num_blocks` coupling blocks, a bijector.
+
+  Attributes:
+    config: number of blocks, their network, split, bound of the log-scale.
+    grid_shape: tokens along every spatial axis; N is their product.
+    num_channels: C.
+    num_classes: for the class embedding; read if config.class_conditional.
+    dtype: compute type of the networks.
+    param_dtype: parameter type.
+    remat: rematerialisation policy.
+    unroll: layers in one iteration of the scan over depth.
+    multi_step: also condition on the number of steps T.
+  """
+
+  config: TransporterConfig
+  grid_shape: tuple[int, ...]
+  num_channels: int
+  num_classes: int = 0
+  dtype: jnp.dtype = jnp.float32
+  param_dtype: jnp.dtype = jnp.float32
+  remat: str = "none"
+  unroll: int = 1
+  multi_step: bool = False
+
+  def setup(self):
+    """Makes the parameters of all blocks, stacked along a first axis."""
+    self.blocks = self.param("blocks", self._init_blocks)
+
+  def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """All blocks in order: (u_BNC, -sum log sigma)."""
+    run = _rebuilt if self.config.reversible else _forward
+    u_BNC, log_det_B, ranges_L2 = run(self._block(), self.blocks, x_BNC, cond)
+    self.sow("diagnostics", "log_scale", ranges_L2)
+    return u_BNC, log_det_B
+
+  def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """All blocks undone, last first: (x_BNC, +sum log sigma)."""
+    block = self._block()
+
+    def undo(carry, inputs):
+      u_BNC, log_det_B = carry
+      x_BNC, term_B = block.inverse(*inputs, u_BNC, cond)
+      return (x_BNC, log_det_B + term_B), None
+
+    start = (u_BNC, jnp.zeros(u_BNC.shape[0], u_BNC.dtype))
+    return jax.lax.scan(undo, start, _numbered(self.blocks), reverse=True)[0]
+
+  def _block(self):
+    return _Block(self.config, self.grid_shape, self.num_channels, self.num_classes, self.dtype,
+                  self.param_dtype, self.remat, self.unroll, self.multi_step, parent=None)
+
+  def _init_blocks(self, rng):
+    example = jnp.zeros((1, int(np.prod(self.grid_shape)), self.num_channels))
+    one = jnp.ones(1, jnp.int32)
+    init = lambda rng: self._block().init(
+        rng, example, Condition(jnp.zeros(1), one, one), 0)["params"]
+    stacked = jax.vmap(init)(jax.random.split(rng, self.config.num_blocks))
+    return nn.meta.add_axis(stacked, 0, {nn.PARTITION_NAME: "layers"})
+
+
+class _Block(nn.Module):
+  """Mean and log-scale of the tokens that block number `index` transforms."""
+
+  config: TransporterConfig
+  grid_shape: tuple[int, ...]
+  num_channels: int
+  num_classes: int
+  dtype: jnp.dtype
+  param_dtype: jnp.dtype
+  remat: str
+  unroll: int
+  multi_step: bool
+
+  @nn.compact
+  def __call__(self, x_BNC, cond, index):
+    config, types = self.config, dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    kept_N1 = self.kept(index)
+    h_BND = layers.dense(config.width, (None, "embed"), name="embed", **types)(
+        jnp.where(kept_N1, x_BNC, 0).astype(self.dtype))
+    init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("embed",))
+    hidden_D = self.param("hidden", init, (config.width,), self.param_dtype)
+    h_BND = jnp.where(kept_N1, h_BND, hidden_D.astype(self.dtype))
+    h_BND = embeddings.PositionEmbedding(self.param_dtype, name="position")(
+        h_BND, x_BNC.shape[1])
+    c_BD = embeddings.ScalarEmbedding(config.width, name="time", **types)(cond.time_B)
+    if self.multi_step:
+      c_BD += embeddings.ScalarEmbedding(config.width, name="steps", **types)(
+          1.0 / cond.num_steps_B.astype(cond.time_B.dtype))
+    if config.class_conditional:
+      c_BD += embeddings.LabelEmbedding(self.num_classes, config.width, name="label", **types)(
+          cond.label_B)
+    angles_ME = rotary.rotary_angles(rotary.grid_positions(self.grid_shape),
+                                     config.width // config.num_heads)
+    h_BND = stack.Stack(config, remat=self.remat, unroll=self.unroll, name="stack", **types)(
+        h_BND, c_BD[:, None], angles_ME)
+    h_BND = nn.RMSNorm(name="norm", **types)(h_BND)
+    raw = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, name="readout",
+                       **types)(h_BND).astype(x_BNC.dtype)
+    bound = config.log_scale_bound
+    log_scale_BNC = bound * jnp.tanh(raw[..., 1, :] / bound)
+    return jnp.where(kept_N1, 0, raw[..., 0, :]), jnp.where(kept_N1, 0, log_scale_BNC)
+
+  def kept(self, index):
+    """True for the tokens block `index` reads and leaves alone, [N, 1]."""
+    if self.config.split == "halves":
+      number = int(np.prod(self.grid_shape))
+      first_N = np.arange(number) < number // 2
+    else:
+      first_N = rotary.grid_positions(self.grid_shape).sum(axis=1) % 2 == 0
+    return (jnp.asarray(first_N) ^ (index % 2 == 1))[:, None]
+
+  @nn.nowrap
+  def forward(self, index, params, x_BNC, cond):
+    """(u_BNC, log_det_B, smallest and largest log-scale)."""
+    mean_BNC, log_scale_BNC = self.apply({"params": params}, x_BNC, cond, index)
+    ranges_2 = jnp.stack([log_scale_BNC.min(), log_scale_BNC.max()])
+    return ((x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2)),
+            ranges_2)
+
+  @nn.nowrap
+  def inverse(self, index, params, u_BNC, cond):
+    """(x_BNC, log_det_B)."""
+    # The kept tokens are all that the network reads, and they are the same in u.
+    mean_BNC, log_scale_BNC = self.apply({"params": params}, u_BNC, cond, index)
+    return u_BNC * jnp.exp(log_scale_BNC) + mean_BNC, log_scale_BNC.sum(axis=(1, 2))
+
+
+def _numbered(params):
+  return jnp.arange(jax.tree.leaves(params)[0].shape[0]), params
+
+
+def _forward(block, params, x_BNC, cond):
+  """All blocks, activations stored for the backward pass as usual."""
+  def step(carry, inputs):
+    x_BNC, log_det_B = carry
+    u_BNC, term_B, ranges_2 = block.forward(*inputs, x_BNC, cond)
+    return (u_BNC, log_det_B + term_B), ranges_2
+
+  start = (x_BNC, jnp.zeros(x_BNC.shape[0], x_BNC.dtype))
+  (u_BNC, log_det_B), ranges_L2 = jax.lax.scan(step, start, _numbered(params))
+  return u_BNC, log_det_B, ranges_L2
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _rebuilt(block, params, x_BNC, cond):
+  """The same, storing the output alone."""
+  return _forward(block, params, x_BNC, cond)
+
+
+def _rebuilt_forward(block, params, x_BNC, cond):
+  out = _forward(block, params, x_BNC, cond)
+  return out, (params, out[0], cond)
+
+
+def _rebuilt_backward(block, residuals, cotangents):
+  params, u_BNC, cond = residuals
+  grad_u_BNC, grad_log_det_B, _ = cotangents
+
+  def step(carry, inputs):
+    u_BNC, grad_u_BNC = carry
+    index, block_params = inputs
+    x_BNC, _ = block.inverse(index, block_params, u_BNC, cond)
+    _, vjp = jax.vjp(lambda p, x: block.forward(index, p, x, cond)[:2], block_params, x_BNC)
+    grad_params, grad_x_BNC = vjp((grad_u_BNC, grad_log_det_B))
+    return (x_BNC, grad_x_BNC), grad_params
+
+  (_, grad_x_BNC), grad_params = jax.lax.scan(
+      step, (u_BNC, grad_u_BNC), _numbered(params), reverse=True)
+  return grad_params, grad_x_BNC, None  # Levels and labels are not learned.
+
+
+_rebuilt.defvjp(_rebuilt_forward, _rebuilt_backward)
