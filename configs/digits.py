@@ -15,6 +15,7 @@ def get_config():
   # Many shallow blocks: at equal cost a better likelihood here than few deep ones.
   config.model.transporter.num_blocks = 4
   config.model.transporter.layers = 1
+  config.model.transporter.mlp_ratio = 2
   config.model.predictor.layers = 2
   config.model.unroll = 4
   config.process.schedule = "uniform"
@@ -23,9 +24,9 @@ def get_config():
   config.optimizer.warmup = 100
   config.optimizer.weight_decay = 1e-2
   config.optimizer.ema = 0.997
-  config.train.steps = 2300
+  config.train.steps = 2900
   config.train.batch_size = 32
   config.train.log_every = 50
-  config.train.sample_every = 575
-  config.train.checkpoint_every = 575
+  config.train.sample_every = 725
+  config.train.checkpoint_every = 725
   return config
