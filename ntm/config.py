@@ -105,8 +105,9 @@ class InverseConfig:
 
   Attributes:
     solver: 'scan', 'jacobi' or 'gs_jacobi'.
-    segment: tokens by which the key/value cache grows.
-    chunk: gs_jacobi: tokens solved at once.
+    segment: tokens by which the key/value cache grows; the nearest divisor of
+      the number of tokens is taken.
+    chunk: gs_jacobi: tokens solved at once, likewise.
     tolerance: jacobi, gs_jacobi: largest change of an entry in the last
       iteration; at least 8 units in the last place of 1.
     max_iterations: jacobi, gs_jacobi: of one chunk, before the block is

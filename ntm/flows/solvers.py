@@ -77,7 +77,7 @@ def invert(net: Conditioner, u_BNC: Array, config: InverseConfig
     x_BNC, log_det_B, iterations, residual = _chunks(net, u_BNC, 1, 1, 0.0, config.segment)
     return x_BNC, log_det_B, SolverInfo(iterations, residual, jnp.int32(0))
   length = u_BNC.shape[1]
-  chunk = length if config.solver == "jacobi" else math.gcd(config.chunk, length)
+  chunk = length if config.solver == "jacobi" else _nearest_divisor(length, config.chunk)
   limit = config.max_iterations or chunk
   tolerance = max(config.tolerance, 8 * float(jnp.finfo(u_BNC.dtype).eps))
   if config.solver == "jacobi":
@@ -98,8 +98,7 @@ def invert(net: Conditioner, u_BNC: Array, config: InverseConfig
 def _chunks(net, u_BNC, chunk: int, limit: int, tolerance: float, segment: int):
   """Chunk after chunk with a cache; one token and one iteration make it the scan."""
   batch_size, length, _ = u_BNC.shape
-  # Chunks in one segment of the cache, as even as the divisors of their number allow.
-  per_segment = math.gcd(max(1, segment // chunk), length // chunk)
+  per_segment = _nearest_divisor(length // chunk, max(1, segment // chunk))
   caches = net.init_caches(batch_size, per_segment * chunk)
 
   def solve_chunk(carry, inputs):
@@ -129,6 +128,12 @@ def _chunks(net, u_BNC, chunk: int, limit: int, tolerance: float, segment: int):
     done.append(jnp.moveaxis(x_PBMC, 0, 1).reshape(u.shape))
   _, _, log_det_B, iterations, residual = carry
   return jnp.concatenate(done, axis=1), log_det_B, iterations, residual
+
+
+def _nearest_divisor(number: int, target: int) -> int:
+  """The divisor of `number` whose ratio to `target` is nearest to 1."""
+  divisors = [d for d in range(1, number + 1) if number % d == 0]
+  return min(divisors, key=lambda d: abs(math.log(d / target)))
 
 
 def _fixed_point(evaluate, u_BMC, caches, limit: int, tolerance: float):

@@ -7,7 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.config import InverseConfig, TransporterConfig
-from ntm.flows import autoregressive
+from ntm.flows import autoregressive, solvers
 from ntm.typing import Condition
 from tests import tiny
 
@@ -85,6 +85,11 @@ class SolversTest(parameterized.TestCase):
     # The same tokens as the scan's, not finite ones included.
     np.testing.assert_array_equal(np.isfinite(found), np.isfinite(scan(bad)[0]))
     np.testing.assert_allclose(found[:, :5], x[:, :5], atol=1e-4)
+
+  @parameterized.parameters((256, 128, 128), (225, 128, 75), (17, 128, 17), (1024, 128, 128),
+                            (12, 5, 6), (12, 1, 1))
+  def test_segments_are_even_and_near_their_target(self, number, target, divisor):
+    self.assertEqual(solvers._nearest_divisor(number, target), divisor)
 
   def test_compiles_once(self):
     invert, u, _, _ = _setup(InverseConfig("gs_jacobi", chunk=4))
