@@ -1,3 +1,6 @@
+import pathlib
+import tempfile
+
 import numpy as np
 from absl.testing import absltest
 
@@ -42,10 +45,9 @@ class CalibrationTest(absltest.TestCase):
     self.assertAlmostEqual(second["variance"], 4, delta=0.1)
 
   def test_the_picture_is_written(self):
-    path = self.create_tempfile("qq.png").full_path
+    path = pathlib.Path(tempfile.mkdtemp()) / "qq.png"
     calibration.draw_quantiles(path, np.random.default_rng(0).normal(size=(2, 50, 4)))
-    with open(path, "rb") as file:
-      self.assertEqual(file.read(4), b"\x89PNG")
+    self.assertEqual(path.read_bytes()[:4], b"\x89PNG")
 
 
 if __name__ == "__main__":
