@@ -25,7 +25,7 @@ import numpy as np
 
 from ntm.config import InverseConfig, TransporterConfig
 from ntm.flows import solvers
-from ntm.nn import attention, embeddings, layers, rotary, stack
+from ntm.nn import embeddings, layers, rotary, stack
 from ntm.typing import Array, Condition
 
 
@@ -151,7 +151,4 @@ class _Conditioner:
                             method="decode")
 
   def init_caches(self, batch_size, length):
-    config = self.block.config
-    return [attention.init_cache(batch_size, length, config.num_kv_heads,
-                                 config.width // config.num_heads, self.block.dtype)
-            for _ in range(config.layers)]
+    return stack.init_caches(self.block.config, batch_size, length, self.block.dtype)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ntm.config import ModelConfig
 from ntm.models.backbone import Backbone
-from ntm.nn import attention
+from ntm.nn import stack
 from ntm.typing import Array
 
 
@@ -103,9 +103,7 @@ class Predictor(nn.Module):
     predictor = self.config.predictor
     if predictor.context == "markov":
       return None
-    return [attention.init_cache(batch_size, num_steps * self.config.num_tokens,
-                                 predictor.num_kv_heads, predictor.width // predictor.num_heads,
-                                 self.dtype) for _ in range(predictor.layers)]
+    return stack.init_caches(predictor, batch_size, num_steps * self.config.num_tokens, self.dtype)
 
   def _scalars(self, t_BG, s_BG, num_steps_B):
     scalars = {"time": t_BG, "next_time": s_BG}

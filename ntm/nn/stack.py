@@ -1,6 +1,5 @@
 """Transformer layers with adaptive normalisation, scanned over depth."""
 
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -109,7 +108,7 @@ class Stack(nn.Module):
       weights: of `decoding_weights`.
       x_BMD: inputs of these tokens, one level.
       angles_ME: their rotary angles.
-      caches: one `attention.Cache` a layer.
+      caches: of `init_caches`, or of the call before.
       index: position of the first of them.
       causal: each sees itself and those before; else also those of this call.
 
@@ -122,6 +121,14 @@ class Stack(nn.Module):
       x_BMD, caches[i] = layer.apply({"params": params}, x_BMD, modulation_B16D, angles_ME, None,
                                      caches[i], index, causal)
     return x_BMD, caches
+
+
+def init_caches(config: TransformerConfig, batch_size: int, length: int,
+                dtype) -> list[attention.Cache]:
+  """Empty caches for `Stack.decode`, one a layer."""
+  return [attention.init_cache(batch_size, length, config.num_kv_heads,
+                               config.width // config.num_heads, dtype)
+          for _ in range(config.layers)]
 
 
 class _Modulation(nn.Module):

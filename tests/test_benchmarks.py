@@ -1,0 +1,37 @@
+"""The benchmarks run and write the figures that tools read; slow, as they compile a lot."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from absl.testing import absltest
+
+_BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+
+def _run(name):
+  path = pathlib.Path(tempfile.mkdtemp()) / "result.json"
+  subprocess.run([sys.executable, _BENCHMARKS / name, "--quick", f"--json={path}"], check=True)
+  return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+class BenchmarksTest(absltest.TestCase):
+
+  def test_inference(self):
+    result = _run("inference.py")
+    self.assertLess(result["solvers_max_difference"], 1e-4)
+    self.assertGreater(result["denoiser_speedup"], 0)
+    self.assertIn("jacobi", result["solvers"]["16"])
+
+  def test_training(self):
+    result = _run("training.py")
+    self.assertIn("pair_wise, remat dots", result["steps"])
+    self.assertGreater(result["reversible_memory_growth"], 0)
+
+
+if __name__ == "__main__":
+  absltest.main()
