@@ -29,7 +29,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--workdir", required=True)
   parser.add_argument("--count", type=int, default=100, help="test digits")
-  parser.add_argument("--steps", type=int, default=300, help="gradient steps")
+  parser.add_argument("--steps", type=int, default=100, help="gradient steps at every level")
   parser.add_argument("--step_size", type=float, default=0.05)
   parser.add_argument("--picture", type=pathlib.Path)
   parser.add_argument("--json", type=pathlib.Path)
@@ -56,7 +56,7 @@ def main():
     x = editing.edit(jax.random.key(2), models.build(config), restored.params, start, objective,
                      times_K, unknown, steps=args.steps, step_size=args.step_size, weight=weight)
     completed = np.asarray(unpatchify(x, config.model.image_shape, config.model.patch_shape))
-    completed = (completed / (1 - t_min)).clip(-1, 1)
+    completed = completed.clip(-1, 1)
     rows.append(completed)
     result[name] = model.accuracy(completed, labels)
   for name, accuracy in result.items():
