@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 import numpy as np
+import pytest
 from absl.testing import absltest
 from PIL import Image
 
@@ -57,6 +58,14 @@ class CommandsTest(absltest.TestCase):
     # The real test digits do not depend on the model.
     self.assertAlmostEqual(result["test_class_accuracy"], 0.93, delta=0.02)
 
+    again = _ntm("sample", f"--workdir={workdir}", "--labels=12", check=False)
+    self.assertEqual(again.returncode, 1)
+    self.assertIn("error: label 12 is out of range; classes are 0 to 9.", again.stderr)
+
+  @pytest.mark.slow
+  def test_likelihood_and_distill(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    _train(workdir)
     _ntm("likelihood", f"--workdir={workdir}", "--draws=2", f"--compare={workdir}")
     result = json.loads((workdir / "likelihood.json").read_text())
     self.assertEqual(result["compare"]["nats_per_image"], 0)  # A model against itself.
@@ -71,10 +80,6 @@ class CommandsTest(absltest.TestCase):
     _ntm("sample", f"--workdir={workdir}", "--labels=3", "--num=2", "--refine=denoiser",
          "--output", workdir / "fast")
     self.assertEqual(np.load(workdir / "fast.npz")["images"].shape, (2, 8, 8, 1))
-
-    again = _ntm("sample", f"--workdir={workdir}", "--labels=12", check=False)
-    self.assertEqual(again.returncode, 1)
-    self.assertIn("error: label 12 is out of range; classes are 0 to 9.", again.stderr)
 
   def test_mistakes_end_with_one_line(self):
     workdir = tempfile.mkdtemp()
