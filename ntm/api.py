@@ -174,7 +174,7 @@ class Model:
     weights = []
     for key in jax.random.split(rng, draws):
       # The density is that of one noisy state an image, the same for all draws.
-      keys = jax.random.split(key) if level_spacing else (rng, key)
+      keys = jax.random.split(key) if level_spacing else (jax.random.fold_in(rng, draws), key)
       weights.append(self._chunked(self._weigh, tuple(keys), images, labels, num_steps,
                                    level_spacing))
     return np.stack(weights)

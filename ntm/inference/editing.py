@@ -4,9 +4,9 @@
 
 over clean images x, log w_k being the one-draw bound on log p(x_{t_k}) of
 `likelihood.log_weight` for the levels from t_k on, with new noise at every step.
-k goes from the noisiest level to the cleanest, an equal share of the steps each:
-at t_0 alone the likelihood is so rugged that ascent stays where it starts. With
-a temperature the steps are Langevin's, x <- x + (eta / 2) grad +
+k goes from the noisiest level to the cleanest, `steps` at each: at t_0
+alone the likelihood is so rugged that ascent stays where it starts. With a
+temperature the steps are Langevin's, x <- x + (eta / 2) grad +
 sqrt(eta temperature) noise, and at the last level sample from the product
 instead of climbing to its top.
 """
