@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import pathlib
+import sys
 
 import flax.linen as nn
 import jax
@@ -22,6 +23,7 @@ import optax
 from inference import interleaved, model_config, print_table, textures
 
 from ntm import config as config_lib
+from ntm.commands import allocation
 from ntm.flows.autoregressive import AutoregressiveBlock
 from ntm.models.transporter import Transporter
 from ntm.training import sharding, task
@@ -133,9 +135,13 @@ def against_torch(tokens: int, batch_size: int, quick: bool):
   cond = Condition(jnp.full(batch_size, 0.3))
   init = functools.partial(block.init, method="forward_and_log_det")
   rng = np.random.default_rng(0)
-  params = jax.tree.map(  # Nothing zero: every path of the network shows in the output.
-      lambda a: jnp.asarray(a) + 0.02 * rng.normal(size=a.shape).astype(a.dtype),
-      nn.unbox(jax.jit(init)(jax.random.key(0), x, cond))["params"])
+  params = nn.unbox(jax.jit(init)(jax.random.key(0), x, cond))["params"]
+  # Nothing zero: every path of the network shows in the output. A large readout
+  # would make the inverse expand the rounding errors from token to token.
+  params = {name: jax.tree.map(
+      lambda a, scale=0.005 if name == "readout" else 0.02:
+      jnp.asarray(a) + scale * rng.normal(size=a.shape).astype(a.dtype), part)
+            for name, part in params.items()}
   other = torch_block.Block(params, block.apply({"params": params}, method="_angles"),
                             config.transporter.num_heads, config.transporter.log_scale_bound)
   forward = jax.jit(lambda p, x: block.apply({"params": p}, x, cond,
@@ -197,4 +203,5 @@ def against_torch(tokens: int, batch_size: int, quick: bool):
 
 
 if __name__ == "__main__":
+  allocation.keep_memory(sys.argv)
   main()

@@ -35,12 +35,15 @@ class DataConfig:
       tfds: the data set's name, such as 'cifar10'.
     data_dir: tfds: where prepared data sets lie; '' is tfds's default.
     test_fraction: folder: share of every class held out as the test split.
+    left_out: digits: a class that the run never sees, for `ntm likelihood` to
+      find strange; -1 leaves none out.
   """
 
   source: str = "digits"
   path: str = ""
   data_dir: str = ""
   test_fraction: float = 0.1
+  left_out: int = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +109,9 @@ class InverseConfig:
   Attributes:
     solver: 'scan', 'jacobi' or 'gs_jacobi'.
     segment: tokens by which the key/value cache grows; the nearest divisor of
-      the number of tokens is taken.
-    chunk: gs_jacobi: tokens solved at once, likewise.
+      the number of tokens N is taken. 0 is 4 sqrt(N): shorter ones attend to
+      fewer empty positions, but each is compiled on its own.
+    chunk: gs_jacobi: tokens solved at once, the nearest divisor likewise.
     tolerance: jacobi, gs_jacobi: largest change of an entry in the last
       iteration; at least 8 units in the last place of 1.
     max_iterations: jacobi, gs_jacobi: of one chunk, before the block is
@@ -115,7 +119,7 @@ class InverseConfig:
   """
 
   solver: str = "scan"
-  segment: int = 128
+  segment: int = 0
   chunk: int = 16
   tolerance: float = 1e-6
   max_iterations: int = 0

@@ -40,9 +40,9 @@ def check_model(model) -> None:
            "'autoregressive' for a single token, which has no halves")
   inverse = model.inverse
   _choice("model.inverse.solver", inverse.solver, ("scan", "jacobi", "gs_jacobi"))
-  for key in ("segment", "chunk"):
-    _require(getattr(inverse, key) >= 1, f"model.inverse.{key}", getattr(inverse, key),
-             "at least 1")
+  _require(inverse.segment >= 0, "model.inverse.segment", inverse.segment,
+           "0 (4 sqrt(N) tokens) or more")
+  _require(inverse.chunk >= 1, "model.inverse.chunk", inverse.chunk, "at least 1")
   _require(inverse.tolerance > 0, "model.inverse.tolerance", inverse.tolerance,
            "a positive change of an entry, such as 1e-6")
   _require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,
@@ -71,6 +71,9 @@ def check_run(config) -> None:
   _choice("data.source", config.data.source, ("digits", "folder", "tfds"))
   _require(0 < config.data.test_fraction < 1, "data.test_fraction",
            config.data.test_fraction, "a share strictly between 0 and 1")
+  _require(-1 <= config.data.left_out <= 9
+           and (config.data.left_out < 0 or config.data.source == "digits"),
+           "data.left_out", config.data.left_out, "a digit, with data.source 'digits', or -1")
   _choice("process.schedule", process.schedule, ("uniform", "shifted"))
   _require(process.num_steps and min(process.num_steps) >= 1
            and len(set(process.num_steps)) == len(process.num_steps),

@@ -92,8 +92,17 @@ class ApiTest(parameterized.TestCase):
       (np.full((1, 4, 4, 1), 255, np.float32), [0], "range from 255 to 255"),
       (np.zeros((2, 4, 4, 1), np.float32), [0], "1 labels for 2 images"))
   def test_bad_images_are_named(self, images, labels, message):
+    model = _model()
+    for score in (model.log_prob, model.log_weights, model.residuals):
+      with self.assertRaisesRegex(ValueError, message):
+        score(jax.random.key(0), images, labels)
+
+  @parameterized.parameters((dict(draws=0), "draws is 0; expected at least 1"),
+                            (dict(level_spacing=0.0), "level_spacing is 0.0; expected a positive"),
+                            (dict(level_spacing=np.nan), "level_spacing is nan"))
+  def test_bad_weights_are_named(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
-      _model().log_prob(jax.random.key(0), images, labels)
+      _model().log_weights(jax.random.key(0), _images(), **arguments)
 
   def test_guidance_needs_a_class_free_transporter(self):
     model = _model(model__transporter={"layers": 1, "width": 16, "num_heads": 2,

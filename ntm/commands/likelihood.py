@@ -5,7 +5,8 @@ in bits per dimension and its importance-weighted tightening; calibration of the
 predictor; scores that tell digits from other inputs. With --compare=OTHER, the
 paired difference between two models on the same images.
 
-Writes OUTPUT.json, OUTPUT.csv (scores of every image) and OUTPUT.png (QQ).
+Writes OUTPUT.json, OUTPUT.csv (scores of every image), OUTPUT.png (QQ) and
+OUTPUT_spread.png (repeated samples from one noisy state, by level).
 """
 
 import csv
@@ -22,7 +23,11 @@ from ntm import api
 from ntm.commands import program
 from ntm.data import pipeline, sources
 from ntm.evaluation import anomaly, calibration
-from ntm.inference import likelihood
+from ntm.inference import likelihood, pictures, uncertainty
+from ntm.models import ntm
+from ntm.nn.patchify import patchify, unpatchify
+from ntm.process import schedule
+from ntm.process.trajectory import sample_trajectory
 
 _LOG = logging.getLogger("ntm")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
@@ -36,17 +41,21 @@ flags.mark_flag_as_required("workdir")
 
 _LIMIT = 10_000  # Real images read of either split.
 _SCORE_DRAWS = 8  # Trajectories an image behind a score.
+_SPREAD_IMAGES, _SPREAD_DRAWS = 10, 64  # Of the picture of the spread.
 
 
 def main(_) -> None:
   """Prints the figures and writes the files."""
   model = api.restore(_WORKDIR.value, _STEP.value)
-  other = check_comparable(model, api.restore(_COMPARE.value)) if _COMPARE.value else None
+  other = api.restore(_COMPARE.value) if _COMPARE.value else None
+  if other:
+    likelihood.check_comparable(model.config, other.config)
   config = model.config
   rngs = jax.random.split(jax.random.key(_SEED.value), 3)
   train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), _LIMIT,
                                           _LIMIT)[0] for split in ("train", "test"))
-  output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "likelihood")
+  output = _OUTPUT.value or str(pathlib.Path(_WORKDIR.value) / "likelihood")
+  pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   spacing = sources.level_spacing(config.data)
 
   _LOG.info("weighing %d images, %d draws each", len(test["image"]), _DRAWS.value)
@@ -57,11 +66,14 @@ def main(_) -> None:
     result["compare"] = compare(weights_JB, log_weights(other, rngs[0], test, spacing))
   z_SBD = model.residuals(rngs[1], test["image"], labels_of(model, test), _STEPS.value)
   result["calibration"] = calibration.moments(z_SBD)
-  calibration.draw_quantiles(output.with_suffix(".png"), z_SBD)
+  calibration.draw_quantiles(f"{output}.png", z_SBD)
+  if config.model.predictor.context == "markov":
+    _LOG.info("sampling from noisy states")
+    draw_spread(model, rngs[2], test, f"{output}_spread.png")
   if config.data.source == "digits":
     _LOG.info("scoring other inputs")
-    result["auroc"] = anomalies(model, rngs[2], train, test, spacing, output.with_suffix(".csv"))
-  output.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    result["auroc"] = anomalies(model, rngs[2], train, test, spacing, f"{output}.csv")
+  pathlib.Path(f"{output}.json").write_text(json.dumps(result, indent=2) + "\n")
   report(result)
 
 
@@ -95,17 +107,27 @@ def compare(weights_JB, other_JB) -> dict[str, float]:
           "log10_bayes_factor": difference_B.sum() / math.log(10)}
 
 
-def check_comparable(model, other):
-  """Returns the other model; ValueError unless both score the same probabilities."""
-  for name, first, second in (
-      ("image_shape", model.config.model.image_shape, other.config.model.image_shape),
-      ("data", model.config.data, other.config.data),
-      ("t_min, the noise that dequantises", model.config.process.t_min,
-       other.config.process.t_min)):
-    if first != second:
-      raise ValueError(f"the models differ in {name}: {first} and {second}; their likelihoods "
-                       "are of different things.")
-  return other
+def draw_spread(model, rng, batch, path) -> None:
+  """Writes real images, then for every level a noisy state and what it may come from.
+
+  Three rows a level, the cleanest first: the state, the mean of the samples and
+  their standard deviation (black 0, white 1).
+  """
+  config, net = model.config, ntm.build(model.config)
+  images, labels = batch["image"][:_SPREAD_IMAGES], labels_of(model, batch)
+  labels = None if labels is None else labels[:_SPREAD_IMAGES]
+  num_steps = _STEPS.value or config.process.num_steps[0]
+  times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
+                                  config.process.t_min, config.model.num_tokens)
+  x_KBNC = sample_trajectory(rng, patchify(images, config.model.patch_shape), times_K)
+  spread = jax.jit(uncertainty.predictive_spread, static_argnums=(1, 5, 7))
+  rows = [images]
+  for level in range(1, num_steps + 1):
+    mean_BNC, std_BNC = spread(rng, net, model.params, x_KBNC[level], times_K, level, labels,
+                               _SPREAD_DRAWS)
+    rows += [np.asarray(unpatchify(a, config.model.image_shape, config.model.patch_shape))
+             for a in (x_KBNC[level], mean_BNC, 2 * std_BNC - 1)]
+  pictures.save(path, pictures.grid(np.stack(rows)))
 
 
 def anomalies(model, rng, train, test, spacing, path) -> dict[str, dict[str, float]]:
@@ -116,8 +138,13 @@ def anomalies(model, rng, train, test, spacing, path) -> dict[str, dict[str, flo
 
   train_steps = steps(train["image"])
   kinds = {"test digits": test["image"]} | anomaly.other_inputs(test["image"], spacing)
+  left_out = model.config.data.left_out
+  if left_out >= 0:
+    unseen = sources.Digits("left_out", left_out)
+    kinds[f"left-out class {left_out}"] = np.stack(
+        [unseen[i]["image"] for i in range(len(unseen))])
   values = {kind: anomaly.scores(steps(images), train_steps) for kind, images in kinds.items()}
-  with path.open("w", newline="") as file:
+  with open(path, "w", newline="") as file:
     writer = csv.writer(file)
     writer.writerow(["kind", "index", *anomaly.SCORES])
     for kind, scores in values.items():

@@ -2,8 +2,9 @@
 
 import difflib
 import importlib
-import os
 import sys
+
+from ntm.commands import allocation
 
 COMMANDS = {
     "train": "train a model from a config",
@@ -12,11 +13,6 @@ COMMANDS = {
     "likelihood": "bounds in bits/dim, calibration, anomaly scores, comparison of two models",
     "evaluate": "likelihood, Fréchet distance and class accuracy of a trained model",
 }
-
-# XLA on CPU allocates its buffers anew at every step; served as 4 KiB pages
-# from the kernel, their page faults cost a good part of a training step.
-_MALLOC = ("glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:"
-           "glibc.malloc.trim_threshold=17179869184")
 
 
 def main() -> None:
@@ -31,10 +27,7 @@ def main() -> None:
     near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.0)[0]
     print(f"ntm: unknown command {command!r}; did you mean {near!r}?\n\n{usage}", file=sys.stderr)
     sys.exit(2)
-  if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-    # Read by the C library when a process starts, hence the new one.
-    os.execve(sys.executable, [sys.executable, "-m", "ntm.commands.main", *sys.argv[1:]],
-              os.environ | {"GLIBC_TUNABLES": _MALLOC})
+  allocation.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
   program = importlib.import_module(f"ntm.commands.{command}")
   program.run([f"ntm {command}", *sys.argv[2:]])
 

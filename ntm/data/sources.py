@@ -40,7 +40,7 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "
                      "(height, width, 1 or 3).")
   if data.source == "digits":
-    source = Digits(split)
+    source = Digits(split, data.left_out)
   elif data.source == "folder":
     source = Folder(data.path, split, model.image_shape, data.test_fraction)
   else:
@@ -57,19 +57,26 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
 
 
 class Digits:
-  """scikit-learn's 1,797 handwritten digits, 8 x 8: the first 1,500 train."""
+  """scikit-learn's 1,797 handwritten digits, 8 x 8: the first 1,500 train.
+
+  A class `left_out` is in neither split; 'left_out' is the split that has all
+  of it.
+  """
 
   num_classes = 10
 
-  def __init__(self, split: str):
+  def __init__(self, split: str, left_out: int = -1):
     try:
       from sklearn import datasets
     except ImportError as error:
       raise ImportError("the digits need scikit-learn: pip install 'ntm[digits]'") from error
     digits = datasets.load_digits()
-    part = slice(None, _DIGITS_TRAIN) if split == "train" else slice(_DIGITS_TRAIN, None)
-    self._images = (digits.images[part, ..., None] / 8 - 1).astype(np.float32)
-    self._labels = digits.target[part].astype(np.int32)
+    labels = digits.target.astype(np.int32)
+    in_train = np.arange(len(labels)) < _DIGITS_TRAIN
+    chosen = {"train": in_train & (labels != left_out), "test": ~in_train & (labels != left_out),
+              "left_out": labels == left_out}[split]
+    self._images = (digits.images[chosen, ..., None] / 8 - 1).astype(np.float32)
+    self._labels = labels[chosen]
 
   def __len__(self) -> int:
     return len(self._images)

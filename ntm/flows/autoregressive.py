@@ -70,7 +70,7 @@ class AutoregressiveBlock(nn.Module):
       self.steps = embeddings.ScalarEmbedding(config.width, **types)
     if config.class_conditional:
       self.label = embeddings.LabelEmbedding(self.num_classes, config.width, **types)
-    self.stack = stack.Stack(config, remat=self.remat, unroll=self.unroll, **types)
+    self.stack = stack.Stack(config, causal=True, remat=self.remat, unroll=self.unroll, **types)
     self.norm = nn.RMSNorm(**types)
     self.readout = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, **types)
 
@@ -95,8 +95,7 @@ class AutoregressiveBlock(nn.Module):
     start_B1D = jnp.broadcast_to(jnp.asarray(self.start, self.dtype),
                                  (x_BNC.shape[0], 1, self.config.width))
     h_BND = self.position(jnp.concatenate([start_B1D, h_BND], axis=1), self._num_tokens)
-    causal = np.tril(np.ones((self._num_tokens, self._num_tokens), bool))[None, None]
-    return self._affine(self.stack(h_BND, c_B1D, self._angles(), causal), x_BNC.dtype)
+    return self._affine(self.stack(h_BND, c_B1D, self._angles()), x_BNC.dtype)
 
   def decode(self, weights: list, previous_BMC: Array, caches: list, index: Array, dtype):
     """(mu_BMC, log_sigma_BMC, caches) of the tokens from `index` on, see `solvers`."""

@@ -98,12 +98,12 @@ def invert(net: Conditioner, u_BNC: Array, config: InverseConfig
 def _chunks(net, u_BNC, chunk: int, limit: int, tolerance: float, segment: int):
   """Chunk after chunk with a cache; one token and one iteration make it the scan."""
   batch_size, length, _ = u_BNC.shape
+  segment = segment or round(4 * math.sqrt(length))
   per_segment = _nearest_divisor(length // chunk, max(1, segment // chunk))
   caches = net.init_caches(batch_size, per_segment * chunk)
 
-  def solve_chunk(carry, inputs):
-    last_B1C, caches, log_det_B, iterations, residual = carry
-    index, u_BMC = inputs
+  def solve_chunk(carry, u_BMC):
+    last_B1C, caches, index, log_det_B, iterations, residual = carry
 
     def evaluate(x_BMC, caches):
       previous_BMC = jnp.concatenate([last_B1C, x_BMC[:, :-1]], axis=1)
@@ -111,22 +111,22 @@ def _chunks(net, u_BNC, chunk: int, limit: int, tolerance: float, segment: int):
 
     x_BMC, log_scale_BMC, count, change, caches = _fixed_point(
         evaluate, u_BMC, caches, limit, tolerance)
-    carry = (x_BMC[:, -1:], caches, log_det_B + log_scale_BMC.sum(axis=(1, 2)),
+    carry = (x_BMC[:, -1:], caches, index + chunk, log_det_B + log_scale_BMC.sum(axis=(1, 2)),
              iterations + count, jnp.maximum(residual, change))
     return carry, x_BMC
 
   zero = jnp.zeros((), u_BNC.dtype)
-  carry = (jnp.zeros_like(u_BNC[:, :1]), caches, jnp.zeros_like(u_BNC[:, 0, 0]), jnp.int32(0), zero)
+  carry = (jnp.zeros_like(u_BNC[:, :1]), caches, jnp.int32(0), jnp.zeros_like(u_BNC[:, 0, 0]),
+           jnp.int32(0), zero)
   done = []
   for start in range(0, length, per_segment * chunk):
     last, caches, *rest = carry
     caches = [cache.grow(start + per_segment * chunk) for cache in caches]
-    starts = start + chunk * jnp.arange(per_segment)
     u = u_BNC[:, start:start + per_segment * chunk]
     u_PBMC = jnp.moveaxis(u.reshape(batch_size, per_segment, chunk, -1), 1, 0)
-    carry, x_PBMC = jax.lax.scan(solve_chunk, (last, caches, *rest), (starts, u_PBMC))
+    carry, x_PBMC = jax.lax.scan(solve_chunk, (last, caches, *rest), u_PBMC)
     done.append(jnp.moveaxis(x_PBMC, 0, 1).reshape(u.shape))
-  _, _, log_det_B, iterations, residual = carry
+  _, _, _, log_det_B, iterations, residual = carry
   return jnp.concatenate(done, axis=1), log_det_B, iterations, residual
 
 

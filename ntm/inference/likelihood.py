@@ -30,6 +30,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from ntm.config import Config
 from ntm.models.ntm import NTM, standard_normal_log_prob
 from ntm.process.kernel import forward_kernel
 from ntm.process.trajectory import continue_trajectory
@@ -129,3 +130,14 @@ def importance_bound(log_weight_JB: Array, count: int) -> Array:
   groups = len(log_weight_JB) // count
   grouped = log_weight_JB[:groups * count].reshape(groups, count, -1)
   return (jax.nn.logsumexp(grouped, axis=1) - math.log(count)).mean(axis=0)
+
+
+def check_comparable(first: Config, second: Config) -> None:
+  """Raises ValueError unless two models assign probabilities to the same things."""
+  for name, one, other in (
+      ("image_shape", first.model.image_shape, second.model.image_shape),
+      ("data", first.data, second.data),
+      ("t_min, the noise that dequantises", first.process.t_min, second.process.t_min)):
+    if one != other:
+      raise ValueError(f"the models differ in {name}: {one} and {other}; their likelihoods are of "
+                       "different things. Compare models trained on the same data and levels.")

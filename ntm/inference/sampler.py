@@ -50,8 +50,8 @@ def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size:
   num_steps_B = jnp.full((rows,), num_steps) if model.multi_step else None
 
   def step(carry, inputs):
-    u_BNC, caches = carry
-    index, t, s, rng = inputs
+    u_BNC, caches, index = carry
+    t, s, rng = inputs
     mean, log_scale, caches = model.apply(
         {"params": params}, double(u_BNC), jnp.full((rows,), t), jnp.full((rows,), s), label_B,
         num_steps_B, caches, index, method="predict_step")
@@ -60,11 +60,10 @@ def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size:
                 (mean[batch_size:], log_scale[batch_size:])]
       mean, log_scale = guidance_lib.guide(*halves, guidance)
     u_BNC = mean + jnp.exp(log_scale) * jax.random.normal(rng, shape, mean.dtype)
-    return (u_BNC, caches), u_BNC
+    return (u_BNC, caches, index + 1), u_BNC
 
-  carry = (start_BNC, model.init_caches(rows, steps_taken))
-  inputs = (jnp.arange(steps_taken), times_K[:0:-1], times_K[-2::-1],
-            jax.random.split(rng_steps, steps_taken))
+  carry = (start_BNC, model.init_caches(rows, steps_taken), jnp.int32(0))
+  inputs = (times_K[:0:-1], times_K[-2::-1], jax.random.split(rng_steps, steps_taken))
   _, u_SBNC = jax.lax.scan(step, carry, inputs)
   return jnp.concatenate([u_SBNC[::-1], start_BNC[None]])
 

@@ -41,7 +41,7 @@ class Backbone(nn.Module):
       scalars: numbers in [0, 1] it is conditioned on, by name, [B, G] or [B, 1];
         'time' is the level.
       label_B: class index, `num_classes` for null; None if unconditional.
-      mask: boolean, True = attend; broadcast to [B, H, G N, G N].
+      mask: boolean, True = attend, [B or 1, 1, G N, G N].
       caches: keys and values of the levels before, one a layer.
       index: tokens in the caches.
 
@@ -75,8 +75,7 @@ class Backbone(nn.Module):
     if caches is None:
       h_BMD = net(h_BMD, c_BGD, angles_ME, mask)
     else:
-      h_BMD, caches = net.decode(net.decoding_weights(c_BGD), h_BMD, angles_ME, caches, index,
-                                 causal=False)
+      h_BMD, caches = net.decode(net.decoding_weights(c_BGD), h_BMD, angles_ME, caches, index)
     h_BMD = nn.RMSNorm(use_scale=False, name="norm", **types)(h_BMD)
     modulation = layers.dense((2, width), ("embed", None, None), zero=True, name="modulation",
                               **types)(nn.silu(c_BGD))

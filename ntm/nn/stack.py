@@ -21,12 +21,12 @@ class Layer(nn.Module):
   """
 
   config: TransformerConfig
+  causal: bool
   dtype: jnp.dtype
   param_dtype: jnp.dtype
 
   @nn.compact
-  def __call__(self, x_BMD, modulation_BG6D, angles_ME, mask, cache=None, index=None,
-               causal=True):
+  def __call__(self, x_BMD, modulation_BG6D, angles_ME, mask, cache=None, index=None):
     """(x_BMD, cache) after this layer; arguments as `Stack` and `Attention`."""
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.moveaxis(modulation_BG6D, -2, 0)
@@ -36,8 +36,8 @@ class Layer(nn.Module):
 
     h_BMD = layers.modulate(norm("attention_norm")(x_BMD), shift_a, scale_a)
     h_BMD, cache = attention.Attention(
-        self.config.num_heads, self.config.num_kv_heads, name="attention", **types)(
-            h_BMD, angles_ME, mask, cache, index, causal)
+        self.config.num_heads, self.config.num_kv_heads, self.causal, name="attention", **types)(
+            h_BMD, angles_ME, mask, cache, index)
     x_BMD = x_BMD + layers.gate(h_BMD, gate_a)
     h_BMD = layers.modulate(norm("mlp_norm")(x_BMD), shift_m, scale_m)
     h_BMD = layers.Mlp(self.config.mlp_ratio, name="mlp", **types)(h_BMD)
@@ -49,6 +49,7 @@ class Stack(nn.Module):
 
   Attributes:
     config: depth, width, heads.
+    causal: each token attends to itself and those before it.
     dtype: compute type.
     param_dtype: parameter type.
     remat: rematerialisation policy, 'none', 'full' or 'dots'.
@@ -56,6 +57,7 @@ class Stack(nn.Module):
   """
 
   config: TransformerConfig
+  causal: bool = False
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
   remat: str = "none"
@@ -75,7 +77,7 @@ class Stack(nn.Module):
         in_axes=(0, nn.broadcast, nn.broadcast),
         length=self.config.layers, unroll=min(self.unroll, self.config.layers),
         metadata_params={nn.PARTITION_NAME: "layers"})(
-            self.config, self.dtype, self.param_dtype)
+            self.config, self.causal, self.dtype, self.param_dtype)
 
   def __call__(self, x_BMD: Array, c_BGD: Array, angles_ME: Array,
                mask: Array | None = None) -> Array:
@@ -85,7 +87,7 @@ class Stack(nn.Module):
       x_BMD: inputs, a sequence of G levels of M/G tokens.
       c_BGD: conditioning vector of every level.
       angles_ME: rotary angles, [M, E/2].
-      mask: boolean, True = attend; broadcast to [B, H, M, M].
+      mask: boolean, True = attend, [B or 1, 1, M, M]; not read if causal.
     """
     x_BMD, _ = self.layers(x_BMD, self.modulation(c_BGD), angles_ME, mask)
     return x_BMD
@@ -101,8 +103,10 @@ class Stack(nn.Module):
 
   @nn.nowrap
   def decode(self, weights: list, x_BMD: Array, angles_ME: Array, caches: list,
-             index: Array, causal: bool = True) -> tuple[Array, list]:
+             index: Array) -> tuple[Array, list]:
     """Runs the layers on the tokens index .. index + M - 1, after those in the caches.
+
+    Unless causal, these tokens also attend to each other.
 
     Args:
       weights: of `decoding_weights`.
@@ -110,16 +114,15 @@ class Stack(nn.Module):
       angles_ME: their rotary angles.
       caches: of `init_caches`, or of the call before.
       index: position of the first of them.
-      causal: each sees itself and those before; else also those of this call.
 
     Returns:
       (outputs [B, M, D], the caches with these tokens).
     """
-    layer = Layer(self.config, self.dtype, self.param_dtype, parent=None)
+    layer = Layer(self.config, self.causal, self.dtype, self.param_dtype, parent=None)
     caches = list(caches)
     for i, (params, modulation_B16D) in enumerate(weights):
       x_BMD, caches[i] = layer.apply({"params": params}, x_BMD, modulation_B16D, angles_ME, None,
-                                     caches[i], index, causal)
+                                     caches[i], index)
     return x_BMD, caches
 
 

@@ -40,11 +40,11 @@ class CommandsTest(absltest.TestCase):
     self.assertIn("left", log)
 
     _ntm("sample", f"--workdir={workdir}", "--labels=7,1", "--num=3", "--guidance=0.5",
-         "--output", workdir / "two")
-    arrays = np.load(workdir / "two.npz")
+         "--output", workdir / "two.5")
+    arrays = np.load(workdir / "two.5.npz")
     self.assertEqual(arrays["images"].shape, (6, 8, 8, 1))
     self.assertEqual(arrays["labels"].tolist(), [7, 7, 7, 1, 1, 1])
-    self.assertEqual(Image.open(workdir / "two.png").size, (3 * 50, 2 * 50))
+    self.assertEqual(Image.open(workdir / "two.5.png").size, (3 * 50, 2 * 50))
 
     _ntm("evaluate", f"--workdir={workdir}", f"--json={workdir / 'result.json'}",
          "--num_samples=64", "--draws=1")
@@ -72,6 +72,7 @@ class CommandsTest(absltest.TestCase):
     self.assertLessEqual(result["bits_per_dim"]["2"]["mean"], result["bits_per_dim"]["1"]["mean"])
     self.assertLen(result["calibration"], 4)
     self.assertContainsSubset({"inverted", "photographs"}, result["auroc"])
+    self.assertEqual(Image.open(workdir / "likelihood_spread.png").size, (10 * 50, 13 * 50))
     rows = (workdir / "likelihood.csv").read_text().splitlines()
     self.assertLen(rows, 1 + 5 * result["images"])
 

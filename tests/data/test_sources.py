@@ -37,6 +37,15 @@ class SourcesTest(parameterized.TestCase):
     self.assertEqual((images.min(), images.max()), (-1, 1))
     self.assertSetEqual({int(train[i]["label"]) for i in range(50)}, set(range(10)))
 
+  def test_a_left_out_class_is_in_neither_split(self):
+    data = DataConfig(left_out=9)
+    train, test = (sources.load(data, ModelConfig(), split) for split in sources.SPLITS)
+    unseen = sources.Digits("left_out", 9)
+    self.assertEqual(len(train) + len(test) + len(unseen), 1797)
+    labels = lambda source: {int(source[i]["label"]) for i in range(len(source))}
+    self.assertSetEqual(labels(train) | labels(test), set(range(9)))
+    self.assertSetEqual(labels(unseen), {9})
+
   def test_folder_reads_classes_splits_and_scale(self):
     root = _folder()
     data = DataConfig(source="folder", path=str(root), test_fraction=0.2)

@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.inference.likelihood import dequantise, importance_bound, likelihood, log_weight
+from ntm.inference.likelihood import (
+  check_comparable,
+  dequantise,
+  importance_bound,
+  likelihood,
+  log_weight,
+)
 from ntm.process import schedule
 from ntm.process.trajectory import continue_trajectory, sample_trajectory
 from ntm.typing import Trajectory
@@ -80,6 +86,15 @@ class LikelihoodTest(parameterized.TestCase):
     states = continue_trajectory(jax.random.key(1), x, times)
     np.testing.assert_array_equal(states[0], x)
     self.assertEqual(states.shape, (4, 2, 4, 4))
+
+  @parameterized.parameters(
+      (dict(model__image_shape=(4, 8, 1)), "differ in image_shape"),
+      (dict(data__test_fraction=0.3), "differ in data"),
+      (dict(process__t_min=0.01), "differ in t_min"))
+  def test_models_of_other_data_are_not_compared(self, changes, message):
+    check_comparable(tiny.config(), tiny.config(model__predictor={"layers": 2}))
+    with self.assertRaisesRegex(ValueError, message):
+      check_comparable(tiny.config(), tiny.config(**changes))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from tests import tiny
 
 class AttentionTest(parameterized.TestCase):
 
-  def _build(self, num_kv_heads=2, length=6, width=16):
-    module = attention.Attention(num_heads=4, num_kv_heads=num_kv_heads)
+  def _build(self, num_kv_heads=2, length=6, width=16, causal=False):
+    module = attention.Attention(num_heads=4, num_kv_heads=num_kv_heads, causal=causal)
     angles = rotary.rotary_angles(rotary.grid_positions((length,)), width // 4)
     x = jax.random.normal(jax.random.key(0), (2, length, width))
     params = {"params": tiny.random_params(lambda rng: module.init(rng, x, angles))}
@@ -18,15 +18,32 @@ class AttentionTest(parameterized.TestCase):
 
   @parameterized.product(num_kv_heads=(1, 2, 4), chunk=(1, 3))
   def test_cached_equals_uncached(self, num_kv_heads, chunk):
-    module, params, x, angles = self._build(num_kv_heads)
-    causal = np.tril(np.ones((6, 6), bool))[None, None]
-    full, _ = module.apply(params, x, angles, causal)
+    module, params, x, angles = self._build(num_kv_heads, causal=True)
+    full, _ = module.apply(params, x, angles)
     cache = attention.init_cache(2, chunk, num_kv_heads, 4, jnp.float32)
     for n in range(0, 6, chunk):
       new = slice(n, n + chunk)
       out, cache = module.apply(params, x[:, new], angles[new], None, cache.grow(n + chunk),
                                 jnp.int32(n))
       np.testing.assert_allclose(out, full[:, new], atol=1e-5)
+
+  @parameterized.parameters(1, 5, 6)
+  def test_causal_equals_a_triangular_mask(self, length):
+    module, params, x, angles = self._build(length=length)
+    mask = np.tril(np.ones((length, length), bool))[None, None]
+    causal, _ = self._build(length=length, causal=True)[0].apply(params, x, angles)
+    np.testing.assert_allclose(causal, module.apply(params, x, angles, mask)[0], atol=1e-6)
+
+  @parameterized.parameters(1, 2, 4)
+  def test_equals_that_of_jax(self, num_kv_heads):
+    rngs = jax.random.split(jax.random.key(0), 3)
+    query = jax.random.normal(rngs[0], (2, 5, 4, 8))
+    key, value = (jax.random.normal(rng, (2, 5, num_kv_heads, 8)) for rng in rngs[1:])
+    mask = np.tril(np.ones((5, 5), bool))[None, None]
+    cache = attention._to_cache(key, value)
+    np.testing.assert_allclose(attention._attend(query, cache, mask),
+                               jax.nn.dot_product_attention(query, key, value, mask=mask),
+                               atol=1e-5)
 
   def test_grouped_heads_equal_repeated_ones(self):
     module, params, x, angles = self._build(num_kv_heads=2)

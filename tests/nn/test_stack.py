@@ -33,7 +33,7 @@ class StackTest(parameterized.TestCase):
       params = jax.tree.map(lambda a, i=i: a[i], self.params["params"])
       layer = params["layers"]
       modulation = stack._Modulation(*types).apply({"params": params["modulation"]}, self.c)
-      x, _ = stack.Layer(_CONFIG, *types).apply(
+      x, _ = stack.Layer(_CONFIG, False, *types).apply(
           {"params": layer}, x, modulation, _ANGLES, None)
     out = stack.Stack(_CONFIG).apply(self.params, self.x, self.c, _ANGLES)
     np.testing.assert_allclose(out, x, atol=1e-5)
