@@ -41,6 +41,7 @@ setuptools.setup(
             "scikit-learn>=1.6",
             "tensorflow-datasets>=4.9.8", *_TENSORFLOW,
         ],
+        "benchmark": ["torch>=2.13"],
         "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.0"],
     },
     entry_points={"console_scripts": ["ntm=ntm.commands.main:main"]},

@@ -3,7 +3,7 @@
 The training step by objective, context and rematerialisation, with XLA's own
 account of its temporary memory; memory against the number of transporter
 blocks; and our autoregressive block against the same block in plain PyTorch
-(`pip install torch`), outputs checked equal first. Times are medians of
+(`pip install -e '.[benchmark]'`), outputs checked equal first. Times are medians of
 interleaved repeats in one run. For one thread:
 `OMP_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false taskset -c 0 python ...`
 """
@@ -49,7 +49,7 @@ def main():
   try:
     result |= against_torch(tokens, 2 if args.quick else 8, args.quick)
   except ImportError:
-    print("\nPyTorch is not installed: pip install torch to compare with it.")
+    print("\nPyTorch is not installed: pip install -e '.[benchmark]' to compare with it.")
   for name, value in result.items():
     if isinstance(value, float):
       print(f"{name:28} {value:.3g}")
