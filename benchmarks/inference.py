@@ -22,17 +22,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from plain_scan import plain_inverse
 
 from ntm import config as config_lib
 from ntm.commands import allocation
 from ntm.config import InverseConfig
-from ntm.flows.autoregressive import AutoregressiveBlock
 from ntm.flows.solvers import SolverInfo
 from ntm.inference import generate, refinement, sampler
 from ntm.models import denoiser as denoiser_lib
 from ntm.models import ntm
 from ntm.models.transporter import Transporter
-from ntm.nn import attention, stack
 from ntm.nn.patchify import patchify
 from ntm.process import schedule
 from ntm.training import distillation
@@ -47,13 +46,27 @@ def main():
   """Prints the tables and writes the JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+  parser.add_argument("--only", choices=("solvers", "paths"), help="one of the two tables")
   parser.add_argument("--json", type=pathlib.Path)
   args = parser.parse_args()
-  sizes = {16: 2} if args.quick else {64: 8, 256: 8, 1024: 1}
-  result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "solvers": {}}
-  difference = 0.0
+  result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
+  if args.only != "paths":
+    result |= compare_solvers(args.quick)
+  if args.only != "solvers":
+    result |= compare_paths(args.quick)
+  for name, value in result.items():
+    if isinstance(value, float):
+      print(f"{name:44} {value:.3g}")
+  if args.json:
+    args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def compare_solvers(quick: bool):
+  """Table of the solvers at every size, and its ratios."""
+  sizes = {16: 2} if quick else {64: 8, 256: 8, 1024: 1}
+  result, difference = {"solvers": {}}, 0.0
   for tokens, batch_size in sizes.items():
-    table = solver_times(tokens, batch_size, args.quick)
+    table = solver_times(tokens, batch_size, quick)
     difference = max(difference, table.pop("max_difference"))
     result["solvers"][str(tokens)] = table
     print_table(f"Inverse, {tokens} tokens, batch {batch_size}", table)
@@ -61,21 +74,22 @@ def main():
     result[f"fastest_{tokens}"] = min(ours, key=ours.get)
     result[f"solver_speedup_{tokens}"] = table["plain scan"]["seconds"] / min(ours.values())
   result["solvers_max_difference"] = difference
-  if not args.quick:
+  if not quick:
     for name in result["solvers"]["256"]:
       small, large = (result["solvers"][n][name]["seconds"] / sizes[int(n)]
                       for n in ("256", "1024"))
       result[f"growth_256_to_1024, {name}"] = large / small
-  result["paths"] = path_times(16 if args.quick else 256, 2 if args.quick else 4, args.quick)
-  print_table("Noise to image", result["paths"])
-  seconds = {name: row["seconds"] for name, row in result["paths"].items()}
-  result["denoiser_speedup"] = seconds["plain scan + score"] / seconds["denoiser"]
-  result["best_full_over_denoiser"] = seconds["best scan + score"] / seconds["denoiser"]
-  for name, value in result.items():
-    if isinstance(value, float):
-      print(f"{name:44} {value:.3g}")
-  if args.json:
-    args.json.write_text(json.dumps(result, indent=2) + "\n")
+  return result
+
+
+def compare_paths(quick: bool):
+  """Table of the ways from noise to an image, and its ratios."""
+  paths = path_times(16 if quick else 256, 2 if quick else 4, quick)
+  print_table("Noise to image", paths)
+  seconds = {name: row["seconds"] for name, row in paths.items()}
+  return {"paths": paths,
+          "denoiser_speedup": seconds["plain scan + score"] / seconds["denoiser"],
+          "best_full_over_denoiser": seconds["best scan + score"] / seconds["denoiser"]}
 
 
 def model_config(tokens: int, quick: bool, predictor_layers: int = 8) -> config_lib.Config:
@@ -167,56 +181,6 @@ def _solve(model_config, inverse, params, cond, u):
   (x, _), extra = model.apply({"params": params}, u, cond, method="inverse_and_log_det",
                               mutable=["diagnostics"])
   return x, jax.tree.leaves(extra, is_leaf=lambda node: isinstance(node, SolverInfo))
-
-
-class PlainBlock(AutoregressiveBlock):
-  """The straightforward cached inverse: layers scanned, a cache of full length."""
-
-  def plain_inverse(self, u_BNC, cond):
-    """x_BNC, token after token."""
-    c_B1D = self._condition(cond)
-    modulation = self.stack.modulation(c_B1D)
-    weights = self.variables["params"]["stack"]["layers"]
-    config, (batch_size, length, _) = self.config, u_BNC.shape
-    cache = attention.init_cache(batch_size, length, config.num_kv_heads,
-                                 config.width // config.num_heads, self.dtype)
-    caches = jax.tree.map(lambda a: jnp.broadcast_to(a, (config.layers,) + a.shape), cache)
-    layer = stack.Layer(config, True, self.dtype, self.param_dtype, parent=None)
-    block, variables = self.clone(parent=None), self.variables
-
-    def decode(carry, u_BC):
-      previous, caches, index = carry
-      h, angles = block.apply(variables, previous, index, method="enter")
-
-      def one(h, part):
-        params, modulation_B16D, cache = part
-        return layer.apply({"params": params}, h, modulation_B16D, angles, None, cache, index)
-
-      h, caches = jax.lax.scan(one, h, (weights, modulation, caches))
-      mean, log_scale = block.apply(variables, h, u_BC.dtype, method="_affine")
-      x = mean + jnp.exp(log_scale) * u_BC[:, None]
-      return (x, caches, index + 1), x[:, 0]
-
-    start = (jnp.zeros_like(u_BNC[:, :1]), caches, jnp.int32(0))
-    _, x_NBC = jax.lax.scan(decode, start, jnp.moveaxis(u_BNC, 1, 0))
-    return jnp.moveaxis(x_NBC, 0, 1)
-
-  def enter(self, previous, index):
-    """What the first layer reads for the token at `index`, and its angles."""
-    h = jnp.where(index == 0, self.start, self.embed(previous))
-    return (self.position(h, self._num_tokens, index[None]),
-            jnp.asarray(self._angles())[index][None])
-
-
-def plain_inverse(model_config, params, u_BNC, cond):
-  """The transporter's inverse by `PlainBlock`, last block first; odd ones run backwards."""
-  for i in reversed(range(model_config.transporter.num_blocks)):
-    block = PlainBlock(model_config.transporter, model_config.grid_shape,
-                       model_config.num_channels)
-    turn = (lambda a: a[:, ::-1]) if i % 2 else (lambda a: a)
-    u_BNC = turn(block.apply({"params": params[f"block_{i}"]}, turn(u_BNC), cond,
-                             method="plain_inverse"))
-  return u_BNC
 
 
 def path_times(tokens: int, batch_size: int, quick: bool):
