@@ -4,8 +4,8 @@ The training step by objective, context and rematerialisation, with XLA's own
 account of its temporary memory; memory against the number of transporter
 blocks; and our autoregressive block against the same block in plain PyTorch
 (`pip install -e '.[benchmark]'`), outputs checked equal first. Times are medians of
-interleaved repeats in one run. For one thread:
-`OMP_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false taskset -c 0 python ...`
+interleaved repeats in one run. For one thread, put before it
+`OMP_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false taskset -c 0`.
 """
 
 import argparse
@@ -36,20 +36,24 @@ def main():
   """Prints the tables and writes the JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+  parser.add_argument("--only", choices=("steps", "memory", "torch"), help="one of the tables")
   parser.add_argument("--json", type=pathlib.Path)
   args = parser.parse_args()
   tokens = 16 if args.quick else 256
   result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
-  result["steps"] = step_costs(16 if args.quick else 64, args.quick)
-  print_table("Training step", result["steps"])
-  result["memory"] = {str(blocks): block_memory(blocks, args.quick) for blocks in (2, 4, 8, 16)}
-  print_table("Temporary MiB of a gradient, by blocks", result["memory"])
-  result["reversible_memory_growth"] = (result["memory"]["16"]["coupling, reversible"]
-                                        / result["memory"]["2"]["coupling, reversible"])
-  try:
-    result |= against_torch(tokens, 2 if args.quick else 8, args.quick)
-  except ImportError:
-    print("\nPyTorch is not installed: pip install -e '.[benchmark]' to compare with it.")
+  if args.only in (None, "steps"):
+    result["steps"] = step_costs(16 if args.quick else 64, args.quick)
+    print_table("Training step", result["steps"])
+  if args.only in (None, "memory"):
+    memory = {str(blocks): block_memory(blocks, args.quick) for blocks in (2, 4, 8, 16)}
+    print_table("Temporary MiB of a gradient, by blocks", memory)
+    result |= {"memory": memory, "reversible_memory_growth": (
+        memory["16"]["coupling, reversible"] / memory["2"]["coupling, reversible"])}
+  if args.only in (None, "torch"):
+    try:
+      result |= against_torch(tokens, 2 if args.quick else 8, args.quick)
+    except ImportError:
+      print("\nPyTorch is not installed: pip install -e '.[benchmark]' to compare with it.")
   for name, value in result.items():
     if isinstance(value, float):
       print(f"{name:28} {value:.3g}")
