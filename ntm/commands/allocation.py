@@ -2,9 +2,8 @@
 
 XLA allocates the temporary buffers of a program anew at every call. By default
 the C library maps such large blocks from the kernel and gives them back, page
-fault by page fault; where memory is virtual, that can take longer than the
-training step itself. Kept in one arena that never shrinks, in huge pages, it
-costs nothing.
+fault by page fault, which at times takes longer than the computation. Kept in
+one arena that never shrinks, in huge pages, they are faulted in once.
 """
 
 import os

@@ -51,7 +51,7 @@ def main(_) -> None:
   if other:
     likelihood.check_comparable(model.config, other.config)
   config = model.config
-  rngs = jax.random.split(jax.random.key(_SEED.value), 3)
+  rngs = jax.random.split(jax.random.key(_SEED.value), 4)
   train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), _LIMIT,
                                           _LIMIT)[0] for split in ("train", "test"))
   output = _OUTPUT.value or str(pathlib.Path(_WORKDIR.value) / "likelihood")
@@ -69,7 +69,7 @@ def main(_) -> None:
   calibration.draw_quantiles(f"{output}.png", z_SBD)
   if config.model.predictor.context == "markov":
     _LOG.info("sampling from noisy states")
-    draw_spread(model, rngs[2], test, f"{output}_spread.png")
+    draw_spread(model, rngs[3], test, f"{output}_spread.png")
   if config.data.source == "digits":
     _LOG.info("scoring other inputs")
     result["auroc"] = anomalies(model, rngs[2], train, test, spacing, f"{output}.csv")
@@ -119,12 +119,13 @@ def draw_spread(model, rng, batch, path) -> None:
   num_steps = _STEPS.value or config.process.num_steps[0]
   times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
                                   config.process.t_min, config.model.num_tokens)
-  x_KBNC = sample_trajectory(rng, patchify(images, config.model.patch_shape), times_K)
+  rng_chain, *rng_levels = jax.random.split(rng, num_steps + 1)
+  x_KBNC = sample_trajectory(rng_chain, patchify(images, config.model.patch_shape), times_K)
   spread = jax.jit(uncertainty.predictive_spread, static_argnums=(1, 5, 7))
   rows = [images]
   for level in range(1, num_steps + 1):
-    mean_BNC, std_BNC = spread(rng, net, model.params, x_KBNC[level], times_K, level, labels,
-                               _SPREAD_DRAWS)
+    mean_BNC, std_BNC = spread(rng_levels[level - 1], net, model.params, x_KBNC[level], times_K,
+                               level, labels, _SPREAD_DRAWS)
     rows += [np.asarray(unpatchify(a, config.model.image_shape, config.model.patch_shape))
              for a in (x_KBNC[level], mean_BNC, 2 * std_BNC - 1)]
   pictures.save(path, pictures.grid(np.stack(rows)))

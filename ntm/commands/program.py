@@ -16,6 +16,7 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> Non
     argv: command line; None is sys.argv.
   """
   def guarded(args):
+    """`main` behind one log format and one way to fail."""
     if len(args) > 1:
       raise app.UsageError(f"unexpected arguments {args[1:]}; flags are --name=value.")
     # Our progress in full; of the libraries, which log by absl, errors only.

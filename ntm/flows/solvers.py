@@ -102,6 +102,8 @@ def _chunks(net, u_BNC, chunk: int, limit: int, tolerance: float, segment: int):
   per_segment = _nearest_divisor(length // chunk, max(1, segment // chunk))
   caches = net.init_caches(batch_size, per_segment * chunk)
 
+  # The index is carried, not scanned over: a sliced one, fused into the update
+  # of a cache, breaks XLA's compiler for CPU (jaxlib 0.10.2).
   def solve_chunk(carry, u_BMC):
     last_B1C, caches, index, log_det_B, iterations, residual = carry
 

@@ -67,6 +67,7 @@ def edit(rng: PRNGKey, model: NTM, params, x_BNC: Array, objective: Callable[[Ar
     return total
 
   def climb(x_BNC, rng, level):
+    """All steps at one level."""
     def step(carry, rng):
       x_BNC, state = carry
       rng_gain, rng_noise = jax.random.split(rng)

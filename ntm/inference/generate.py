@@ -56,6 +56,7 @@ def make_generator(model: NTM, process: ProcessConfig, refine: str | None,
 
   def generate(rng, params, label_B, batch_size: int, num_steps: int, guidance,
                denoiser_params=None):
+    """`Generated` samples; arguments as above."""
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
                                     config.num_tokens)
     times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, batch_size))

@@ -31,6 +31,7 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   grad_fn = jax.value_and_grad(task.loss, argnums=1, has_aux=True)
 
   def gradients(params, frozen, batch, rng):
+    """(mean gradients, metrics) of a batch, round by round."""
     if rounds == 1:
       (_, metrics), grads = grad_fn(rng, params, frozen, batch)
       return grads, metrics
@@ -53,6 +54,7 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
     return jax.tree.map(lambda g: g / rounds, grads), metrics
 
   def update(state: TrainState, batch: Batch, frozen):
+    """One update, see above; nothing moves if it is not finite."""
     rng = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
     grads, metrics = gradients(state.params, frozen, batch, rng)
     grad_norm = optax.global_norm(grads)
