@@ -96,10 +96,17 @@ class PredictorConfig(TransformerConfig):
     context: 'markov' (step k reads u_k) or 'history' (u_k, ..., u_T).
     reads_noise: read u_T itself, or a learned token in its place. Both are
       exact likelihoods; u_T carries no information about u_{T-1}.
+    output: what the network gives for mu_P: 'mean', itself; 'clean', an
+      estimate of u_0, and mu_P is the posterior mean A u_k + B u_0; 'velocity',
+      the same from u_0 = u_k - t v, and sigma_P is relative to the posterior's
+      C: what a flow-matching model becomes.
+    mean_correction: velocity: add a learned correction to mu_P, zero at first.
   """
 
   context: str = "markov"
   reads_noise: bool = False
+  output: str = "mean"
+  mean_correction: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +137,8 @@ class ModelConfig:
   """Shapes and numerics of the model; what a checkpoint must agree with.
 
   Attributes:
+    kind: 'ntm', the density, or 'flow_matching', a velocity network of the shape
+      of `predictor`, without a transporter.
     image_shape: (H, W, channels) of an image, (L, channels) of audio or
       (frames, H, W, channels) of video.
     patch_shape: tokens, one entry a spatial axis.
@@ -141,6 +150,7 @@ class ModelConfig:
     inverse: solver of the transporter's inverse.
   """
 
+  kind: str = "ntm"
   image_shape: tuple[int, ...] = (8, 8, 1)
   patch_shape: tuple[int, ...] = (2, 2)
   num_classes: int = 10
@@ -218,6 +228,7 @@ class TrainConfig:
   Attributes:
     objective: 'end_to_end' (all steps of a trajectory) or 'pair_wise' (one
       random step an example, about 1/T of the compute).
+    time_sampling: flow matching: levels drawn 'uniform' or 'logit_normal'.
     steps: updates.
     batch_size: examples an update, over all devices and accumulation rounds.
     accumulation: gradient accumulation rounds; divides batch_size.
@@ -230,6 +241,7 @@ class TrainConfig:
   """
 
   objective: str = "end_to_end"
+  time_sampling: str = "logit_normal"
   steps: int = 100_000
   batch_size: int = 256
   accumulation: int = 1
@@ -239,6 +251,20 @@ class TrainConfig:
   sample_every: int = 1000
   checkpoint_every: int = 1000
   keep_last: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+  """How an NTM starts from a flow-matching model [3.6-3.8].
+
+  Attributes:
+    source: workdir of the flow-matching model; '' starts from scratch.
+    alignment: lambda, weight of |mu_P - mu_FM|^2 at the first step; decays to
+      zero by a cosine over the run.
+  """
+
+  source: str = ""
+  alignment: float = 2.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,6 +291,7 @@ class Config:
   process: ProcessConfig = ProcessConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
+  finetune: FinetuneConfig = FinetuneConfig()
   mesh: MeshConfig = MeshConfig()
   denoiser: TransformerConfig = TransformerConfig()
 

@@ -48,6 +48,14 @@ def check_model(model) -> None:
   _require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,
            "0 (as many as are exact) or more")
   _choice("model.predictor.context", model.predictor.context, ("markov", "history"))
+  _choice("model.kind", model.kind, ("ntm", "flow_matching"))
+  _choice("model.predictor.output", model.predictor.output, ("mean", "clean", "velocity"))
+  _require(model.predictor.output == "velocity" or not model.predictor.mean_correction,
+           "model.predictor.mean_correction", model.predictor.mean_correction,
+           "False unless model.predictor.output is 'velocity'")
+  _require(model.predictor.output != "velocity" or model.predictor.reads_noise,
+           "model.predictor.reads_noise", model.predictor.reads_noise,
+           "True with model.predictor.output = 'velocity': a velocity is read off its input")
 
 
 def check_transformer(where, part, axes) -> None:
@@ -86,6 +94,15 @@ def check_run(config) -> None:
   _require(train.objective == "end_to_end" or config.model.predictor.context == "markov",
            "train.objective", train.objective,
            "'end_to_end' with the history predictor, which reads all levels above its own")
+  _choice("train.time_sampling", train.time_sampling, ("uniform", "logit_normal"))
+  _require(config.finetune.alignment >= 0, "finetune.alignment", config.finetune.alignment,
+           "0 (none) or more")
+  velocity = config.model.kind == "ntm" and config.model.predictor.output == "velocity"
+  _require(velocity or not config.finetune.source, "finetune.source", config.finetune.source,
+           "'' unless model.kind is 'ntm' and model.predictor.output is 'velocity'")
+  _require(not velocity or process.t_min_low > 0, "process.t_min_low", process.t_min_low,
+           "a positive level with model.predictor.output = 'velocity': sigma_P is relative to "
+           "the posterior's C, which is 0 at t_min = 0")
   for key in ("steps", "batch_size", "accumulation", "log_every",
               "sample_every", "checkpoint_every", "keep_last"):
     _require(getattr(train, key) >= 1, f"train.{key}", getattr(train, key), "at least 1")

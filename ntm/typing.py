@@ -62,6 +62,7 @@ class TrajectoryLogProb:
     step_SB: log p(x_{k-1} | x_k, y), summed over the event axes; 0 for padding.
     prior_B: log N(x_T; 0, I), or 0 for trajectories cut off below the noise.
     log_det_SB: the transporter's share of step_SB, log |det df_T/dx|.
+    mean_SBNC: mu_P of the predictor.
     log_scale_SBNC: log sigma_P of the predictor.
     z_SBNC: (u_{k-1} - mu_P) / sigma_P, standard normal if the model is right.
   """
@@ -69,6 +70,7 @@ class TrajectoryLogProb:
   step_SB: Array
   prior_B: Array
   log_det_SB: Array
+  mean_SBNC: Array
   log_scale_SBNC: Array
   z_SBNC: Array
 

@@ -28,6 +28,7 @@ def main(_) -> None:
   """Checks everything that can be, then distils."""
   workdir = _WORKDIR.value or os.path.join(_TEACHER.value, "denoiser")
   teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _STEP.value)
+  distillation.check_kind(_TEACHER.value, teacher_config)
   config = distillation.join(config_lib.from_dict(_CONFIG.value), teacher_config)
   loop.prepare(config, workdir)
   if os.path.exists(os.path.join(workdir, "checkpoints")):

@@ -1,9 +1,9 @@
 """Measures a model: ntm evaluate --workdir=runs/digits --json=result.json.
 
-Held-out trajectory NLL in nats per dimension, averaged over the steps, at
-t_min; Fréchet distance, class accuracy, precision and recall of samples in the
-features of a small classifier fitted to the training images, beside the same
-figures for the real test images.
+Of an NTM, held-out trajectory NLL in nats per dimension, averaged over the
+steps, at t_min. Of any model, Fréchet distance, class accuracy, precision and
+recall of samples in the features of a small classifier fitted to the training
+images, beside the same figures for the real test images.
 """
 
 import json
@@ -17,16 +17,19 @@ from absl import flags
 from ntm import api
 from ntm.commands import program
 from ntm.data import pipeline, sources
-from ntm.evaluation import classifier, frechet, neighbours
+from ntm.evaluation import quality
+from ntm.inference import ode
 
 _LOG = logging.getLogger("ntm")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 _JSON = flags.DEFINE_string("json", None, "File for the figures.")
 _NUM = flags.DEFINE_integer("num_samples", 2000, "Samples, labels uniform.", lower_bound=2)
-_STEPS = flags.DEFINE_integer("steps", None, "T; default the first the model was trained for.")
+_STEPS = flags.DEFINE_integer(
+    "steps", None, "T; default the first the model was trained for; of flow matching, 50.")
 _GUIDANCE = flags.DEFINE_float("guidance", 0.0, "Classifier-free guidance scale.")
 _REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
-                            "How the last state is denoised.")
+                            "How the last state of an NTM is denoised.")
+_SOLVER = flags.DEFINE_enum("solver", "euler", ode.SOLVERS, "Of a flow-matching model.")
 _DRAWS = flags.DEFINE_integer("draws", 8, "Forward trajectories an image.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of samples and trajectories.", lower_bound=0)
 _STEP = flags.DEFINE_integer("checkpoint", None, "Checkpoint step; default the newest.")
@@ -43,34 +46,45 @@ def main(_) -> None:
   real = {split: pipeline.ordered_batches(sources.load(config.data, config.model, split), _LIMIT,
                                           _LIMIT)[0] for split in sources.SPLITS}
   train, test = real["train"], real["test"]
-
-  _LOG.info("scoring %d test and %d training images", len(test["image"]), len(train["image"]))
-  test_steps, error = held_out_nll(model, rng_nll, test)
-  train_steps, _ = held_out_nll(model, rng_nll, train)
-  _LOG.info("drawing %d samples", _NUM.value)
-  classes = config.model.num_classes
-  labels = np.arange(_NUM.value) % classes if classes else None
-  refine = None if _REFINE.value == "none" else _REFINE.value
-  samples = model.sample(rng_sample, labels, _STEPS.value, _GUIDANCE.value, refine,
-                         num_samples=_NUM.value)
+  result = {"checkpoint": model.step, "num_samples": _NUM.value, "guidance": _GUIDANCE.value}
+  if isinstance(model, api.Model):
+    result |= likelihood(model, rng_nll, train, test)
+    samples, labels, how = draw(model, rng_sample, refine=_REFINE.value)
+  else:
+    samples, labels, how = draw(model, rng_sample, solver=_SOLVER.value)
   _LOG.info("fitting the classifier")
-  result = {
-      "checkpoint": model.step,
-      "num_steps": len(test_steps),
-      "num_samples": _NUM.value,
-      "guidance": _GUIDANCE.value,
-      "refine": _REFINE.value,
-      "t_min": config.process.t_min,
-      "nll_nats_per_dim": float(test_steps.mean()),
-      "nll_standard_error": error,
-      "nll_per_step": test_steps.tolist(),
-      "train_nll_nats_per_dim": float(train_steps.mean()),
-      "train_nll_per_step": train_steps.tolist(),
-  } | sample_quality(samples, labels, train, test)
+  judge = quality.Judge(train)
+  result |= how | judge.figures(samples, labels)
+  result |= {f"test_{name}": value
+             for name, value in judge.figures(test["image"], test["label"]).items()}
   for name, value in result.items():
     print(f"{name:30} {np.round(value, 4) if not isinstance(value, str) else value}")
   if _JSON.value:
     pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def likelihood(model: api.Model, rng, train, test) -> dict[str, float | list[float]]:
+  """Held-out and training NLL, in nats/dim."""
+  _LOG.info("scoring %d test and %d training images", len(test["image"]), len(train["image"]))
+  test_steps, error = held_out_nll(model, rng, test)
+  train_steps, _ = held_out_nll(model, rng, train)
+  return {"num_steps": len(test_steps), "t_min": model.config.process.t_min,
+          "nll_nats_per_dim": float(test_steps.mean()), "nll_standard_error": error,
+          "nll_per_step": test_steps.tolist(),
+          "train_nll_nats_per_dim": float(train_steps.mean()),
+          "train_nll_per_step": train_steps.tolist()}
+
+
+def draw(model, rng, **how):
+  """(samples, their labels, how they were drawn) by the flags."""
+  _LOG.info("drawing %d samples", _NUM.value)
+  classes = model.config.model.num_classes
+  labels = np.arange(_NUM.value) % classes if classes else None
+  steps = {} if _STEPS.value is None else {"num_steps": _STEPS.value}
+  keywords = {key: None if value == "none" else value for key, value in how.items()}
+  samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM.value, **steps,
+                         **keywords)
+  return samples, labels, how | steps
 
 
 def held_out_nll(model: api.Model, rng, batch) -> tuple[np.ndarray, float]:
@@ -81,27 +95,6 @@ def held_out_nll(model: api.Model, rng, batch) -> tuple[np.ndarray, float]:
   steps_SB = -steps_SB / np.prod(model.config.model.image_shape)
   error = steps_SB.mean(axis=0).std(ddof=1) / np.sqrt(steps_SB.shape[1])
   return steps_SB.mean(axis=1), float(error)
-
-
-def sample_quality(samples, labels, train, test) -> dict[str, float]:
-  """Figures of the samples against the training images, and of the test images."""
-  model = classifier.Classifier(train["image"], train["label"])
-  data, fake, held_out = (model.features(images)
-                          for images in (train["image"], samples, test["image"]))
-  precision, recall = neighbours.precision_recall(data, fake)
-  test_precision, test_recall = neighbours.precision_recall(data, held_out)
-  figures = {
-      "frechet_distance": frechet.distance(data, fake),
-      "precision": precision,
-      "recall": recall,
-      "test_frechet_distance": frechet.distance(data, held_out),
-      "test_class_accuracy": model.accuracy(test["image"], test["label"]),
-      "test_precision": test_precision,
-      "test_recall": test_recall,
-  }
-  if labels is not None:
-    figures["class_accuracy"] = model.accuracy(samples, labels)
-  return figures
 
 
 def run(argv=None) -> None:

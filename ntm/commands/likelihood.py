@@ -46,8 +46,8 @@ _SPREAD_IMAGES, _SPREAD_DRAWS = 10, 64  # Of the picture of the spread.
 
 def main(_) -> None:
   """Prints the figures and writes the files."""
-  model = api.restore(_WORKDIR.value, _STEP.value)
-  other = api.restore(_COMPARE.value) if _COMPARE.value else None
+  model = api.restore_density(_WORKDIR.value, _STEP.value)
+  other = api.restore_density(_COMPARE.value) if _COMPARE.value else None
   if other:
     likelihood.check_comparable(model.config, other.config)
   config = model.config

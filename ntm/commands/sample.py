@@ -13,7 +13,7 @@ from absl import flags
 
 from ntm import api
 from ntm.commands import program
-from ntm.inference import pictures
+from ntm.inference import ode, pictures
 
 _LOG = logging.getLogger("ntm")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
@@ -21,10 +21,12 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Path without suffix; default WORKDIR/samples/sample.")
 _LABELS = flags.DEFINE_list("labels", None, "Classes, one row each; default all (at most 10).")
 _NUM = flags.DEFINE_integer("num", 8, "Images a label.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", None, "T; default the first the model was trained for.")
+_STEPS = flags.DEFINE_integer(
+    "steps", None, "T; default the first the model was trained for; of flow matching, 50.")
 _GUIDANCE = flags.DEFINE_float("guidance", 0.0, "Classifier-free guidance scale.")
 _REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
-                            "How the last state is denoised.")
+                            "How the last state of an NTM is denoised.")
+_SOLVER = flags.DEFINE_enum("solver", "euler", ode.SOLVERS, "Of a flow-matching model.")
 _CLIP = flags.DEFINE_float("clip_percentile", 100.0, "Clips the score's entries; 100 does not.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the samples.", lower_bound=0)
 _STEP = flags.DEFINE_integer("checkpoint", None, "Checkpoint step; default the newest.")
@@ -41,10 +43,14 @@ def main(_) -> None:
   except ValueError as error:
     raise ValueError(f"--labels is {_LABELS.value}; expected integers, as in 0,1,2.") from error
   labels = np.repeat(rows, _NUM.value).astype(np.int32) if rows else None
-  images = model.sample(
-      jax.random.key(_SEED.value), labels, _STEPS.value, _GUIDANCE.value,
-      None if _REFINE.value == "none" else _REFINE.value,
-      num_samples=None if rows else _NUM.value, clip_percentile=_CLIP.value)
+  how = {} if _STEPS.value is None else {"num_steps": _STEPS.value}
+  if isinstance(model, api.Model):
+    how |= {"refine": None if _REFINE.value == "none" else _REFINE.value,
+            "clip_percentile": _CLIP.value}
+  else:
+    how |= {"solver": _SOLVER.value}
+  images = model.sample(jax.random.key(_SEED.value), labels, guidance=_GUIDANCE.value,
+                        num_samples=None if rows else _NUM.value, **how)
   output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "samples" / "sample")
   output.parent.mkdir(parents=True, exist_ok=True)
   arrays = {"images": images} if labels is None else {"images": images, "labels": labels}

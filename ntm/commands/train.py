@@ -1,7 +1,12 @@
 """Trains a model: ntm train --config=configs/digits.py --workdir=runs/digits.
 
+An NTM from scratch or from a flow-matching model (`config.finetune.source`), or
+a flow-matching model (`config.model.kind`).
+
 Run again with the same workdir, it resumes from the newest checkpoint.
 """
+
+import logging
 
 from absl import flags
 from ml_collections import config_flags
@@ -9,8 +14,9 @@ from ml_collections import config_flags
 from ntm import config as config_lib
 from ntm.commands import program
 from ntm.data import pipeline
-from ntm.training import loop, task
+from ntm.training import checkpoint, finetuning, flow_matching, loop, task
 
+_LOG = logging.getLogger("ntm")
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 flags.mark_flags_as_required(["config", "workdir"])
@@ -19,8 +25,23 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(_) -> None:
   """Checks everything that can be, then trains."""
   config = config_lib.from_dict(_CONFIG.value)
+  source = _source(config)
   loop.prepare(config, _WORKDIR.value)
-  loop.train(task.density(config), config, _WORKDIR.value, *pipeline.training_data(config))
+  if config.model.kind == "flow_matching":
+    what = flow_matching.velocity(config)
+  else:
+    what = task.density(config, source)
+  loop.train(what, config, _WORKDIR.value, *pipeline.training_data(config))
+
+
+def _source(config):
+  """Averaged parameters of the flow-matching model to start from, or None."""
+  if not config.finetune.source:
+    return None
+  source_config, params, step = checkpoint.restore_ema(config.finetune.source)
+  finetuning.check_source(config, source_config)
+  _LOG.info("starting from step %d of %s", step, config.finetune.source)
+  return params
 
 
 def run(argv=None) -> None:

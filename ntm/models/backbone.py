@@ -1,4 +1,4 @@
-"""The non-causal Transformer behind the predictor and the denoiser."""
+"""The non-causal Transformer behind predictor, velocity model and denoiser."""
 
 from collections.abc import Mapping
 
@@ -12,21 +12,24 @@ from ntm.typing import Array
 
 
 class Backbone(nn.Module):
-  """Tokens of G levels to an array a token, zero at initialisation.
+  """Tokens of G levels to arrays a token, zero at initialisation.
 
   Attributes:
     config: of the model: grid, classes, remat.
     transformer: depth and width.
-    outputs: shape of what is read out for every token.
+    outputs: shapes of what is read out for every token, by name.
     noise_token: a learned token replaces those of levels at t = 1.
+    silent: scalars without effect at initialisation, for a network whose other
+      weights were trained without them.
     dtype: compute type.
     param_dtype: parameter type.
   """
 
   config: ModelConfig
   transformer: TransformerConfig
-  outputs: tuple[int, ...]
+  outputs: Mapping[str, tuple[int, ...]]
   noise_token: bool = False
+  silent: tuple[str, ...] = ()
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
 
@@ -46,7 +49,7 @@ class Backbone(nn.Module):
       index: tokens in the caches.
 
     Returns:
-      [B, G, N, *outputs], in u's type; with caches, (that, the caches).
+      {name: [B, G, N, *shape]}, in u's type; with caches, (that, the caches).
     """
     config = self.config
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
@@ -60,7 +63,7 @@ class Backbone(nn.Module):
     h_BGND = embeddings.PositionEmbedding(self.param_dtype, name="position")(
         h_BGND, config.num_tokens)
 
-    c_BGD = sum(embeddings.ScalarEmbedding(width, name=name, **types)(value)
+    c_BGD = sum(embeddings.ScalarEmbedding(width, name in self.silent, name=name, **types)(value)
                 for name, value in scalars.items())
     if config.num_classes:
       c_BGD += embeddings.LabelEmbedding(config.num_classes, width, name="label", **types)(
@@ -80,7 +83,9 @@ class Backbone(nn.Module):
     modulation = layers.dense((2, width), ("embed", None, None), zero=True, name="modulation",
                               **types)(nn.silu(c_BGD))
     h_BMD = layers.modulate(h_BMD, modulation[..., 0, :], modulation[..., 1, :])
-    out = layers.dense(self.outputs, ("embed",) + (None,) * len(self.outputs), zero=True,
-                       name="readout", **types)(h_BMD)
-    out = out.astype(u_BGNC.dtype).reshape(u_BGNC.shape[:3] + self.outputs)
+    out = {}
+    for name, shape in self.outputs.items():
+      a = layers.dense(shape, ("embed",) + (None,) * len(shape), zero=True, name=name,
+                       **types)(h_BMD)
+      out[name] = a.astype(u_BGNC.dtype).reshape(u_BGNC.shape[:3] + shape)
     return out if caches is None else (out, caches)

@@ -36,9 +36,9 @@ class Denoiser(nn.Module):
     scalars = {"time": cond.time_B[:, None]}
     if self.multi_step:
       scalars["steps"] = (1.0 / cond.num_steps_B.astype(cond.time_B.dtype))[:, None]
-    net = Backbone(self.config, self.transformer, (self.config.num_channels,),
+    net = Backbone(self.config, self.transformer, {"readout": (self.config.num_channels,)},
                    dtype=self.dtype, param_dtype=self.param_dtype, name="network")
-    return net(u_BNC[:, None], scalars, cond.label_B)[:, 0]
+    return net(u_BNC[:, None], scalars, cond.label_B)["readout"][:, 0]
 
 
 def build(config: Config) -> Denoiser:

@@ -98,7 +98,7 @@ class NTM(nn.Module):
     z_SBNC = (u_KBNC[:-1] - mean_SBNC) * jnp.exp(-log_scale_SBNC)
     step_SB = standard_normal_log_prob(z_SBNC) - log_scale_SBNC.sum(axis=(-2, -1)) + log_det_SB
     return TrajectoryLogProb(step_SB=jnp.where(trajectory.valid_SB > 0, step_SB, 0),
-                             prior_B=prior_B, log_det_SB=log_det_SB,
+                             prior_B=prior_B, log_det_SB=log_det_SB, mean_SBNC=mean_SBNC,
                              log_scale_SBNC=log_scale_SBNC, z_SBNC=z_SBNC)
 
 

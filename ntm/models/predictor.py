@@ -8,7 +8,14 @@ for all steps of a trajectory in one pass. Two context modes:
   attention inside a level and none towards cleaner levels, which would leak
   the target.
 
-The readout starts at zero: mu_P = 0 and sigma_P = 1 at initialisation.
+What the network reads out starts at zero and means, by `config.predictor.output`,
+
+  mean      mu_P and log sigma_P themselves: 0 and 1 at initialisation;
+  clean     u_0 and log sigma_P, with mu_P = A u_k + B u_0 (Proposition 2);
+  velocity  v and ds, with u_0 = u_k - t v and sigma_P = C exp(ds)      [3.6, 3.7]
+
+  and for velocity optionally a correction added to mu_P. With the weights of a
+  flow-matching model for v this starts as its Gaussian posterior, exactly.
 """
 
 import flax.linen as nn
@@ -18,6 +25,7 @@ import numpy as np
 from ntm.config import ModelConfig
 from ntm.models.backbone import Backbone
 from ntm.nn import stack
+from ntm.process.kernel import reverse_posterior
 from ntm.typing import Array
 
 
@@ -38,10 +46,18 @@ class Predictor(nn.Module):
 
   def setup(self):
     """Makes the network."""
-    config = self.config
-    self.network = Backbone(config, config.predictor, (2, config.num_channels),
-                            noise_token=not config.predictor.reads_noise, dtype=self.dtype,
-                            param_dtype=self.param_dtype)
+    config, channels = self.config, (self.config.num_channels,)
+    relative = config.predictor.output == "velocity"
+    outputs = {"readout": channels if relative else (2,) + channels}
+    if relative:
+      outputs["log_scale"] = channels
+    if config.predictor.mean_correction:
+      outputs["mean_correction"] = channels
+    # A velocity network has read the level alone.
+    silent = ("next_time", "steps") if relative else ()
+    self.network = Backbone(config, config.predictor, outputs,
+                            noise_token=not config.predictor.reads_noise, silent=silent,
+                            dtype=self.dtype, param_dtype=self.param_dtype)
 
   def __call__(self, u_SBNC: Array, t_SB: Array, s_SB: Array, label_B: Array | None,
                num_steps_B: Array | None, valid_SB: Array) -> tuple[Array, Array]:
@@ -61,17 +77,17 @@ class Predictor(nn.Module):
     # The network sees B sequences of G levels; a markov step is a sequence of one.
     if self.config.predictor.context == "markov":
       over_steps = nn.vmap(
-          lambda predictor, u_BNC, t_B, s_B: predictor.network(
+          lambda predictor, u_BNC, t_B, s_B: _level(predictor.network(
               u_BNC[:, None], predictor._scalars(t_B[:, None], s_B[:, None], num_steps_B),
-              label_B)[:, 0],
+              label_B)),
           in_axes=0, out_axes=0, variable_axes={"params": None}, split_rngs={"params": False})
       raw = over_steps(self, u_SBNC, t_SB, s_SB)
     else:
       raw_BS = self.network(
           jnp.moveaxis(u_SBNC, 0, 1), self._scalars(t_SB.T, s_SB.T, num_steps_B), label_B,
           history_mask(valid_SB.T, self.config.num_tokens))
-      raw = jnp.moveaxis(raw_BS, 1, 0)
-    return raw[..., 0, :], raw[..., 1, :]
+      raw = {name: jnp.moveaxis(a, 1, 0) for name, a in raw_BS.items()}
+    return self._gaussian(raw, u_SBNC, t_SB, s_SB)
 
   def step(self, u_BNC: Array, t_B: Array, s_B: Array, label_B: Array | None,
            num_steps_B: Array | None, caches: list | None, index: Array):
@@ -95,7 +111,7 @@ class Predictor(nn.Module):
     else:
       raw, caches = self.network(u_BNC[:, None], scalars, label_B, caches=caches,
                                  index=index * self.config.num_tokens)
-    return raw[:, 0, :, 0], raw[:, 0, :, 1], caches
+    return *self._gaussian(_level(raw), u_BNC, t_B, s_B), caches
 
   @nn.nowrap
   def init_caches(self, batch_size: int, num_steps: int) -> list | None:
@@ -105,11 +121,29 @@ class Predictor(nn.Module):
       return None
     return stack.init_caches(predictor, batch_size, num_steps * self.config.num_tokens, self.dtype)
 
+  def _gaussian(self, raw, u, t, s):
+    """(mean, log_scale) from what was read out; u is [..., N, C], the levels [...]."""
+    output, readout = self.config.predictor.output, raw["readout"]
+    if output == "mean":
+      return readout[..., 0, :], readout[..., 1, :]
+    a, b, c = (coefficient[..., None, None] for coefficient in reverse_posterior(t, s))
+    if output == "clean":
+      return a * u + b * readout[..., 0, :], readout[..., 1, :]
+    mean = a * u + b * (u - t[..., None, None] * readout)
+    # C = 0 where a step pads a shorter trajectory; its result is not used.
+    return (mean + raw.get("mean_correction", 0),
+            jnp.log(jnp.where(c > 0, c, 1)) + raw["log_scale"])
+
   def _scalars(self, t_BG, s_BG, num_steps_B):
     scalars = {"time": t_BG, "next_time": s_BG}
     if self.multi_step:
       scalars["steps"] = (1.0 / num_steps_B.astype(t_BG.dtype))[:, None]
     return scalars
+
+
+def _level(raw):
+  """What was read out for sequences of one level, without their axis."""
+  return {name: a[:, 0] for name, a in raw.items()}
 
 
 def history_mask(valid_BS: Array, num_tokens: int) -> Array:

@@ -28,9 +28,17 @@ def sinusoidal(t, width: int = 128, fastest: float = 1000.0) -> Array:
 
 
 class ScalarEmbedding(nn.Module):
-  """Sinusoids of a number in [0, 1] through two linear layers: [...] → [..., D]."""
+  """Sinusoids of a number in [0, 1] through two linear layers: [...] → [..., D].
+
+  Attributes:
+    width: D.
+    zero: start the last layer at zero.
+    dtype: compute type.
+    param_dtype: parameter type.
+  """
 
   width: int
+  zero: bool = False
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
 
@@ -40,7 +48,8 @@ class ScalarEmbedding(nn.Module):
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     h = sinusoidal(value).astype(self.dtype)
     h = layers.dense(self.width, (None, "embed"), name="in", **types)(h)
-    return layers.dense(self.width, ("embed", None), name="out", **types)(nn.silu(h))
+    return layers.dense(self.width, ("embed", None), zero=self.zero, name="out", **types)(
+        nn.silu(h))
 
 
 class LabelEmbedding(nn.Module):

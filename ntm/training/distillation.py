@@ -76,7 +76,8 @@ def distill(config: Config, teacher_params) -> task.Task:
     error = lambda a: ((a - target_BNC) ** 2).mean(axis=(1, 2)).sum()
     return Metrics(error(x_BNC), error(trajectory.x_KBNC[0]), jnp.float32(len(target_BNC)))
 
-  def loss(rng, params, frozen, batch):
+  def loss(rng, params, frozen, batch, step):
+    del step
     trajectory = objectives.draw_trajectory(rng, *task.to_tokens(batch, config), config)
     metrics = errors(params, frozen, trajectory)
     return metrics.loss / metrics.count, metrics
@@ -139,6 +140,13 @@ def restore(workdir: str | os.PathLike, teacher_config: Config, teacher_params):
   config, params, _ = checkpoint.restore_ema(workdir)
   check_teacher(workdir, teacher_params)
   return denoiser.build(join(config, teacher_config)), params
+
+
+def check_kind(workdir: str | os.PathLike, config: Config) -> None:
+  """Raises ValueError unless the run in `workdir` is of an NTM, which alone has a score."""
+  if config.model.kind != "ntm":
+    raise ValueError(f"{workdir} holds a model of kind {config.model.kind!r}; only an NTM can "
+                     "teach a denoiser.")
 
 
 def join(config: Config, teacher_config: Config) -> Config:

@@ -91,6 +91,8 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
   restored = checkpointer.restore_latest(state_lib.abstract_state(task, config, mesh))
   if restored is None:
     state = state_lib.init_state(task, config, mesh)
+    if task.pretrained is not None:
+      state = state_lib.with_pretrained(state, task.pretrained)
     _LOG.info("starting at step 0 with %s parameters on %d devices",
               f"{parameter_count(state.params):,}", mesh.size)
   else:

@@ -11,6 +11,8 @@ The prior log p(x_T) is constant and left out. They differ in the trajectories:
 - pair_wise: one random consecutive pair an example, about 1/T of the compute.
 """
 
+from collections.abc import Callable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -33,6 +35,8 @@ class Metrics:
     step_count_S: examples that have the step.
     log_scale: smallest and largest log sigma_P, negated smallest first so
       that both combine by maximum; then those of log sigma_T.
+    alignment: |mu_P - mu_FM|^2 a dimension, summed over examples; None unless
+      an NTM is finetuned.
   """
 
   loss: Array
@@ -40,6 +44,7 @@ class Metrics:
   step_S: Array
   step_count_S: Array
   log_scale: Array
+  alignment: Array | None = None
 
   def zeros(self) -> "Metrics":
     """The metrics of no example, of the same shapes: neutral in `merge`."""
@@ -48,9 +53,8 @@ class Metrics:
 
   def merge(self, other: "Metrics") -> "Metrics":
     """The metrics of both batches together."""
-    return Metrics(self.loss + other.loss, self.count + other.count,
-                   self.step_S + other.step_S, self.step_count_S + other.step_count_S,
-                   jnp.maximum(self.log_scale, other.log_scale))
+    total = jax.tree.map(jnp.add, self, other)
+    return total.replace(log_scale=jnp.maximum(self.log_scale, other.log_scale))
 
   def scalars(self) -> dict[str, float]:
     """Named values: loss and per-step nats/dim, ranges of the log-scales."""
@@ -61,6 +65,8 @@ class Metrics:
     for i, name in enumerate(("predictor", "transporter")):
       values[f"log_scale/{name}_min"] = -self.log_scale[2 * i]
       values[f"log_scale/{name}_max"] = self.log_scale[2 * i + 1]
+    if self.alignment is not None:
+      values["alignment"] = self.alignment / self.count
     return {name: float(value) for name, value in values.items()}
 
 
@@ -126,8 +132,12 @@ def drop_labels(rng: PRNGKey, label_B: Array | None, num_classes: int, rate: flo
   return jnp.where(drop_B, num_classes, label_B)
 
 
+# (trajectory, its log-likelihood) → ([B], weight), added to the loss as weight x mean.
+Alignment = Callable[[Trajectory, TrajectoryLogProb], tuple[Array, Array]]
+
+
 def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array | None,
-               config: Config) -> tuple[Array, Metrics]:
+               config: Config, alignment: Alignment | None = None) -> tuple[Array, Metrics]:
   """All steps of one trajectory an example, single T or multi-T.
 
   Args:
@@ -137,6 +147,7 @@ def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array |
     x0_BNC: clean tokens.
     label_B: class indices, or None.
     config: the run's.
+    alignment: a term added to the loss, see `training.finetuning`.
 
   Returns:
     (loss in nats per dimension and step, its parts).
@@ -144,11 +155,11 @@ def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array |
   rng_label, rng_x = jax.random.split(rng)
   label_B = drop_labels(rng_label, label_B, config.model.num_classes, config.train.label_dropout)
   trajectory = draw_trajectory(rng_x, x0_BNC, label_B, config)
-  return trajectory_loss(model, params, trajectory)
+  return trajectory_loss(model, params, trajectory, alignment)
 
 
 def pair_wise(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array | None,
-              config: Config) -> tuple[Array, Metrics]:
+              config: Config, alignment: Alignment | None = None) -> tuple[Array, Metrics]:
   """One random pair an example: an unbiased estimate of `end_to_end`.
 
   Arguments and results as `end_to_end`.
@@ -159,21 +170,23 @@ def pair_wise(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array | 
   result, ranges = log_prob(model, params, trajectory, ends_at_noise=False)
   nats_B = -result.step_SB[0] / _dimensions(trajectory)
   one_hot_SB = jnp.arange(max(config.process.num_steps))[:, None] == k_B
-  return nats_B.mean(), Metrics(nats_B.sum(), jnp.float32(nats_B.size),
-                                (nats_B * one_hot_SB).sum(axis=1),
-                                one_hot_SB.sum(axis=1).astype(nats_B.dtype), ranges)
+  metrics = Metrics(nats_B.sum(), jnp.float32(nats_B.size), (nats_B * one_hot_SB).sum(axis=1),
+                    one_hot_SB.sum(axis=1).astype(nats_B.dtype), ranges)
+  return _aligned(nats_B.mean(), metrics, trajectory, result, alignment)
 
 
 OBJECTIVES = {"end_to_end": end_to_end, "pair_wise": pair_wise}
 
 
-def trajectory_loss(model: NTM, params, trajectory: Trajectory) -> tuple[Array, Metrics]:
+def trajectory_loss(model: NTM, params, trajectory: Trajectory,
+                    alignment: Alignment | None = None) -> tuple[Array, Metrics]:
   """Loss [3.4] of given trajectories that end at noise, and its parts."""
   result, ranges = log_prob(model, params, trajectory, ends_at_noise=True)
   nats_SB = -result.step_SB / _dimensions(trajectory)
   nats_B = nats_SB.sum(axis=0) / trajectory.valid_SB.sum(axis=0)
-  return nats_B.mean(), Metrics(nats_B.sum(), jnp.float32(nats_B.size), nats_SB.sum(axis=1),
-                                trajectory.valid_SB.sum(axis=1), ranges)
+  metrics = Metrics(nats_B.sum(), jnp.float32(nats_B.size), nats_SB.sum(axis=1),
+                    trajectory.valid_SB.sum(axis=1), ranges)
+  return _aligned(nats_B.mean(), metrics, trajectory, result, alignment)
 
 
 def log_prob(model: NTM, params, trajectory: Trajectory,
@@ -186,6 +199,14 @@ def log_prob(model: NTM, params, trajectory: Trajectory,
       leaf.reshape(-1, 2) for leaf in jax.tree.leaves(extra.get("diagnostics", {}))])
   ranges += [-blocks[:, 0].min(), blocks[:, 1].max()]
   return result, jax.lax.stop_gradient(jnp.stack(ranges))
+
+
+def _aligned(loss, metrics, trajectory, result, alignment):
+  """Loss and metrics with the alignment term, if there is one."""
+  if alignment is None:
+    return loss, metrics
+  value_B, weight = alignment(trajectory, result)
+  return loss + weight * value_B.mean(), metrics.replace(alignment=value_B.sum())
 
 
 def _dimensions(trajectory: Trajectory) -> int:

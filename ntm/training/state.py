@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import flax.struct
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
@@ -46,6 +47,34 @@ def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
   shardings = jax.tree.map(lambda a: a.sharding, abstract_state(task, config, mesh))
   create = jax.jit(lambda rng: nn.unbox(_create(rng, task, config)), out_shardings=shardings)
   return create(jax.random.key(config.train.seed))
+
+
+def with_pretrained(state: TrainState, pretrained) -> TrainState:
+  """A new state whose parameters and average are `pretrained` where that has a leaf.
+
+  Args:
+    state: of step 0.
+    pretrained: a part of the tree of parameters.
+
+  Raises:
+    ValueError: a leaf that the state lacks, or of another shape.
+  """
+  flat = flax.traverse_util.flatten_dict(pretrained)
+
+  def replace(params):
+    """The tree with the leaves put in, each laid out as the one it replaces."""
+    leaves = flax.traverse_util.flatten_dict(params)
+    for path, leaf in flat.items():
+      if path not in leaves or leaves[path].shape != leaf.shape:
+        raise ValueError(
+            f"pretrained parameter {'/'.join(path)} {list(leaf.shape)} does not fit the model, "
+            f"which has {list(leaves[path].shape) if path in leaves else 'no such parameter'}.")
+      # A copy each time: the step donates both trees, and `pretrained` may live on as a teacher.
+      copy = jnp.array(leaf, leaves[path].dtype, copy=True)
+      leaves[path] = jax.device_put(copy, leaves[path].sharding)
+    return flax.traverse_util.unflatten_dict(leaves)
+
+  return state.replace(params=replace(state.params), ema=replace(state.ema))
 
 
 def _create(rng, task: Task, config: Config) -> TrainState:

@@ -30,10 +30,10 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   rounds = config.train.accumulation
   grad_fn = jax.value_and_grad(task.loss, argnums=1, has_aux=True)
 
-  def gradients(params, frozen, batch, rng):
+  def gradients(params, frozen, batch, rng, step):
     """(mean gradients, metrics) of a batch, round by round."""
     if rounds == 1:
-      (_, metrics), grads = grad_fn(rng, params, frozen, batch)
+      (_, metrics), grads = grad_fn(rng, params, frozen, batch, step)
       return grads, metrics
     # Round a takes examples a::rounds, so that no example changes device.
     batch = jax.tree.map(
@@ -41,13 +41,13 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
 
     def accumulate(carry, inputs):
       part, rng = inputs
-      (_, metrics), grads = grad_fn(rng, params, frozen, part)
+      (_, metrics), grads = grad_fn(rng, params, frozen, part, step)
       total, seen = carry
       return (jax.tree.map(jnp.add, total, grads), seen.merge(metrics)), None
 
     first = jax.tree.map(lambda a: a[0], batch)
     rngs = jax.random.split(rng, rounds)
-    (_, metrics), grads = jax.eval_shape(grad_fn, rng, params, frozen, first)
+    (_, metrics), grads = jax.eval_shape(grad_fn, rng, params, frozen, first, step)
     grads = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), grads)
     metrics = metrics.zeros()
     (grads, metrics), _ = jax.lax.scan(accumulate, (grads, metrics), (batch, rngs))
@@ -56,7 +56,7 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   def update(state: TrainState, batch: Batch, frozen):
     """One update, see above; nothing moves if it is not finite."""
     rng = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
-    grads, metrics = gradients(state.params, frozen, batch, rng)
+    grads, metrics = gradients(state.params, frozen, batch, rng, state.step)
     grad_norm = optax.global_norm(grads)
     healthy = state.healthy & jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
 

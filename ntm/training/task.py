@@ -16,7 +16,7 @@ from ntm.config import Config
 from ntm.inference import generate, pictures
 from ntm.models import ntm
 from ntm.nn.patchify import patchify
-from ntm.training import objectives
+from ntm.training import finetuning, objectives
 from ntm.typing import Array, Trajectory
 
 Batch = dict[str, Array]
@@ -28,14 +28,15 @@ class Task:
 
   Attributes:
     init: rng → parameters, boxed with their logical axes.
-    loss: (rng, params, frozen, batch) → (loss, metrics). Metrics are sums over
-      the batch with `merge` and `scalars`, as `objectives.Metrics`.
+    loss: (rng, params, frozen, batch, step) → (loss, metrics). Metrics are sums
+      over the batch with `merge` and `scalars`, as `objectives.Metrics`.
     evaluate: (params, frozen, batch, rng) → metrics on held-out data.
     pictures: (params, frozen) → {name: uint8 picture}, on the host.
     headline: the scalar that is logged, and whose smallest held-out value marks
       the best checkpoint.
     unit: of the headline.
     frozen: arrays that are read and never updated, such as a teacher.
+    pretrained: parameters that replace those of `init` at the same paths.
   """
 
   init: Callable
@@ -45,18 +46,25 @@ class Task:
   headline: str
   unit: str
   frozen: Any = None
+  pretrained: Any = None
 
 
-def density(config: Config) -> Task:
-  """Maximum likelihood of trajectories [3.4]: the NTM itself."""
+def density(config: Config, velocity_params=None) -> Task:
+  """Maximum likelihood of trajectories [3.4]: the NTM itself.
+
+  Args:
+    config: of the run.
+    velocity_params: of the flow-matching model to start from and to stay
+      aligned with; None starts from scratch.
+  """
   model = ntm.build(config)
   objective = objectives.OBJECTIVES[config.train.objective]
   num_steps = config.process.num_steps[0]
   generator = generate.make_generator(model, config.process, refine="score")
 
-  def loss(rng, params, frozen, batch):
-    del frozen
-    return objective(rng, model, params, *to_tokens(batch, config), config)
+  def loss(rng, params, frozen, batch, step):
+    alignment = None if frozen is None else finetuning.alignment(config, frozen, step)
+    return objective(rng, model, params, *to_tokens(batch, config), config, alignment)
 
   def evaluate(params, frozen, batch, rng):
     """One forward trajectory an example, at the fixed level t_min."""
@@ -79,7 +87,9 @@ def density(config: Config) -> Task:
 
   return Task(
       init=lambda rng: model.init(rng, example(config), method="log_prob")["params"],
-      loss=loss, evaluate=evaluate, pictures=draw, headline="nats_per_dim", unit="nats/dim")
+      loss=loss, evaluate=evaluate, pictures=draw, headline="nats_per_dim", unit="nats/dim",
+      frozen=velocity_params,
+      pretrained=velocity_params and {"predictor": velocity_params})
 
 
 def to_tokens(batch: Batch, config: Config) -> tuple[Array, Array | None]:

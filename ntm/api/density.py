@@ -1,12 +1,12 @@
-"""The public interface: a restored model that samples and scores images."""
+"""A restored NTM: samples and scores images."""
 
 import logging
-import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ntm.api import checks
 from ntm.config import Config
 from ntm.inference import generate
 from ntm.inference import likelihood as likelihood_lib
@@ -14,38 +14,11 @@ from ntm.models import ntm
 from ntm.nn.patchify import patchify
 from ntm.process import schedule
 from ntm.process.trajectory import sample_trajectory
-from ntm.training import checkpoint, distillation, objectives
+from ntm.training import objectives
 from ntm.typing import PRNGKey
 
 _LOG = logging.getLogger("ntm")
 _CHUNK = 256  # Images at a time: bounds memory, and every call compiles once.
-
-
-def restore(workdir: str | os.PathLike, step: int | None = None,
-            denoiser: str | os.PathLike | None = None) -> "Model":
-  """Loads config and EMA parameters of a run or a converted checkpoint.
-
-  Args:
-    workdir: directory that `ntm train` wrote.
-    step: which checkpoint; None is the newest one that can be read.
-    denoiser: directory that `ntm distill` wrote, for refine="denoiser"; None is
-      workdir/denoiser, if there is one that fits.
-
-  Raises:
-    FileNotFoundError: no run there, or no such complete checkpoint.
-    ValueError: a checkpoint that cannot be read, or the denoiser of another
-      model.
-  """
-  config, params, step = checkpoint.restore_ema(workdir, step)
-  learned, beside = None, os.path.join(workdir, "denoiser")
-  if denoiser is not None:
-    learned = distillation.restore(denoiser, config, params)
-  elif os.path.isdir(beside):
-    try:
-      learned = distillation.restore(beside, config, params)
-    except (FileNotFoundError, ValueError) as error:
-      _LOG.warning("no denoiser: %s", error)
-  return Model(config, params, step, learned)
 
 
 class Model:
@@ -87,12 +60,9 @@ class Model:
     Raises:
       ValueError: an argument out of range, with what was expected.
     """
-    labels = self._check_labels(labels, num_samples)
-    num_steps = self._check_num_steps(num_steps)
-    if not 0 <= guidance < np.inf:
-      raise ValueError(f"guidance is {guidance}; expected 0 (none) or more.")
-    if guidance and labels is None:
-      raise ValueError(f"guidance is {guidance}, but the model is unconditional; pass 0.")
+    labels = checks.labels(self.config.model, labels, num_samples)
+    num_steps = self._num_steps(num_steps)
+    checks.guidance(guidance, labels)
     if guidance and self.config.model.transporter.class_conditional:
       raise ValueError(f"guidance is {guidance}, but the transporter reads the class, so the two "
                        "branches have no common u-space; pass 0.")
@@ -139,8 +109,8 @@ class Model:
     Raises:
       ValueError: images or labels of wrong shape, type or range; NaN.
     """
-    images = self._check_images(images)
-    num_steps = self._check_num_steps(num_steps)
+    images = checks.images(self.config.model, images)
+    num_steps = self._num_steps(num_steps)
     labels = self._score_labels(labels, len(images))
     return self._chunked(self._likelihood, rng, images, labels, num_steps)
 
@@ -164,8 +134,8 @@ class Model:
     Raises:
       ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
     """
-    images = self._check_images(images)
-    num_steps = self._check_num_steps(num_steps)
+    images = checks.images(self.config.model, images)
+    num_steps = self._num_steps(num_steps)
     labels = self._score_labels(labels, len(images))
     if draws < 1:
       raise ValueError(f"draws is {draws}; expected at least 1.")
@@ -188,8 +158,8 @@ class Model:
     Returns:
       float32 [S, B, N C], k = 1 first.
     """
-    images = self._check_images(images)
-    num_steps = self._check_num_steps(num_steps)
+    images = checks.images(self.config.model, images)
+    num_steps = self._num_steps(num_steps)
     labels = self._score_labels(labels, len(images))
     z_SDB = self._chunked(self._standardise, rng, images, labels, num_steps)
     return np.moveaxis(z_SDB, 1, 2)
@@ -237,50 +207,14 @@ class Model:
     """Labels to score under: those given, or the null class."""
     if self.config.model.num_classes and labels is None:
       return np.full(count, self.config.model.num_classes, np.int32)
-    labels = self._check_labels(labels, count)
+    labels = checks.labels(self.config.model, labels, count)
     if labels is not None and len(labels) != count:
       raise ValueError(f"there are {len(labels)} labels for {count} images.")
     return labels
 
-  def _check_num_steps(self, num_steps):
+  def _num_steps(self, num_steps):
     known = self.config.process.num_steps
     if num_steps is not None and num_steps not in known:
       raise ValueError(f"num_steps is {num_steps}, but the model was trained for "
                        f"{' or '.join(map(str, known))} steps.")
     return known[0] if num_steps is None else num_steps
-
-  def _check_labels(self, labels, count) -> np.ndarray | None:
-    classes = self.config.model.num_classes
-    if not classes:
-      if labels is not None:
-        raise ValueError("labels were given, but the model is unconditional; pass None.")
-      if count is None or count < 1:
-        raise ValueError(f"num_samples is {count}; an unconditional model needs at least 1.")
-      return None
-    if labels is None:
-      raise ValueError(f"labels is None; expected class indices from 0 to {classes - 1}.")
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or not labels.size or not np.issubdtype(labels.dtype, np.integer):
-      raise ValueError(f"labels have shape {labels.shape} and type {labels.dtype}; expected a "
-                       "non-empty list of integers.")
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-      raise ValueError(f"label {wrong[0]} is out of range; classes are 0 to {classes - 1}.")
-    return labels.astype(np.int32)
-
-  def _check_images(self, images) -> np.ndarray:
-    images, shape = np.asarray(images), self.config.model.image_shape
-    if images.shape[1:] != shape or not images.size:
-      raise ValueError(f"images have shape {images.shape}; expected (batch, "
-                       f"{', '.join(map(str, shape))}), at least one.")
-    if images.dtype == np.uint8:
-      return images.astype(np.float32) / 127.5 - 1
-    if not np.issubdtype(images.dtype, np.floating):
-      raise ValueError(f"images have type {images.dtype}; expected float in [-1, 1] or uint8.")
-    if not np.isfinite(images).all():
-      raise ValueError(f"images hold {np.size(images) - np.isfinite(images).sum()} values that "
-                       "are NaN or infinite.")
-    if np.abs(images).max() > 1:
-      raise ValueError(f"images range from {images.min():.4g} to {images.max():.4g}; expected "
-                       "[-1, 1] (clip samples first).")
-    return images.astype(np.float32)

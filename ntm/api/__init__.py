@@ -1,0 +1,58 @@
+"""The public interface: restored models that sample and score images."""
+
+import logging
+import os
+
+from ntm.api.density import Model
+from ntm.api.velocity import VelocityModel
+from ntm.training import checkpoint, distillation
+
+__all__ = ["Model", "VelocityModel", "restore", "restore_density"]
+
+_LOG = logging.getLogger("ntm")
+
+
+def restore(workdir: str | os.PathLike, step: int | None = None,
+            denoiser: str | os.PathLike | None = None) -> Model | VelocityModel:
+  """Loads config and EMA parameters of a run.
+
+  Args:
+    workdir: directory that `ntm train` wrote.
+    step: which checkpoint; None is the newest one that can be read.
+    denoiser: directory that `ntm distill` wrote, for refine="denoiser"; None is
+      workdir/denoiser, if there is one that fits.
+
+  Returns:
+    A `Model`; of a flow-matching run, a `VelocityModel`.
+
+  Raises:
+    FileNotFoundError: no run there, or no such complete checkpoint.
+    ValueError: a checkpoint that cannot be read, or the denoiser of another
+      model.
+  """
+  config, params, step = checkpoint.restore_ema(workdir, step)
+  if config.model.kind == "flow_matching":
+    return VelocityModel(config, params, step)
+  learned, beside = None, os.path.join(workdir, "denoiser")
+  if denoiser is not None:
+    learned = distillation.restore(denoiser, config, params)
+  elif os.path.isdir(beside):
+    try:
+      learned = distillation.restore(beside, config, params)
+    except (FileNotFoundError, ValueError) as error:
+      _LOG.warning("no denoiser: %s", error)
+  return Model(config, params, step, learned)
+
+
+def restore_density(workdir: str | os.PathLike, step: int | None = None,
+                    denoiser: str | os.PathLike | None = None) -> Model:
+  """As `restore`, for what only a density can do.
+
+  Raises:
+    ValueError: also if the run is of flow matching.
+  """
+  model = restore(workdir, step, denoiser)
+  if not isinstance(model, Model):
+    raise ValueError(f"{workdir} holds a flow-matching model, which has no trajectory likelihood; "
+                     "finetune it into an NTM first: finetune.source.")
+  return model
