@@ -33,13 +33,15 @@ setuptools.setup(
         "pillow>=11.0",
     ],
     extras_require={
+        # PyTorch is needed for .pt files only, and large: install it beside this.
+        "convert": ["safetensors>=0.6.2"],
         "digits": ["scikit-learn>=1.6"],
         "tensorboard": _TENSORFLOW,
         "tfds": ["tensorflow-datasets>=4.9.8", *_TENSORFLOW],
         "test": [
-            "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6.1", "ruff>=0.12",
-            "scikit-learn>=1.6",
-            "tensorflow-datasets>=4.9.8", *_TENSORFLOW,
+            "diffusers>=0.36", "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6.1",
+            "ruff>=0.12", "safetensors>=0.6.2", "scikit-learn>=1.6",
+            "tensorflow-datasets>=4.9.8", "torch>=2.13", *_TENSORFLOW,
         ],
         "benchmark": ["torch>=2.13"],
         "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.0"],

@@ -110,6 +110,23 @@ class PredictorConfig(TransformerConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+  """Which network gives a velocity; its sizes are those of `PredictorConfig`.
+
+  Attributes:
+    kind: 'dit', ours; 'sit' or 'flux2', published ones, for velocities alone.
+    double_layers: flux2: blocks before the `layers` single-stream ones.
+    text_tokens: flux2: tokens of the text features that stand in for a class.
+    text_width: flux2: width of those features.
+  """
+
+  kind: str = "dit"
+  double_layers: int = 0
+  text_tokens: int = 0
+  text_width: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class InverseConfig:
   """How the transporter is inverted; see `ntm.flows.solvers`. All are exact.
 
@@ -156,6 +173,7 @@ class ModelConfig:
   num_classes: int = 10
   transporter: TransporterConfig = TransporterConfig()
   predictor: PredictorConfig = PredictorConfig()
+  backbone: BackboneConfig = BackboneConfig()
   dtype: str = "float32"
   remat: str = "none"
   unroll: int = 1

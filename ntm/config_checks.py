@@ -48,6 +48,21 @@ def check_model(model) -> None:
   _require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,
            "0 (as many as are exact) or more")
   _choice("model.predictor.context", model.predictor.context, ("markov", "history"))
+  kind = model.backbone.kind
+  _choice("model.backbone.kind", kind, ("dit", "sit", "flux2"))
+  velocity = model.kind == "flow_matching" or (
+      model.predictor.output == "velocity" and model.predictor.context == "markov")
+  _require(kind == "dit" or velocity, "model.backbone.kind", kind, "'dit' unless model.kind is "
+           "'flow_matching', or model.predictor has output 'velocity' and context 'markov'")
+  _require(kind != "sit" or (axes == 2 and len(set(model.patch_shape)) == 1 and model.num_classes),
+           "model.patch_shape", model.patch_shape,
+           "square patches of a class-conditional image with model.backbone.kind = 'sit'")
+  text = (model.backbone.text_tokens, model.backbone.text_width)
+  _require(min(text) >= 1 if kind == "flux2" else text == (0, 0), "model.backbone.text_tokens",
+           text, "tokens and width of the text features with kind 'flux2', 0 and 0 otherwise")
+  _require(kind != "flux2" or (not model.num_classes and model.backbone.double_layers >= 1),
+           "model.num_classes", model.num_classes,
+           "0 (the text is the condition), and backbone.double_layers of 1 or more")
   _choice("model.kind", model.kind, ("ntm", "flow_matching"))
   _choice("model.predictor.output", model.predictor.output, ("mean", "clean", "velocity"))
   _require(model.predictor.output == "velocity" or not model.predictor.mean_correction,

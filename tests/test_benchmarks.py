@@ -32,6 +32,12 @@ class BenchmarksTest(absltest.TestCase):
     self.assertIn("pair_wise, remat dots", result["steps"])
     self.assertGreater(result["reversible_memory_growth"], 0)
 
+  def test_convert_memory(self):
+    result = _run("convert_memory.py")
+    self.assertGreater(result["peak_bytes"], result["libraries_bytes"])
+    # The blocks are read one at a time, not stacked in memory.
+    self.assertLess(result["over_libraries_bytes"], 100e6)
+
 
 if __name__ == "__main__":
   absltest.main()

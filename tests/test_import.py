@@ -29,6 +29,12 @@ class ImportTest(absltest.TestCase):
                          check=True).stdout
     self.assertEqual(out.strip(), "set()")
 
+  def test_conversion_loads_without_what_only_some_files_need(self):
+    program = "import ntm.commands.convert, sys; print({'torch', 'safetensors'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                         check=True).stdout
+    self.assertEqual(out.strip(), "set()")
+
 
 if __name__ == "__main__":
   absltest.main()

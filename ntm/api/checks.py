@@ -25,6 +25,9 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
     ValueError: labels missing, surplus, out of range, or of wrong type; no count.
   """
   classes = config.num_classes
+  if config.backbone.text_tokens:
+    raise ValueError("the model is conditioned on text features, which this interface does not "
+                     "take; use ntm.inference with them as label_B.")
   if not classes:
     if values is not None:
       raise ValueError("labels were given, but the model is unconditional; pass None.")

@@ -23,7 +23,7 @@ class VelocityModel:
   """
 
   def __init__(self, config: Config, params, step: int):
-    self.config, self.params, self.step = config, params, step
+    self.config, self.params, self.step = config, jax.device_put(params), step
     self._generate = ode.make_generator(flow_matching.build(config), config.process)
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = 50, guidance: float = 0.0,

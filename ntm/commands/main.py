@@ -12,6 +12,7 @@ COMMANDS = {
     "distill": "train the denoiser that makes sampling from a trained model fast",
     "likelihood": "bounds in bits/dim, calibration, anomaly scores, comparison of two models",
     "evaluate": "likelihood, Fréchet distance and class accuracy of a trained model",
+    "convert": "bring checkpoints of other models in, or back out",
 }
 
 
@@ -27,7 +28,8 @@ def main() -> None:
     near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.0)[0]
     print(f"ntm: unknown command {command!r}; did you mean {near!r}?\n\n{usage}", file=sys.stderr)
     sys.exit(2)
-  allocation.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
+  if command != "convert":  # It computes nothing, and is to stay small.
+    allocation.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
   program = importlib.import_module(f"ntm.commands.{command}")
   program.run([f"ntm {command}", *sys.argv[2:]])
 

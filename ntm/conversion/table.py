@@ -90,6 +90,9 @@ class Family:
     entries: architecture → its table.
     target_shapes: architecture → shapes of all target leaves by path.
     ignored: architecture → reasons by name of source tensors that are not read.
+    run: architecture → the config of a run whose averaged parameters these are,
+      so that it samples and can be finetuned; None if the family has no such.
+    prefix: path in that run's parameters under which the leaves lie.
   """
 
   name: str
@@ -97,6 +100,8 @@ class Family:
   entries: Callable[[dict[str, Any]], list[Entry]]
   target_shapes: Callable[[dict[str, Any]], Shapes]
   ignored: Callable[[dict[str, Any]], Mapping[str, str]] = lambda architecture: {}
+  run: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+  prefix: str = ""
 
 
 def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
@@ -115,6 +120,8 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
       another shape.
   """
   problems, rows_used, filled = [], {}, {}
+  used_and_ignored = {source for entry in entries for source, _ in entry.pieces()} & set(ignored)
+  problems += [f"used and ignored: {source}" for source in sorted(used_and_ignored)]
   for entry in entries:
     for source, index in entry.pieces():
       filled.setdefault(entry.target, []).append(index)
@@ -122,8 +129,8 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
         problems.append(f"missing in the file: {source} (for {entry.target})")
         continue
       shape = source_shapes[source]
-      start, stop = entry.rows or (0, shape[0] if shape else 1)
-      rows_used[source] = rows_used.get(source, 0) + stop - start
+      start, stop = entry.rows or _all_rows(shape)
+      rows_used.setdefault(source, []).append((start, stop))
       piece = (stop - start, *shape[1:]) if shape else ()
       if entry.target in target_shapes:
         expected = target_shapes[entry.target][0 if index is None else 1:]
@@ -136,8 +143,9 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
       continue
     if source not in rows_used:
       problems.append(f"surplus in the file: {source} {list(shape)}")
-    elif rows_used[source] != (shape[0] if shape else 1):
-      problems.append(f"{source} {list(shape)}: {rows_used[source]} of its rows are used")
+    elif not _covers(rows_used[source], _all_rows(shape)):
+      problems.append(f"{source} {list(shape)}: rows {sorted(rows_used[source])} are used, "
+                      "not each once")
   for target, shape in target_shapes.items():
     if target not in filled:
       problems.append(f"not filled: {target} {list(shape)}")
@@ -146,6 +154,23 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
   problems += [f"no such leaf: {target}" for target in filled if target not in target_shapes]
   if problems:
     raise ValueError("the file and the model do not match:\n  " + "\n  ".join(problems))
+
+
+def read_pieces(entry: Entry, tensor: Callable[[str], np.ndarray]
+                ) -> Iterator[tuple[int | None, np.ndarray]]:
+  """The pieces of one leaf, one at a time, so that a stacked leaf is never held whole.
+
+  Args:
+    entry: of the leaf.
+    tensor: source name → array.
+
+  Yields:
+    (index in the leaf's first axis or None, array, maybe a view in another memory order).
+  """
+  rows = slice(*entry.rows) if entry.rows else ...
+  for source, index in entry.pieces():
+    # No name for the array: it would live while the next one is read.
+    yield index, entry.transform.forward(tensor(source)[rows])
 
 
 def read(entries: list[Entry], tensor: Callable[[str], np.ndarray], target: str) -> np.ndarray:
@@ -157,16 +182,8 @@ def read(entries: list[Entry], tensor: Callable[[str], np.ndarray], target: str)
     target: path of the leaf.
   """
   (entry,) = (entry for entry in entries if entry.target == target)
-  out = None
-  for source, index in entry.pieces():
-    array = tensor(source)
-    piece = entry.transform.forward(array[slice(*entry.rows)] if entry.rows else array)
-    if index is None:
-      return np.ascontiguousarray(piece)
-    if out is None:
-      out = np.empty((entry.layers, *piece.shape), piece.dtype)
-    out[index] = piece
-  return out
+  pieces = [piece for _, piece in read_pieces(entry, tensor)]
+  return np.stack(pieces) if entry.layers else np.asarray(pieces[0], order="C")
 
 
 def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
@@ -175,7 +192,7 @@ def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
 
   Args:
     entries: the table.
-    leaf: path → array.
+    leaf: path → array, or for a stacked leaf anything that gives one by index.
 
   Yields:
     (source name, array), parts of one tensor joined along its first axis.
@@ -190,7 +207,21 @@ def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
       array = leaf(entry.target)
       arrays.append(entry.transform.backward(array if index is None else array[index]))
     joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    yield source, np.ascontiguousarray(joined)
+    yield source, np.asarray(joined, order="C")
+
+
+def _all_rows(shape):
+  return 0, shape[0] if shape else 1
+
+
+def _covers(ranges, whole):
+  """Whether the ranges, put in order, fill the whole without gap or overlap."""
+  end = whole[0]
+  for start, stop in sorted(ranges):
+    if start != end:
+      return False
+    end = stop
+  return end == whole[1]
 
 
 def _misfit(transform: Transform, piece: tuple[int, ...], expected: tuple[int, ...]) -> str:

@@ -83,8 +83,8 @@ class AutoregressiveBlock(nn.Module):
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """By the solver of the config: (x_BNC, +sum log sigma)."""
     c_B1D = self._condition(cond)
-    net = _Conditioner(self.clone(parent=None), self.variables, c_B1D,
-                       self.stack.decoding_weights(c_B1D), u_BNC.dtype)
+    net = BoundBlock(self.clone(parent=None), self.variables, c_B1D,
+                     self.stack.decoding_weights(c_B1D), u_BNC.dtype)
     x_BNC, log_det_B, info = solvers.invert(net, u_BNC, self.inverse)
     self.sow("diagnostics", "inverse", info)
     return x_BNC, log_det_B
@@ -130,24 +130,34 @@ class AutoregressiveBlock(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Conditioner:
+class BoundBlock:
   """A block with parameters and condition filled in: `solvers.Conditioner`.
 
   Calls an unbound copy of the block, which may be traced inside loops.
+
+  Attributes:
+    block: has `parallel` and `decode` as `AutoregressiveBlock` does.
+    variables: its parameters.
+    c_B1D: its condition.
+    weights: what `decode` takes that does not change from token to token.
+    dtype: of the tokens.
   """
 
-  block: AutoregressiveBlock
+  block: nn.Module
   variables: Mapping[str, Any]
   c_B1D: Array
-  weights: list
+  weights: Any
   dtype: jnp.dtype
 
   def parallel(self, x_BNC):
+    """See `solvers.Conditioner`."""
     return self.block.apply(self.variables, x_BNC, self.c_B1D, method="parallel")
 
   def decode(self, previous_BMC, caches, index):
+    """See `solvers.Conditioner`."""
     return self.block.apply(self.variables, self.weights, previous_BMC, caches, index, self.dtype,
                             method="decode")
 
   def init_caches(self, batch_size, length):
+    """See `solvers.Conditioner`."""
     return stack.init_caches(self.block.config, batch_size, length, self.block.dtype)

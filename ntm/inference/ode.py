@@ -35,13 +35,14 @@ def evaluations(solver: str, num_steps: int) -> int:
   return 2 * num_steps - 1 if solver == "heun" else num_steps
 
 
-def guided(velocity: Callable, label_B: Array | None, num_classes: int, guidance) -> Callable:
+def guided(velocity: Callable, label_B: Array | None, null_B: Array | None,
+           guidance) -> Callable:
   """v_c + w (v_c - v_null), both branches as one batch; w = None leaves the second out.
 
   Args:
     velocity: (x_BNC, time_B, label_B) → v_BNC.
-    label_B: class indices, or None.
-    num_classes: index of the null class.
+    label_B: classes, or another condition with a row an example; None if unconditional.
+    null_B: the condition of the second branch, of the same shape.
     guidance: scale w, 0 gives v_c.
 
   Returns:
@@ -51,7 +52,7 @@ def guided(velocity: Callable, label_B: Array | None, num_classes: int, guidance
     return lambda x_BNC, t: velocity(x_BNC, jnp.full(x_BNC.shape[:1], t), label_B)
 
   def both(x_BNC, t):
-    labels = jnp.concatenate([label_B, jnp.full_like(label_B, num_classes)])
+    labels = jnp.concatenate([label_B, null_B])
     doubled = jnp.concatenate([x_BNC, x_BNC])
     conditional, null = jnp.split(velocity(doubled, jnp.full(doubled.shape[:1], t), labels), 2)
     return conditional + guidance * (conditional - null)
@@ -127,8 +128,9 @@ def make_generator(model: FlowMatching, process: ProcessConfig) -> Callable:
   def generate(rng, params, label_B, batch_size: int, num_steps: int, solver: str, guidance):
     """Images; arguments as above."""
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, 0.0, config.num_tokens)
-    velocity = guided(lambda *args: model.apply({"params": params}, *args), label_B,
-                      config.num_classes, guidance)
+    null_B = None if guidance is None else jnp.full_like(label_B, config.num_classes)
+    velocity = guided(lambda *args: model.apply({"params": params}, *args), label_B, null_B,
+                      guidance)
     shape = (batch_size, config.num_tokens, config.num_channels)
     x_KBNC = sample(rng, velocity, times_K, shape, solver)
     return unpatchify(x_KBNC[0], config.image_shape, config.patch_shape)

@@ -1,7 +1,7 @@
 """Flow matching: a network for the velocity v(x_t, t, y) = E[eps - x_0 | x_t, y].
 
-It is the same Transformer as the predictor's, with one output, so that its
-weights can become an NTM's: `PredictorConfig.output = "velocity"`.
+By default it is the same Transformer as the predictor's, with one output; the
+weights of any can become an NTM's: `PredictorConfig.output = "velocity"`.
 """
 
 import flax.linen as nn
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ntm.config import Config, ModelConfig
 from ntm.models.backbone import Backbone
+from ntm.models.backbones.pretrained import Pretrained
 from ntm.typing import Array
 
 
@@ -27,9 +28,20 @@ class FlowMatching(nn.Module):
 
   @nn.compact
   def __call__(self, x_BNC: Array, time_B: Array, label_B: Array | None = None) -> Array:
-    """v_BNC from noisy tokens, their level and class (`num_classes` for null)."""
-    net = Backbone(self.config, self.config.predictor, {"readout": (self.config.num_channels,)},
-                   dtype=self.dtype, param_dtype=self.param_dtype, name="network")
+    """v_BNC from noisy tokens, their level and condition.
+
+    Args:
+      x_BNC: tokens at level t.
+      time_B: t.
+      label_B: class (`num_classes` for null) or text features [B, M, W]; None if
+        unconditional.
+    """
+    outputs = {"readout": (self.config.num_channels,)}
+    types = dict(dtype=self.dtype, param_dtype=self.param_dtype, name="network")
+    if self.config.backbone.kind == "dit":
+      net = Backbone(self.config, self.config.predictor, outputs, **types)
+    else:
+      net = Pretrained(self.config, outputs, **types)
     return net(x_BNC[:, None], {"time": time_B[:, None]}, label_B)["readout"][:, 0]
 
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from ntm.config import ModelConfig
 from ntm.models.backbone import Backbone
+from ntm.models.backbones.pretrained import Pretrained
 from ntm.nn import stack
 from ntm.process.kernel import reverse_posterior
 from ntm.typing import Array
@@ -53,11 +54,14 @@ class Predictor(nn.Module):
       outputs["log_scale"] = channels
     if config.predictor.mean_correction:
       outputs["mean_correction"] = channels
+    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     # A velocity network has read the level alone.
     silent = ("next_time", "steps") if relative else ()
-    self.network = Backbone(config, config.predictor, outputs,
-                            noise_token=not config.predictor.reads_noise, silent=silent,
-                            dtype=self.dtype, param_dtype=self.param_dtype)
+    if config.backbone.kind == "dit":
+      self.network = Backbone(config, config.predictor, outputs,
+                              noise_token=not config.predictor.reads_noise, silent=silent, **types)
+    else:
+      self.network = Pretrained(config, outputs, **types)
 
   def __call__(self, u_SBNC: Array, t_SB: Array, s_SB: Array, label_B: Array | None,
                num_steps_B: Array | None, valid_SB: Array) -> tuple[Array, Array]:

@@ -86,7 +86,7 @@ def inverse_over_levels(transporter: Transporter, u_KBNC: Array,
   that it falls back to every time.
   """
   num_levels, batch_size = u_KBNC.shape[:2]
-  tiled = lambda a: None if a is None else jnp.tile(a, num_levels)
+  tiled = lambda a: None if a is None else jnp.concatenate([a] * num_levels)
   x_BNC, log_det_B = transporter.inverse_and_log_det(
       u_KBNC.reshape(-1, *u_KBNC.shape[2:]),
       Condition(cond.time_B.reshape(-1), tiled(cond.num_steps_B), tiled(cond.label_B)))

@@ -49,13 +49,14 @@ def _to_cache(key_BMHE: Array, value_BMHE: Array) -> Cache:
 
 
 class Attention(nn.Module):
-  """softmax(q k' / sqrt(E)) v with RMS-normalised q and k.
+  """softmax(q k' / sqrt(E)) v, by default with RMS-normalised q and k.
 
   Attributes:
     num_heads: H.
     num_kv_heads: heads of keys and values, each shared by H / num_kv_heads queries.
     causal: each token attends to itself and those before it; else all that are
       given attend to each other.
+    qk_norm: normalise q and k.
     dtype: compute type.
     param_dtype: parameter type.
   """
@@ -63,17 +64,18 @@ class Attention(nn.Module):
   num_heads: int
   num_kv_heads: int
   causal: bool = False
+  qk_norm: bool = True
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
 
   @nn.compact
-  def __call__(self, x_BMD: Array, angles_ME: Array, mask: Array | None = None,
+  def __call__(self, x_BMD: Array, angles_ME: Array | None, mask: Array | None = None,
                cache: Cache | None = None, index: Array | None = None):
     """Attends within the sequence, or from new tokens into the cache.
 
     Args:
       x_BMD: inputs; the new tokens when decoding.
-      angles_ME: rotary angles of these positions.
+      angles_ME: rotary angles of these positions; None leaves q and k unturned.
       mask: boolean, True = attend, [B or 1, 1, M, M]. Not read if causal or with
         a cache.
       cache: keys and values so far; the new ones are written from `index` on.
@@ -89,11 +91,13 @@ class Attention(nn.Module):
       return layers.dense((heads, head_width), ("embed", "heads", "head_width"), name=name,
                           dtype=self.dtype, param_dtype=self.param_dtype)
 
-    def norm(name):
-      return nn.RMSNorm(name=name, dtype=self.dtype, param_dtype=self.param_dtype)
+    def place(a_BMHE, name):
+      if self.qk_norm:
+        a_BMHE = nn.RMSNorm(name=name, dtype=self.dtype, param_dtype=self.param_dtype)(a_BMHE)
+      return a_BMHE if angles_ME is None else rotary.rotate(a_BMHE, angles_ME)
 
-    query = rotary.rotate(norm("query_norm")(project(self.num_heads, "query")(x_BMD)), angles_ME)
-    key = rotary.rotate(norm("key_norm")(project(self.num_kv_heads, "key")(x_BMD)), angles_ME)
+    query = place(project(self.num_heads, "query")(x_BMD), "query_norm")
+    key = place(project(self.num_kv_heads, "key")(x_BMD), "key_norm")
     value = project(self.num_kv_heads, "value")(x_BMD)
     new = _to_cache(key, value)
     if cache is not None:

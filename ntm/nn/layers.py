@@ -39,9 +39,17 @@ def gate(x_BMD: Array, gate_BGD: Array) -> Array:
 
 
 class Mlp(nn.Module):
-  """Two linear layers around a GELU (tanh form: the exact one is slow on CPU)."""
+  """Two linear layers around a GELU.
+
+  Attributes:
+    ratio: width between the layers over D.
+    exact: the GELU itself, not its tanh form, which is faster on CPU.
+    dtype: compute type.
+    param_dtype: parameter type.
+  """
 
   ratio: int
+  exact: bool = False
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
 
@@ -51,5 +59,5 @@ class Mlp(nn.Module):
     width = x_BMD.shape[-1]
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     h_BMF = dense(self.ratio * width, ("embed", "mlp"), name="up", **types)(x_BMD)
-    h_BMF = nn.gelu(h_BMF, approximate=True)
+    h_BMF = nn.gelu(h_BMF, approximate=not self.exact)
     return dense(width, ("mlp", "embed"), name="down", **types)(h_BMF)

@@ -14,6 +14,24 @@ _REMAT = {
 }
 
 
+def over_depth(layer: type[nn.Module], length: int, in_axes: tuple, remat: str = "none",
+               unroll: int = 1) -> type[nn.Module]:
+  """A layer (carry, *inputs) → (carry, None), one after the other as one scan.
+
+  Args:
+    layer: the class of one layer.
+    length: number of layers; their parameters are stacked along a first axis.
+    in_axes: of the inputs, 0 to slice one a layer or nn.broadcast.
+    remat: rematerialisation policy, 'none', 'full' or 'dots'.
+    unroll: layers in one iteration of the scan.
+  """
+  if remat != "none":
+    layer = nn.remat(layer, policy=_REMAT[remat], prevent_cse=False)
+  return nn.scan(layer, variable_axes={"params": 0}, split_rngs={"params": True},
+                 in_axes=in_axes, length=length, unroll=min(unroll, length),
+                 metadata_params={nn.PARTITION_NAME: "layers"})
+
+
 class Layer(nn.Module):
   """One pre-norm layer whose two branches are shifted, scaled and gated by c.
 
@@ -69,15 +87,9 @@ class Stack(nn.Module):
         _Modulation, variable_axes={"params": 0}, split_rngs={"params": True},
         in_axes=None, axis_size=self.config.layers,
         metadata_params={nn.PARTITION_NAME: "layers"})(self.dtype, self.param_dtype)
-    layer = Layer
-    if self.remat != "none":
-      layer = nn.remat(layer, policy=_REMAT[self.remat], prevent_cse=False)
-    self.layers = nn.scan(
-        layer, variable_axes={"params": 0}, split_rngs={"params": True},
-        in_axes=(0, nn.broadcast, nn.broadcast),
-        length=self.config.layers, unroll=min(self.unroll, self.config.layers),
-        metadata_params={nn.PARTITION_NAME: "layers"})(
-            self.config, self.causal, self.dtype, self.param_dtype)
+    layer = over_depth(Layer, self.config.layers, (0, nn.broadcast, nn.broadcast), self.remat,
+                       self.unroll)
+    self.layers = layer(self.config, self.causal, self.dtype, self.param_dtype)
 
   def __call__(self, x_BMD: Array, c_BGD: Array, angles_ME: Array,
                mask: Array | None = None) -> Array:

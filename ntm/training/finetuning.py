@@ -33,7 +33,7 @@ def check_source(config: Config, theirs: Config) -> None:
   if theirs.model.kind != "flow_matching":
     raise ValueError(f"finetune.source {source} holds a model of kind {theirs.model.kind!r}; "
                      "expected a flow-matching run, as of configs/digits_fm.py.")
-  for key in ("image_shape", "patch_shape", "num_classes"):
+  for key in ("image_shape", "patch_shape", "num_classes", "backbone"):
     _same(source, f"model.{key}", getattr(theirs.model, key), getattr(config.model, key))
   for key in ("layers", "width", "num_heads", "num_kv_heads", "mlp_ratio"):
     _same(source, f"model.predictor.{key}", getattr(theirs.model.predictor, key),

@@ -92,7 +92,7 @@ def velocity(config: Config) -> task.Task:
 
   def init(rng):
     x_BNC = jnp.zeros((1, config.model.num_tokens, config.model.num_channels))
-    return model.init(rng, x_BNC, jnp.zeros(1), jnp.zeros(1, int) if classes else None)["params"]
+    return model.init(rng, x_BNC, jnp.zeros(1), task.example_condition(config))["params"]
 
   return task.Task(init=init, loss=loss, evaluate=evaluate, pictures=draw_pictures, headline="mse",
                    unit="squared error / dim")

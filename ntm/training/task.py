@@ -93,9 +93,19 @@ def density(config: Config, velocity_params=None) -> Task:
 
 
 def to_tokens(batch: Batch, config: Config) -> tuple[Array, Array | None]:
-  """(x0_BNC, label_B) of a batch of images; no label if unconditional."""
+  """(x0_BNC, condition) of a batch: its "label", its "text", or None if unconditional."""
   x0_BNC = patchify(batch["image"], config.model.patch_shape)
+  if config.model.backbone.text_tokens:
+    return x0_BNC, batch["text"]
   return x0_BNC, batch["label"] if config.model.num_classes else None
+
+
+def example_condition(config: Config) -> Array | None:
+  """A condition of the right shape for one example."""
+  backbone = config.model.backbone
+  if backbone.text_tokens:
+    return jnp.zeros((1, backbone.text_tokens, backbone.text_width))
+  return jnp.zeros((1,), jnp.int32) if config.model.num_classes else None
 
 
 def picture_labels(config: Config) -> tuple[np.ndarray | None, tuple[int, ...]]:
@@ -112,6 +122,6 @@ def example(config: Config) -> Trajectory:
   return Trajectory(
       x_KBNC=jnp.zeros((num_steps + 1, 1, model.num_tokens, model.num_channels)),
       times_KB=jnp.linspace(0, 1, num_steps + 1)[:, None],
-      label_B=jnp.zeros((1,), jnp.int32) if model.num_classes else None,
+      label_B=example_condition(config),
       num_steps_B=jnp.full((1,), num_steps) if len(config.process.num_steps) > 1 else None,
       valid_SB=jnp.ones((num_steps, 1)))

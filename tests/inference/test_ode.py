@@ -101,14 +101,15 @@ class GuidanceTest(parameterized.TestCase):
 
   def test_scale_zero_is_the_conditional(self):
     velocity, x, label = self._network()
-    plain = ode.guided(velocity, label, 3, None)(x, 0.3)
-    np.testing.assert_allclose(ode.guided(velocity, label, 3, 0.0)(x, 0.3), plain, atol=1e-6)
+    plain = ode.guided(velocity, label, None, None)(x, 0.3)
+    guided = ode.guided(velocity, label, jnp.full(2, 3), 0.0)(x, 0.3)
+    np.testing.assert_allclose(guided, plain, atol=1e-6)
 
   def test_linear_extrapolation_from_the_null_class(self):
     velocity, x, label = self._network()
     time = jnp.full(2, 0.3)
     null, conditional = velocity(x, time, jnp.full(2, 3)), velocity(x, time, label)
-    guided = ode.guided(velocity, label, 3, 1.5)(x, 0.3)
+    guided = ode.guided(velocity, label, jnp.full(2, 3), 1.5)(x, 0.3)
     np.testing.assert_allclose(guided, 2.5 * conditional - 1.5 * null, atol=1e-5)
     self.assertGreater(float(jnp.abs(guided - conditional).max()), 0.01)
 

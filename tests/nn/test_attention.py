@@ -34,6 +34,14 @@ class AttentionTest(parameterized.TestCase):
     causal, _ = self._build(length=length, causal=True)[0].apply(params, x, angles)
     np.testing.assert_allclose(causal, module.apply(params, x, angles, mask)[0], atol=1e-6)
 
+  def test_without_angles_tokens_have_no_place(self):
+    module = attention.Attention(num_heads=4, num_kv_heads=2, qk_norm=False)
+    x = jax.random.normal(jax.random.key(0), (2, 6, 16))
+    params = {"params": tiny.random_params(lambda rng: module.init(rng, x, None))}
+    self.assertEqual(set(params["params"]), {"query", "key", "value", "out"})
+    out, _ = module.apply(params, x, None)
+    np.testing.assert_allclose(module.apply(params, x[:, ::-1], None)[0], out[:, ::-1], atol=1e-5)
+
   @parameterized.parameters(1, 2, 4)
   def test_equals_that_of_jax(self, num_kv_heads):
     rngs = jax.random.split(jax.random.key(0), 3)

@@ -1,0 +1,39 @@
+"""An NTM from FLUX.2 [klein] base 4B at 512 x 512: the paper's finetuned model [3.6-3.8].
+
+  ntm convert --family=flux2 --source=flux-2-klein-base-4b.safetensors --target=runs/flux2
+  ntm train --config=configs/flux2_klein_512.py --workdir=runs/flux2_klein_512
+
+Data: "image" is 32 x 32 standardised patches of the FLUX.2 autoencoder, "text"
+the 512 text features of its encoder; there is no source of such pairs yet.
+Hardware: accelerators; not yet measured. Its shapes are checked by the tests.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.default()
+  config.finetune.source = "runs/flux2"
+  config.data.source = "tfds"
+  config.model.image_shape = (32, 32, 128)
+  config.model.patch_shape = (1, 1)
+  config.model.num_classes = 0
+  config.model.backbone.kind = "flux2"
+  config.model.backbone.double_layers = 5
+  config.model.backbone.text_tokens = 512
+  config.model.backbone.text_width = 7680
+  config.model.predictor.layers = 20
+  config.model.predictor.width = 3072
+  config.model.predictor.num_heads = config.model.predictor.num_kv_heads = 24
+  config.model.predictor.mlp_ratio = 3
+  config.model.predictor.output = "velocity"
+  config.model.predictor.reads_noise = True
+  config.model.transporter.width = 3072
+  config.model.transporter.num_heads = 24
+  config.model.transporter.num_kv_heads = 8
+  config.model.dtype = "bfloat16"
+  config.model.remat = "full"
+  config.process.t_min_low = 0.01
+  config.optimizer.peak = 5e-5
+  config.train.batch_size = 1024
+  return config

@@ -1,0 +1,33 @@
+"""An NTM from SiT-XL/2, class-conditional ImageNet at 256 x 256 [3.6-3.8].
+
+  ntm convert --family=sit --source=SiT-XL-2-256.pt --target=runs/sit_xl
+  ntm train --config=configs/sit_xl_256.py --workdir=runs/sit_xl_256
+
+Data: 32 x 32 x 4 latents of the autoencoder SiT was trained on, as images.
+Hardware: accelerators; not yet measured. Its shapes are checked by the tests.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.default()
+  config.finetune.source = "runs/sit_xl"
+  config.data.source = "tfds"
+  config.model.image_shape = (32, 32, 4)
+  config.model.patch_shape = (2, 2)
+  config.model.num_classes = 1000
+  config.model.backbone.kind = "sit"
+  config.model.predictor.layers = 28
+  config.model.predictor.width = 1152
+  config.model.predictor.num_heads = config.model.predictor.num_kv_heads = 16
+  config.model.predictor.output = "velocity"
+  config.model.predictor.reads_noise = True
+  config.model.transporter.width = 1152
+  config.model.transporter.num_heads = config.model.transporter.num_kv_heads = 16
+  config.model.dtype = "bfloat16"
+  config.model.remat = "full"
+  config.process.t_min_low = 0.01
+  config.optimizer.peak = 5e-5
+  config.train.batch_size = 1024
+  return config

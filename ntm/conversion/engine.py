@@ -1,0 +1,247 @@
+"""Converts checkpoints by the table of their family, to ours and back, tensor by tensor.
+
+A converted directory holds
+
+  checkpoints/0/ema     the parameters, as a run of `ntm train` stores them
+  conversion.json       family, architecture, and what the source was
+  config.json           of velocity models, which `ntm.restore` then reads as a run
+  ignored.safetensors   tensors the model does not use, if any, for the way back
+
+It is written beside its place and renamed when whole, so that a conversion
+stopped at any moment leaves nothing that could be taken for a model.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import ntm
+from ntm import config as config_lib
+from ntm.conversion import families, store, table
+from ntm.conversion.files import Spec, open_files, write_safetensors
+from ntm.conversion.progress import Progress
+from ntm.conversion.table import Family
+
+_LOG = logging.getLogger("ntm")
+_RECORD, _IGNORED = "conversion.json", "ignored.safetensors"
+DTYPES = ("bfloat16", "float32")
+
+
+def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike,
+            dtype: str | None = None, dry_run: bool = False) -> None:
+  """Turns a checkpoint of others into one of ours.
+
+  Args:
+    family: of the source.
+    source: as `files.open_files` takes it.
+    target: directory to make; must not exist.
+    dtype: of all floating-point parameters, one of DTYPES; None keeps those of
+      the file. A leaf made of several types takes the widest.
+    dry_run: print what would go where, and write nothing.
+
+  Raises:
+    ValueError: the file is of another family, or does not match its table; the
+      target exists or cannot be written.
+    FileNotFoundError: no source.
+    ImportError: a library that the source needs is missing.
+  """
+  if dtype not in (None, *DTYPES):
+    raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+  tensors = open_files(source)
+  architecture = _recognise(family, source, tensors)
+  entries = family.entries(architecture)
+  shapes = family.target_shapes(architecture)
+  reasons = family.ignored(architecture)
+  table.check(entries, tensors.shapes, shapes, reasons)
+  types = {entry.target: _leaf_type(entry, tensors, dtype) for entry in entries}
+  if dry_run:
+    _print_mapping(entries, tensors, shapes, types, reasons)
+    return
+  ignored = {name: spec for name, spec in tensors.specs.items() if name in reasons}
+  specs = {path: Spec(tuple(shape), types[path]) for path, shape in shapes.items()}
+  size = sum(spec.nbytes for spec in (*specs.values(), *ignored.values()))
+  with _whole_or_nothing(pathlib.Path(target), size) as partial:
+    partial.mkdir()
+    progress = Progress(sum(len(entry.pieces()) for entry in entries),
+                        sum(spec.nbytes for spec in specs.values()))
+    store.save(partial, {
+        family.prefix + entry.target: store.Leaf(
+            specs[entry.target].shape, types[entry.target], entry.layers > 0,
+            lambda entry=entry: _counted(entry, tensors, types[entry.target], progress))
+        for entry in entries})
+    if ignored:
+      write_safetensors(partial / _IGNORED, ignored,
+                        ((name, tensors.read(name)) for name in ignored), {})
+    record = {
+        "family": family.name, "architecture": architecture, "prefix": family.prefix,
+        "dtype": dtype,
+        "ntm": ntm.__version__,
+        "source": [{"path": str(path.absolute()), "bytes": path.stat().st_size,
+                    "sha256": _digest(path)} for path in tensors.paths],
+        "metadata": tensors.metadata,
+        "tensors": {name: [spec.dtype.name, *spec.shape] for name, spec in tensors.specs.items()},
+        "ignored": {name: reasons[name] for name in ignored},
+    }
+    (partial / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    if family.run is not None:
+      run = config_lib.to_dict(config_lib.from_dict(family.run(architecture)))
+      (partial / "config.json").write_text(json.dumps(run, indent=2) + "\n")
+  _LOG.info("%s: %s, %.2f GB", target, family.name, size / 1e9)
+
+
+def export(directory: str | os.PathLike, output: str | os.PathLike,
+           family: Family | None = None) -> None:
+  """Writes a converted directory back as one .safetensors file.
+
+  Names, order, shapes, types and metadata are those of the source, and so are
+  the numbers, bit for bit, where the conversion kept their type or widened it.
+  Numbers that it narrowed are written in the type they were narrowed to.
+  Tensors that the model ignores come from where the conversion put them.
+
+  Args:
+    directory: target of `convert`.
+    output: the file; must not exist.
+    family: None finds it by the name that was recorded.
+
+  Raises:
+    FileNotFoundError: no converted directory.
+    ValueError: the output exists or cannot be written.
+  """
+  directory = pathlib.Path(directory)
+  record = _read_record(directory)
+  family = family or families.get(record["family"])
+  entries = family.entries(record["architecture"])
+  leaves = {entry.target: store.StoredLeaf(directory, family.prefix + entry.target)
+            for entry in entries}
+  specs = {}
+  for name, (dtype, *shape) in record["tensors"].items():
+    specs[name] = Spec(tuple(shape), jnp.dtype(dtype))
+  for entry in entries:
+    for name, _ in entry.pieces():
+      held = leaves[entry.target].dtype
+      if _widest(specs[name].dtype, held) != held:
+        specs[name] = Spec(specs[name].shape, held)
+  stacked = {entry.target for entry in entries if entry.layers}
+  leaf = lambda path: leaves[path] if path in stacked else leaves[path][...]
+
+  def arrays():
+    yield from table.write(entries, leaf)
+    if record["ignored"]:
+      ignored = open_files(directory / _IGNORED)
+      for name in ignored.specs:
+        yield name, ignored.read(name)
+
+  progress = Progress(len(specs), sum(spec.nbytes for spec in specs.values()))
+  with _whole_or_nothing(pathlib.Path(output), progress.total_bytes) as partial:
+    write_safetensors(partial, specs, progress.over(arrays()), record["metadata"])
+
+
+def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, Any]]:
+  """A converted directory: (family name, architecture, params as nested dict of arrays).
+
+  Raises:
+    FileNotFoundError: it is none.
+  """
+  record = _read_record(pathlib.Path(directory))
+  params = store.restore(directory)
+  for key in record["prefix"].split("/")[:-1]:
+    params = params[key]
+  return record["family"], record["architecture"], params
+
+
+def _recognise(family, source, tensors):
+  architecture = family.recognise(tensors.shapes)
+  if architecture is None:
+    likely = families.matching(tensors.shapes)
+    raise ValueError(f"{source} is not of family {family.name}; it looks like "
+                     f"{' or '.join(likely) or 'none of ' + ', '.join(families.MODULES)}.")
+  return architecture
+
+
+def _leaf_type(entry, tensors, dtype):
+  """Type of a leaf: as asked, or wide enough for every tensor in it."""
+  found = None
+  for name, _ in entry.pieces():
+    own = tensors.specs[name].dtype
+    found = own if found is None else _widest(found, own)
+  return jnp.dtype(dtype) if dtype and jnp.issubdtype(found, jnp.floating) else found
+
+
+def _widest(one, other):
+  return one if one == other else np.dtype(jnp.promote_types(one, other))
+
+
+def _counted(entry, tensors, dtype, progress):
+  """The pieces of a leaf, reported as they are done."""
+  for index, piece in table.read_pieces(entry, tensors.read):
+    size = piece.size * dtype.itemsize
+    yield index, piece
+    del piece  # Else it is held while the next one is read.
+    progress.add(size)
+
+
+def _print_mapping(entries, tensors, shapes, types, reasons):
+  for entry in entries:
+    for name, index in entry.pieces():
+      spec = tensors.specs[name]
+      rows = "" if entry.rows is None else f" rows {entry.rows[0]}:{entry.rows[1]}"
+      place = "" if index is None else f"[{index}]"
+      print(f"{name} {list(spec.shape)} {spec.dtype}{rows} → {entry.target}{place} "
+            f"{list(shapes[entry.target])} {types[entry.target]}")
+  for name in tensors.specs:
+    if name in reasons:
+      print(f"{name} {list(tensors.specs[name].shape)} is kept aside: {reasons[name]}")
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(target, size) -> Iterator[pathlib.Path]:
+  """A path beside the target to write to, put in its place on success, removed on failure."""
+  if target.exists():
+    raise ValueError(f"{target} exists; remove it or choose another target.")
+  partial = target.with_name(target.name + ".partial")
+  try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove(partial)  # Of a conversion that was killed.
+    free = shutil.disk_usage(target.parent).free
+    if free < size:
+      raise ValueError(f"{target} needs {size / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} "
+                       "GB left.")
+    yield partial
+    partial.replace(target)
+  except BaseException as error:
+    _remove(partial)
+    # tensorstore reports a full disk as a ValueError of many lines.
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+      raise ValueError(f"the disk of {target} is full; nothing was kept.") from error
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+      raise ValueError(f"{target} cannot be written ({error.strerror}).") from error
+    raise
+
+
+def _remove(path):
+  if path.is_dir():
+    shutil.rmtree(path)
+  elif path.exists():
+    path.unlink()
+
+
+def _read_record(directory):
+  path = directory / _RECORD
+  if not path.exists():
+    raise FileNotFoundError(f"{directory} holds no {_RECORD}: not the target of `ntm convert`.")
+  return json.loads(path.read_text())
+
+
+def _digest(path):
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,32 @@
+"""The kinds of checkpoints there are tables for."""
+
+import difflib
+import importlib
+
+from ntm.conversion.table import Family, Shapes
+
+MODULES = {
+    "flux2": "ntm.conversion.flux2",
+    "sit": "ntm.conversion.sit",
+    "tarflow": "ntm.conversion.tarflow",
+    "autoencoder_kl": "ntm.conversion.autoencoder_kl",
+    "autoencoder_flux2": "ntm.conversion.autoencoder_flux2",
+}
+
+
+def get(name: str) -> Family:
+  """The family of that name.
+
+  Raises:
+    ValueError: there is none.
+  """
+  if name not in MODULES:
+    near = difflib.get_close_matches(name, MODULES, n=1, cutoff=0.0)[0]
+    raise ValueError(f"unknown family {name!r}; did you mean {near!r}? "
+                     f"There are {', '.join(MODULES)}.")
+  return importlib.import_module(MODULES[name]).FAMILY
+
+
+def matching(shapes: Shapes) -> list[str]:
+  """Names of the families that recognise a file, from the shapes of its tensors."""
+  return [name for name in MODULES if get(name).recognise(shapes) is not None]

@@ -1,0 +1,122 @@
+"""Converted parameters on disk: an Orbax checkpoint written piece by piece.
+
+The layout is that of `ntm.training.checkpoint`, with the item `ema` alone, at
+step 0: DIRECTORY/checkpoints/0/ema, one zarr array a leaf. Orbax takes whole
+arrays; here each leaf arrives in pieces and is written as they come.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore
+
+_CHUNK_BYTES = 2**25  # Of one file: small beside a leaf, large beside a disk's block.
+_STEP, _ITEM = 0, "ema"
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """A parameter that is read while it is written.
+
+  Attributes:
+    shape: of the whole.
+    dtype: of the whole; pieces are cast to it.
+    stacked: pieces are the rows of the first axis.
+    pieces: starts reading: (index in the first axis, or None for all, array).
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  stacked: bool
+  pieces: Callable[[], Iterator[tuple[int | None, np.ndarray]]]
+
+
+def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
+  """Writes a checkpoint, one piece of one leaf in memory at a time.
+
+  Args:
+    directory: of the result; `checkpoints` is made in it.
+    leaves: by path, keys joined by "/".
+  """
+  handlers = ocp.type_handlers.create_type_handler_registry((Leaf, _LeafHandler()))
+  # Without OCDBT every leaf is a zarr array of its own, which tensorstore opens by path.
+  handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=handlers)
+  options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+  tree = flax.traverse_util.unflatten_dict(dict(leaves), sep="/")
+  with ocp.CheckpointManager(_checkpoints(directory), options=options,
+                             item_handlers={_ITEM: handler}) as manager:
+    manager.save(_STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.PyTreeSave(tree)}))
+
+
+def restore(directory: str | os.PathLike) -> dict[str, Any]:
+  """All leaves of a checkpoint as a nested dict of NumPy arrays."""
+  options = ocp.CheckpointManagerOptions(read_only=True)
+  with ocp.CheckpointManager(_checkpoints(directory), options=options) as manager:
+    return manager.restore(
+        _STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore()}))[_ITEM]
+
+
+class StoredLeaf:
+  """A leaf on disk, of which pieces are read by index in the first axis."""
+
+  def __init__(self, directory: str | os.PathLike, path: str):
+    """Opens the leaf of that path, keys joined by "/", which `save` has written."""
+    place = _checkpoints(directory) / str(_STEP) / _ITEM / path.replace("/", ".")
+    self._array = tensorstore.open(_spec(place)).result()
+
+  @property
+  def dtype(self) -> np.dtype:
+    """Of the whole."""
+    return self._array.dtype.numpy_dtype
+
+  def __getitem__(self, index) -> np.ndarray:
+    return self._array[index].read().result()
+
+
+class _LeafHandler(ocp.type_handlers.TypeHandler):
+  """How Orbax writes a `Leaf`; what is read back are NumPy arrays."""
+
+  def typestr(self) -> str:
+    return "np.ndarray"
+
+  async def metadata(self, infos):
+    raise NotImplementedError("leaves are restored by Orbax's own handlers")
+
+  async def deserialize(self, infos, args=None):
+    raise NotImplementedError("leaves are restored by Orbax's own handlers")
+
+  async def serialize(self, values: Sequence[Leaf], infos, args=None):
+    for leaf, info in zip(values, infos):
+      array = await tensorstore.open(
+          _spec(info.parent_dir / info.name), create=True, dtype=leaf.dtype, shape=leaf.shape,
+          chunk_layout=tensorstore.ChunkLayout(chunk_shape=_chunk_shape(leaf)))
+      for index, piece in leaf.pieces():
+        place = array if index is None else array[index]
+        await place.write(piece.astype(leaf.dtype, copy=False))
+        del piece  # Else it is held while the next one is read.
+    return []
+
+
+def _spec(place):
+  return {"driver": "zarr", "kvstore": {"driver": "file", "path": os.fspath(place)}}
+
+
+def _chunk_shape(leaf):
+  """Rows of a stacked leaf apart, then the longest axis halved until a chunk is small."""
+  shape = [max(size, 1) for size in leaf.shape]
+  if leaf.stacked:
+    shape[0] = 1
+  while np.prod(shape, dtype=np.int64) * leaf.dtype.itemsize > _CHUNK_BYTES:
+    longest = int(np.argmax(shape))
+    shape[longest] = -(-shape[longest] // 2)
+  return shape
+
+
+def _checkpoints(directory):
+  return pathlib.Path(directory).absolute() / "checkpoints"

@@ -1,0 +1,1 @@
+"""Published networks that an NTM can start from."""

@@ -1,0 +1,379 @@
+"""The engine on a small family of its own, with every kind of entry."""
+
+import argparse
+import contextlib
+import errno
+import io
+import json
+import pathlib
+import pickle
+import struct
+import sys
+import tempfile
+from unittest import mock
+
+import jax
+import ml_dtypes
+import numpy as np
+import orbax.checkpoint as ocp
+import safetensors.numpy
+import torch
+from absl.testing import absltest, parameterized
+
+from ntm.conversion import engine, families, store
+from ntm.conversion.files import open_files
+from ntm.conversion.table import Entry, Family, linear
+
+_LAYERS = 3
+_ENTRIES = [
+    Entry("fused.weight", "query/kernel", linear(2, 2), rows=(0, 4)),
+    Entry("fused.weight", "key/kernel", linear(), rows=(4, 6)),
+    Entry("blocks.{i}.weight", "blocks/kernel", linear(), layers=_LAYERS),
+    Entry("scale", "scale"),
+]
+_TARGET = {"query/kernel": (5, 2, 2), "key/kernel": (5, 2), "blocks/kernel": (_LAYERS, 7, 2),
+           "scale": ()}
+FAMILY = Family(
+    "toy", lambda shapes: {"layers": _LAYERS} if "fused.weight" in shapes else None,
+    lambda architecture: _ENTRIES, lambda architecture: _TARGET,
+    lambda architecture: {"count": "a count"})
+
+
+def _tensors(dtype=np.float32):
+  rng = np.random.default_rng(0)
+  shapes = {"fused.weight": (6, 5), "scale": (),
+            **{f"blocks.{i}.weight": (2, 7) for i in range(_LAYERS)}}
+  return {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()} | {
+      "count": np.array(5)}
+
+
+def _bits(array):
+  return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+class EngineTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.directory = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    self.source = self.directory / "model.safetensors"
+    self.target = self.directory / "ours"
+
+  def _save(self, tensors, path=None, **kwargs):
+    safetensors.numpy.save_file(tensors, path or self.source, **kwargs)
+
+  def _assert_nothing_left(self, *names):
+    self.assertCountEqual([path.name for path in self.directory.iterdir()], names)
+
+  def _assert_bits(self, path, tensors):
+    written = open_files(path)
+    self.assertEqual(set(written.specs), set(tensors))
+    for name, array in tensors.items():
+      self.assertEqual((written.read(name).dtype, written.read(name).shape),
+                       (array.dtype, array.shape))
+      np.testing.assert_array_equal(_bits(written.read(name)), _bits(array))
+
+  @parameterized.parameters(np.float32, ml_dtypes.bfloat16, np.float16, np.float64)
+  def test_there_and_back_is_the_same_file(self, dtype):
+    tensors = _tensors(dtype)
+    tensors["scale"] = np.array(np.nan, dtype)  # Bits, not values, are kept.
+    self._save(tensors, metadata={"format": "é"})  # Of several, the library's order varies.
+    engine.convert(FAMILY, self.source, self.target)
+    back = self.directory / "back.safetensors"
+    engine.export(self.target, back, FAMILY)
+    self.assertEqual(back.read_bytes(), self.source.read_bytes())
+    self._assert_nothing_left("model.safetensors", "ours", "back.safetensors")
+
+  def test_leaves_are_those_of_the_table_and_orbax_reads_them(self):
+    tensors = _tensors(ml_dtypes.bfloat16)
+    self._save(tensors)
+    engine.convert(FAMILY, self.source, self.target)
+    name, architecture, params = engine.load(self.target)
+    self.assertEqual((name, architecture), ("toy", {"layers": _LAYERS}))
+    self.assertEqual(params["blocks"]["kernel"].dtype, ml_dtypes.bfloat16)
+    np.testing.assert_array_equal(params["blocks"]["kernel"][1], tensors["blocks.1.weight"].T)
+    np.testing.assert_array_equal(params["query"]["kernel"].reshape(5, 4),
+                                  tensors["fused.weight"][:4].T)
+    # As a run restores: onto devices, in the types and shardings it asks for.
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:7]), ("x",))
+    sharding = {3: jax.sharding.PartitionSpec(None, "x")}
+    abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(
+        a.shape, np.float32, sharding=jax.sharding.NamedSharding(
+            mesh, sharding.get(a.shape[0] if a.ndim else 0, jax.sharding.PartitionSpec()))),
+        params)
+    with ocp.CheckpointManager(self.target / "checkpoints") as manager:
+      self.assertEqual(manager.all_steps(), [0])
+      ema = manager.restore(0, args=ocp.args.Composite(
+          ema=ocp.args.StandardRestore(abstract))).ema
+    self.assertIsInstance(ema["scale"], jax.Array)
+    self.assertLen(ema["blocks"]["kernel"].sharding.device_set, 7)
+    np.testing.assert_array_equal(ema["blocks"]["kernel"],
+                                  params["blocks"]["kernel"].astype(np.float32))
+
+  def test_record(self):
+    self._save(_tensors(), metadata={"format": "pt"})
+    engine.convert(FAMILY, self.source, self.target, "bfloat16")
+    record = json.loads((self.target / "conversion.json").read_text())
+    self.assertEqual(record["family"], "toy")
+    self.assertEqual(record["dtype"], "bfloat16")
+    self.assertEqual(record["source"][0]["bytes"], self.source.stat().st_size)
+    self.assertLen(record["source"][0]["sha256"], 64)
+    self.assertEqual(record["tensors"]["fused.weight"], ["float32", 6, 5])
+    self.assertEqual(record["ignored"], {"count": "a count"})
+
+  def test_widened_comes_back_whole_and_narrowed_as_it_is(self):
+    back = self.directory / "back.safetensors"
+    narrow = _tensors(ml_dtypes.bfloat16)
+    self._save(narrow)
+    engine.convert(FAMILY, self.source, self.target, "float32")
+    self.assertEqual(engine.load(self.target)[2]["scale"].dtype, np.float32)
+    engine.export(self.target, back, FAMILY)
+    self._assert_bits(back, narrow)
+
+    self._save(_tensors(np.float32))
+    engine.convert(FAMILY, self.source, self.directory / "narrowed", "bfloat16")
+    back.unlink()
+    engine.export(self.directory / "narrowed", back, FAMILY)
+    self._assert_bits(back, narrow)  # The same draws, rounded in the same way.
+
+  def test_mixed_types_come_back(self):
+    tensors = _tensors(ml_dtypes.bfloat16)
+    tensors["blocks.1.weight"] = _tensors(np.float32)["blocks.1.weight"]
+    self._save(tensors)
+    engine.convert(FAMILY, self.source, self.target)
+    params = engine.load(self.target)[2]
+    self.assertEqual(params["blocks"]["kernel"].dtype, np.float32)
+    self.assertEqual(params["key"]["kernel"].dtype, ml_dtypes.bfloat16)
+    engine.export(self.target, self.directory / "back.safetensors", FAMILY)
+    self._assert_bits(self.directory / "back.safetensors", tensors)
+
+  def _shards(self):
+    tensors = _tensors()
+    names = sorted(tensors)
+    places = {name: f"model-{1 + (i >= 2)}.safetensors" for i, name in enumerate(names)}
+    for shard in set(places.values()):
+      self._save({n: tensors[n] for n in names if places[n] == shard}, self.directory / shard)
+    index = self.directory / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    return index, tensors, places
+
+  def test_shards(self):
+    index, tensors, _ = self._shards()
+    for source in (index, self.directory):
+      engine.convert(FAMILY, source, self.target)
+      back = self.directory / "all"
+      engine.export(self.target, back.with_suffix(".safetensors"), FAMILY)
+      self._assert_bits(back.with_suffix(".safetensors"), tensors)
+      engine._remove(self.target)
+      engine._remove(back.with_suffix(".safetensors"))
+
+  def test_shards_that_do_not_agree(self):
+    index, _, places = self._shards()
+    del places["scale"]
+    index.write_text(json.dumps({"weight_map": places}))
+    with self.assertRaisesRegex(ValueError, "do not agree on scale"):
+      engine.convert(FAMILY, index, self.target)
+    (self.directory / "model-1.safetensors").unlink()
+    with self.assertRaisesRegex(FileNotFoundError, "model-1.safetensors does not exist"):
+      engine.convert(FAMILY, index, self.target)
+
+  @parameterized.named_parameters(
+      ("plain", lambda t: t, True), ("old_format", lambda t: t, False),
+      ("model", lambda t: {"model": t, "epoch": 3}, True),
+      ("ema_of_two", lambda t: {
+          "model": {k: v + 1 for k, v in t.items()}, "ema": t, "opt": {"state": {}},
+          "args": argparse.Namespace(lr=1.0)}, True))
+  def test_pytorch_files(self, nest, zipped):
+    tensors = _tensors(ml_dtypes.bfloat16)
+    state = {name: torch.tensor(array.astype(np.int64 if name == "count" else np.float32))
+             for name, array in tensors.items()}
+    state = {name: t if name == "count" else t.bfloat16() for name, t in state.items()}
+    # Another memory order, as a transposed weight is saved.
+    state["fused.weight"] = state["fused.weight"].T.contiguous().T
+    path = self.directory / "model.pt"
+    torch.save(nest(state), path, _use_new_zipfile_serialization=zipped)
+    engine.convert(FAMILY, path, self.target)
+    engine.export(self.target, self.directory / "back.safetensors", FAMILY)
+    self._assert_bits(self.directory / "back.safetensors", tensors)
+
+  def test_pytorch_files_that_are_refused(self):
+    path = self.directory / "model.pt"
+    state = {name: torch.tensor(np.float32(array)) for name, array in _tensors().items()}
+    for content, message in (
+        ({**state, "f": _Evil()}, "whose code is not run"),
+        ({"a": state, "b": state}, r"several state dicts \(a, b\)"),
+        ([1, 2], "no dict of tensors")):
+      torch.save(content, path)
+      with self.assertRaisesRegex(ValueError, message):
+        engine.convert(FAMILY, path, self.target)
+    path.write_bytes(pickle.dumps(_Evil()))
+    with self.assertRaisesRegex(ValueError, "whose code is not run"):
+      engine.convert(FAMILY, path, self.target)
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with self.assertRaisesRegex(ValueError, "model.pt is damaged"):
+      engine.convert(FAMILY, path, self.target)
+    self._assert_nothing_left("model.pt")
+    self.assertFalse(_Evil.ran)
+
+  def test_dry_run_shows_all_and_writes_nothing(self):
+    self._save(_tensors())
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+      engine.convert(FAMILY, self.source, self.target, "bfloat16", dry_run=True)
+    lines = out.getvalue().splitlines()
+    self.assertIn("fused.weight [6, 5] float32 rows 4:6 → key/kernel [5, 2] bfloat16", lines)
+    self.assertIn("blocks.2.weight [2, 7] float32 → blocks/kernel[2] [3, 7, 2] bfloat16", lines)
+    self.assertIn("count [] is kept aside: a count", lines)
+    self.assertLen(lines, 7)
+    self._assert_nothing_left("model.safetensors")
+
+  @parameterized.parameters(0, 4, 100, -1)
+  def test_truncated_file(self, size):
+    self._save(_tensors())
+    self.source.write_bytes(self.source.read_bytes()[:size])
+    with self.assertRaisesRegex(ValueError, "^.*model.safetensors is damaged .*$"):
+      engine.convert(FAMILY, self.source, self.target)
+    self._assert_nothing_left("model.safetensors")
+
+  @parameterized.named_parameters(
+      ("missing", {"scale": None}, "missing in the file: scale"),
+      ("surplus", {"extra": np.zeros(2)}, "surplus in the file: extra"),
+      ("shape", {"blocks.1.weight": np.zeros((7, 2))}, "blocks.1.weight .* does not fit"))
+  def test_tensors_that_do_not_match(self, change, message):
+    tensors = {k: v for k, v in (_tensors() | change).items() if v is not None}
+    self._save(tensors)
+    for dry_run in (False, True):
+      with self.assertRaisesRegex(ValueError, message):
+        engine.convert(FAMILY, self.source, self.target, dry_run=dry_run)
+    self._assert_nothing_left("model.safetensors")
+
+  def test_wrong_family(self):
+    self._save({"other": np.zeros(2)})
+    with self.assertRaisesRegex(ValueError, "not of family toy; it looks like none of flux2"):
+      engine.convert(FAMILY, self.source, self.target)
+    with mock.patch.object(families, "matching", lambda shapes: ["sit"]):
+      with self.assertRaisesRegex(ValueError, "it looks like sit"):
+        engine.convert(FAMILY, self.source, self.target)
+    with self.assertRaisesRegex(ValueError, "did you mean 'tarflow'"):
+      families.get("tarflo")
+
+  def test_places(self):
+    with self.assertRaisesRegex(FileNotFoundError, "model.safetensors does not exist"):
+      engine.convert(FAMILY, self.source, self.target)
+    with self.assertRaisesRegex(FileNotFoundError, "holds neither"):
+      engine.convert(FAMILY, self.directory, self.target)
+    self._save(_tensors())
+    self._save(_tensors(), self.directory / "other.safetensors")
+    with self.assertRaisesRegex(ValueError, "name one of them"):
+      engine.convert(FAMILY, self.directory, self.target)
+    with self.assertRaisesRegex(ValueError, "neither .safetensors nor .pt"):
+      engine.convert(FAMILY, __file__, self.target)
+    self.target.mkdir()
+    (self.target / "mine").touch()
+    with self.assertRaisesRegex(ValueError, "ours exists"):
+      engine.convert(FAMILY, self.source, self.target)
+    self.assertTrue((self.target / "mine").exists())
+    with self.assertRaisesRegex(FileNotFoundError, "not the target of `ntm convert`"):
+      engine.load(self.target)
+    with self.assertRaisesRegex(ValueError, "dtype is 'int8'"):
+      engine.convert(FAMILY, self.source, self.directory / "new", "int8")
+    with self.assertRaisesRegex(ValueError, "cannot be written"):
+      engine.convert(FAMILY, self.source, self.source / "under" / "a_file")
+
+  @parameterized.parameters(*range(2 + _LAYERS + 1))
+  def test_a_failure_at_any_piece_leaves_nothing(self, after):
+    """Whatever is thrown, and wherever."""
+    self._save(_tensors())
+    (self.directory / "ours.partial").mkdir()  # Of a conversion that was killed.
+    count, read = 0, engine.table.read_pieces
+
+    def failing(entry, tensor):
+      nonlocal count
+      for piece in read(entry, tensor):
+        if count == after:
+          raise KeyboardInterrupt
+        count += 1
+        yield piece
+
+    with mock.patch.object(engine.table, "read_pieces", failing):
+      with self.assertRaises(KeyboardInterrupt):
+        engine.convert(FAMILY, self.source, self.target)
+    self._assert_nothing_left("model.safetensors")
+    engine.convert(FAMILY, self.source, self.target)
+    self._assert_nothing_left("model.safetensors", "ours")
+
+  def test_a_failure_of_the_record_or_of_export_leaves_nothing(self):
+    self._save(_tensors())
+    with mock.patch.object(engine, "_digest", side_effect=RuntimeError("boom")):
+      with self.assertRaisesRegex(RuntimeError, "boom"):
+        engine.convert(FAMILY, self.source, self.target)
+    self._assert_nothing_left("model.safetensors")
+    engine.convert(FAMILY, self.source, self.target)
+    with mock.patch.object(engine.table, "write", side_effect=RuntimeError("boom")):
+      with self.assertRaisesRegex(RuntimeError, "boom"):
+        engine.export(self.target, self.directory / "back.safetensors", FAMILY)
+    self._assert_nothing_left("model.safetensors", "ours")
+
+  def test_full_disk(self):
+    self._save(_tensors())
+    usage = mock.Mock(free=100)
+    with mock.patch.object(engine.shutil, "disk_usage", return_value=usage):
+      with self.assertRaisesRegex(ValueError, "needs 0.00 GB"):
+        engine.convert(FAMILY, self.source, self.target)
+    for error in (OSError(errno.ENOSPC, "No space left on device"),
+                  ValueError("writing chunk\n[OS error 28: No space left on device]\nmore")):
+      with mock.patch.object(store, "save", side_effect=error):
+        with self.assertRaisesRegex(ValueError, "^the disk of .*ours is full"):
+          engine.convert(FAMILY, self.source, self.target)
+    self._assert_nothing_left("model.safetensors")
+
+  def test_an_export_does_not_replace_a_file(self):
+    self._save(_tensors())
+    engine.convert(FAMILY, self.source, self.target)
+    with self.assertRaisesRegex(ValueError, "model.safetensors exists"):
+      engine.export(self.target, self.source, FAMILY)
+    with self.assertRaisesRegex(FileNotFoundError, "holds no conversion.json"):
+      engine.export(self.directory, self.directory / "back.safetensors", FAMILY)
+
+  def test_missing_libraries(self):
+    self._save(_tensors())
+    with mock.patch.dict(sys.modules, {"safetensors": None}):
+      with self.assertRaisesRegex(ImportError, r"pip install 'ntm\[convert\]'"):
+        engine.convert(FAMILY, self.source, self.target)
+    path = self.directory / "model.pt"
+    torch.save({"a": torch.zeros(2)}, path)
+    with mock.patch.dict(sys.modules, {"torch": None}):
+      with self.assertRaisesRegex(ImportError, "needs PyTorch"):
+        engine.convert(FAMILY, path, self.target)
+
+  def test_large_leaves_are_cut_into_small_files(self):
+    for leaf, expected in (
+        (store.Leaf((20, 3072, 9216), np.dtype(ml_dtypes.bfloat16), True, None), (1, 3072, 4608)),
+        (store.Leaf((3072, 9216), np.dtype(np.float32), False, None), (3072, 2304)),
+        (store.Leaf((64, 2), np.dtype(np.float32), False, None), (64, 2)),
+        (store.Leaf((), np.dtype(np.float32), False, None), ())):
+      self.assertSequenceEqual(store._chunk_shape(leaf), expected)
+
+  def test_header_of_written_files_is_padded(self):
+    self._save(_tensors())
+    engine.convert(FAMILY, self.source, self.target)
+    (length,) = struct.unpack("<Q", (self.target / "ignored.safetensors").read_bytes()[:8])
+    self.assertEqual(length % 8, 0)
+
+
+class _Evil:
+  """Runs code when it is unpickled."""
+
+  ran = False
+
+  def __reduce__(self):
+    return _run, ()
+
+
+def _run():
+  _Evil.ran = True
+
+
+if __name__ == "__main__":
+  absltest.main()
