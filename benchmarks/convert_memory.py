@@ -5,8 +5,7 @@ process, and prints that process's peak of resident memory (from Linux's /proc)
 beside what Python and its libraries take alone, and the time. The default
 family is a stand-in of stacked blocks of any size (--gigabytes); --family takes
 one that `ntm convert` knows, with --architecture, the JSON that its `recognise`
-would give (default its module's ARCHITECTURE; for the autoencoders the
-published one).
+would give (default a published model: FLUX.2 klein 4B, SD's autoencoder, ...).
 """
 
 import argparse
@@ -32,6 +31,9 @@ _AUTOENCODER = {"image_channels": 3, "latent_channels": 4, "encoder_widths": [12
 _ARCHITECTURES = {
     "autoencoder_kl": _AUTOENCODER,
     "autoencoder_flux2": _AUTOENCODER | {"latent_channels": 32, "patch": 2},
+    "flux2": {"layout": "diffusers", "width": 3072, "num_heads": 24, "double_layers": 5,
+              "single_layers": 20, "text_width": 7680, "in_channels": 128, "out_channels": 128,
+              "axes": [32, 32, 32, 32], "mlp_ratio": 3.0, "time_width": 256},
 }
 
 
@@ -85,9 +87,9 @@ def find_architecture(args) -> dict:
     if not args.quick:
       layers = max(1, round(args.gigabytes * 1e9 / (16 * width**2)))
     return {"layers": layers, "width": width}
-  if args.family in _ARCHITECTURES:
-    return _ARCHITECTURES[args.family]
-  return sys.modules[families.get(args.family).recognise.__module__].ARCHITECTURE
+  if args.family not in _ARCHITECTURES:
+    raise SystemExit(f"--family={args.family} needs --architecture.")
+  return _ARCHITECTURES[args.family]
 
 
 def find_family(name: str) -> Family:

@@ -38,6 +38,28 @@ class BenchmarksTest(absltest.TestCase):
     # The blocks are read one at a time, not stacked in memory.
     self.assertLess(result["over_libraries_bytes"], 100e6)
 
+  def test_few_steps_and_compare_runs(self):
+    root = pathlib.Path(tempfile.mkdtemp())
+    tiny = ["--config.model.predictor.width=16", "--config.model.transporter.width=16",
+            "--config.optimizer.warmup=0", "--config.train.steps=3", "--config.train.log_every=1"]
+    train = lambda name, *flags: subprocess.run(
+        [sys.executable, "-m", "ntm.commands.main", "train",
+         f"--config={_BENCHMARKS.parent}/configs/{name}.py", f"--workdir={root / name}", *tiny,
+         *flags], check=True)
+    train("digits_fm")
+    train("digits_finetune", f"--config.finetune.source={root / 'digits_fm'}")
+    path = root / "result.json"
+    subprocess.run([sys.executable, _BENCHMARKS / "few_steps.py", "--quick",
+                    f"--fm={root / 'digits_fm'}", "--ntm", root / "digits_finetune",
+                    f"--json={path}"], check=True)
+    rows = json.loads(path.read_text())["rows"]
+    self.assertEqual(rows["flow matching, heun 4"]["evaluations"], 7)
+    self.assertIn("digits_finetune 4, refined", rows)
+    picture = root / "curves.png"
+    subprocess.run([sys.executable, _BENCHMARKS / "compare_runs.py", root / "digits_finetune",
+                    f"--picture={picture}"], check=True)
+    self.assertGreater(picture.stat().st_size, 1000)
+
 
 if __name__ == "__main__":
   absltest.main()

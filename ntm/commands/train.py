@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 from ntm import config as config_lib
 from ntm.commands import program
+from ntm.conversion import engine
 from ntm.data import pipeline
 from ntm.training import checkpoint, finetuning, flow_matching, loop, task
 
@@ -40,6 +41,11 @@ def _source(config):
     return None
   source_config, params, step = checkpoint.restore_ema(config.finetune.source)
   finetuning.check_source(config, source_config)
+  names = engine.source_names(config.finetune.source)
+  if finetuning.may_be_distilled(source_config, names):
+    _LOG.warning("%s comes from %s, not 'base' by its name; of a model distilled to few steps the "
+                 "output is no velocity, and an NTM should not start from it.",
+                 config.finetune.source, ", ".join(names) or "an unknown file")
   _LOG.info("starting from step %d of %s", step, config.finetune.source)
   return params
 

@@ -159,6 +159,14 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
   return record["family"], record["architecture"], params
 
 
+def source_names(directory: str | os.PathLike) -> list[str]:
+  """Names of the files a converted directory was made from; empty if it is none."""
+  directory = pathlib.Path(directory)
+  if not (directory / _RECORD).exists():
+    return []
+  return [pathlib.Path(file["path"]).name for file in _read_record(directory)["source"]]
+
+
 def _recognise(family, source, tensors):
   architecture = family.recognise(tensors.shapes)
   if architecture is None:

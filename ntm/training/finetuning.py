@@ -40,6 +40,19 @@ def check_source(config: Config, theirs: Config) -> None:
           getattr(config.model.predictor, key))
 
 
+def may_be_distilled(theirs: Config, names: list[str]) -> bool:
+  """Whether a FLUX.2 file is not known by its name to be a base model.
+
+  The output of one distilled to few steps is no velocity of the flow, so that
+  no Gaussian posterior can be read off it; the tensors do not tell.
+
+  Args:
+    theirs: config of the converted model.
+    names: of the files it was converted from.
+  """
+  return theirs.model.backbone.kind == "flux2" and not any("base" in name for name in names)
+
+
 def posterior_mean(config: Config, params, trajectory: Trajectory) -> Array:
   """mu_FM of every step from its data-space state x_t, [S, B, N, C]."""
   model = flow_matching.build(config)

@@ -84,6 +84,8 @@ class RunsTest(parameterized.TestCase):
         in_channels=4, timestep_guidance_channels=256))
     theirs, params, _ = checkpoint.restore_ema(_converted("flux2", tensors))
     self.assertEqual(theirs.model.image_shape, (32, 32, 4))
+    self.assertTrue(finetuning.may_be_distilled(theirs, ["flux-2-klein-4b.safetensors"]))
+    self.assertFalse(finetuning.may_be_distilled(theirs, ["flux-2-klein-base-4b.safetensors"]))
     backbone = dataclasses.replace(theirs.model.backbone, text_tokens=5)
     theirs = dataclasses.replace(theirs, model=dataclasses.replace(
         theirs.model, image_shape=(2, 3, 4), backbone=backbone))

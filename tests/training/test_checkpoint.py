@@ -40,11 +40,15 @@ def _write(config, workdir, steps, metrics=None):
 
 
 def _truncate(workdir, step, item="params"):
-  """Cuts the largest file of an item in half, as a full disk would."""
-  files = [p for p in (pathlib.Path(workdir) / "checkpoints" / str(step) / item).rglob("*")
-           if p.is_file()]
-  largest = max(files, key=lambda p: p.stat().st_size)
-  largest.write_bytes(largest.read_bytes()[:largest.stat().st_size // 2])
+  """Cuts the files with an item's numbers in half, as a full disk would.
+
+  All of them: not every one is needed to read the item.
+  """
+  directory = pathlib.Path(workdir) / "checkpoints" / str(step) / item
+  files = [path for path in directory.rglob("d/*") if path.is_file()]
+  assert files
+  for path in files:
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
 
 
 class CheckpointTest(absltest.TestCase):

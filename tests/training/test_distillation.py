@@ -57,7 +57,7 @@ class DistillationTest(absltest.TestCase):
     rng, batch = jax.random.key(0), _batch(4)
     student = denoiser.build(self.config)
     params = _params(self.task)
-    loss, metrics = jax.jit(self.task.loss)(rng, params, self.params, batch)
+    loss, metrics = jax.jit(self.task.loss)(rng, params, self.params, batch, 0)
     x0, label = task.to_tokens(batch, self.config)
     trajectory = objectives.draw_trajectory(rng, x0, label, self.config)
     target = refinement.refine(self.teacher, self.params, trajectory)
@@ -71,7 +71,7 @@ class DistillationTest(absltest.TestCase):
   def test_the_teacher_gets_no_gradient(self):
     params = _params(self.task)
     grads = jax.jit(jax.grad(lambda frozen: self.task.loss(
-        jax.random.key(0), params, frozen, _batch(2))[0]))(self.params)
+        jax.random.key(0), params, frozen, _batch(2), 0)[0]))(self.params)
     # Only through u, which the denoiser reads; the predictor is in the targets alone.
     for leaf in jax.tree.leaves(grads["predictor"]):
       np.testing.assert_array_equal(leaf, 0)
@@ -92,7 +92,8 @@ class DistillationTest(absltest.TestCase):
     config = _config(process__num_steps=(2, 4))
     _, teacher = tiny.model_and_params(config)
     run = distillation.distill(config, teacher)
-    loss, _ = jax.jit(run.loss)(jax.random.key(0), _params(run), teacher, _batch())
+    loss, _ = jax.jit(run.loss)(
+        jax.random.key(0), _params(run), teacher, _batch(), 0)
     self.assertTrue(np.isfinite(loss))
 
 
