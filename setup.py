@@ -33,7 +33,8 @@ setuptools.setup(
         "pillow>=11.0",
     ],
     extras_require={
-        # PyTorch is needed for .pt files only, and large: install it beside this.
+        # PyTorch is needed for .pt files only, and large: install it beside this. Where our
+        # figures are compared with its own, it is one version.
         "convert": ["safetensors>=0.6.2"],
         "digits": ["scikit-learn>=1.6"],
         "tensorboard": _TENSORFLOW,
@@ -41,9 +42,9 @@ setuptools.setup(
         "test": [
             "diffusers>=0.36", "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6.1",
             "ruff>=0.12", "safetensors>=0.6.2", "scikit-learn>=1.6",
-            "tensorflow-datasets>=4.9.8", "torch>=2.13", *_TENSORFLOW,
+            "tensorflow-datasets>=4.9.8", "torch==2.13.0", *_TENSORFLOW,
         ],
-        "benchmark": ["torch>=2.13"],
+        "benchmark": ["torch==2.13.0"],
         "docs": ["furo>=2024.8.6", "myst-parser>=4.0", "sphinx>=8.0"],
     },
     entry_points={"console_scripts": ["ntm=ntm.commands.main:main"]},
