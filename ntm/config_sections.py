@@ -256,8 +256,8 @@ class FinetuneConfig:
 
   Attributes:
     source: workdir of the flow-matching model; '' starts from scratch.
-    alignment: lambda, weight of |mu_P - mu_FM|^2 at the first step; decays to
-      zero by a cosine over the run.
+    alignment: lambda, weight of the squared distance between mu_P and mu_FM at
+      the first step; decays to zero by a cosine over the run.
   """
 
   source: str = ""

@@ -4,6 +4,7 @@ import tempfile
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.models import flow_matching as model_lib
@@ -86,6 +87,7 @@ class FinetuningTest(parameterized.TestCase):
     for leaf in jax.tree.leaves(grads):
       np.testing.assert_array_equal(leaf, 0)
 
+  @pytest.mark.slow
   def test_a_run_starts_from_the_source_and_resumes_without_it(self):
     config, params = _config(train__steps=2, mesh__data=-1), _velocity_params()
     workdir = tempfile.mkdtemp()
