@@ -36,4 +36,5 @@ def get_config():
   config.process.t_min_low = 0.01
   config.optimizer.peak = 5e-5
   config.train.batch_size = 1024
+  config.train.label_dropout = 0.0
   return config

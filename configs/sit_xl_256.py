@@ -3,7 +3,8 @@
   ntm convert --family=sit --source=SiT-XL-2-256.pt --target=runs/sit_xl
   ntm train --config=configs/sit_xl_256.py --workdir=runs/sit_xl_256
 
-Data: 32 x 32 x 4 latents of the autoencoder SiT was trained on, as images.
+Data: "image" is 32 x 32 x 4 latents of the autoencoder SiT was trained on; there
+is no source of them yet.
 Hardware: accelerators; not yet measured. Its shapes are checked by the tests.
 """
 

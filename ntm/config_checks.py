@@ -109,6 +109,9 @@ def check_run(config) -> None:
   _require(train.objective == "end_to_end" or config.model.predictor.context == "markov",
            "train.objective", train.objective,
            "'end_to_end' with the history predictor, which reads all levels above its own")
+  _require(not (train.label_dropout and config.model.backbone.text_tokens),
+           "train.label_dropout", train.label_dropout,
+           "0 with text features, which have no null class")
   _choice("train.time_sampling", train.time_sampling, ("uniform", "logit_normal"))
   _require(config.finetune.alignment >= 0, "finetune.alignment", config.finetune.alignment,
            "0 (none) or more")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import checks
+from ntm.api import checks, chunks
 from ntm.config import Config
 from ntm.inference import generate
 from ntm.inference import likelihood as likelihood_lib
@@ -18,7 +18,6 @@ from ntm.training import objectives
 from ntm.typing import PRNGKey
 
 _LOG = logging.getLogger("ntm")
-_CHUNK = 256  # Images at a time: bounds memory, and every call compiles once.
 
 
 class Model:
@@ -73,22 +72,22 @@ class Model:
                        "workdir, or name one: ntm.restore(..., denoiser=DIR).")
     if not 0 < clip_percentile <= 100:
       raise ValueError(f"clip_percentile is {clip_percentile}; expected above 0, at most 100.")
-    count = num_samples if labels is None else len(labels)
     make = (refine, clip_percentile)
     if make not in self._generators:
       self._generators[make] = generate.make_generator(
           self._model, self.config.process, *make, self._denoiser)
     guidance = jnp.float32(guidance) if guidance else None
-    size = min(count, _CHUNK)
-    images = []
-    for i, start in enumerate(range(0, count, size)):
-      part = None if labels is None else np.resize(labels[start:start + size], size)
-      out = self._generators[make](jax.random.fold_in(rng, i), self.params, part, size, num_steps,
-                                   guidance, self._denoiser_params)
-      images.append(np.asarray(out.images))
+
+    def generate_images(rng, label_B, size):
+      """Images, their fallbacks logged."""
+      out = self._generators[make](rng, self.params, label_B, size, num_steps, guidance,
+                                   self._denoiser_params)
       if out.fallbacks:
         _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
-    return np.concatenate(images)[:count]
+      return out.images
+
+    return chunks.draw(generate_images, rng, labels,
+                       num_samples if labels is None else len(labels))
 
   def log_prob(self, rng: PRNGKey, images, labels=None,
                num_steps: int | None = None) -> likelihood_lib.Likelihood:
@@ -194,7 +193,7 @@ class Model:
 
   def _chunked(self, function, rng, images, labels, *static):
     """`function` of all images, a fixed number at a time; results end in the batch."""
-    size = min(len(images), _CHUNK)
+    size = min(len(images), chunks.SIZE)
     parts = []
     for i, start in enumerate(range(0, len(images), size)):
       chunk = np.resize(images[start:start + size], (size,) + images.shape[1:])

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import checks
+from ntm.api import checks, chunks
 from ntm.config import Config
 from ntm.inference import ode
 from ntm.models import flow_matching
 from ntm.typing import PRNGKey
 
-_CHUNK = 256  # Images at a time: bounds memory, and every call compiles once.
+DEFAULT_STEPS = 50
 
 
 class VelocityModel:
@@ -26,7 +26,7 @@ class VelocityModel:
     self.config, self.params, self.step = config, jax.device_put(params), step
     self._generate = ode.make_generator(flow_matching.build(config), config.process)
 
-  def sample(self, rng: PRNGKey, labels=None, num_steps: int = 50, guidance: float = 0.0,
+  def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
              solver: str = "euler", num_samples: int | None = None) -> np.ndarray:
     """Generates images.
 
@@ -51,11 +51,8 @@ class VelocityModel:
     if solver not in ode.SOLVERS:
       raise ValueError(f"solver is {solver!r}; expected one of {', '.join(ode.SOLVERS)}.")
     guidance = jnp.float32(guidance) if guidance else None
-    count = num_samples if labels is None else len(labels)
-    size = min(count, _CHUNK)
-    images = []
-    for i, start in enumerate(range(0, count, size)):
-      part = None if labels is None else np.resize(labels[start:start + size], size)
-      images.append(np.asarray(self._generate(jax.random.fold_in(rng, i), self.params, part, size,
-                                              num_steps, solver, guidance)))
-    return np.concatenate(images)[:count]
+
+    def generate(rng, label_B, size):
+      return self._generate(rng, self.params, label_B, size, num_steps, solver, guidance)
+
+    return chunks.draw(generate, rng, labels, num_samples if labels is None else len(labels))

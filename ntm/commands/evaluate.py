@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from ntm import api
+from ntm.api.velocity import DEFAULT_STEPS
 from ntm.commands import program
 from ntm.data import pipeline, sources
 from ntm.evaluation import quality
@@ -48,10 +49,13 @@ def main(_) -> None:
   train, test = real["train"], real["test"]
   result = {"checkpoint": model.step, "num_samples": _NUM.value, "guidance": _GUIDANCE.value}
   if isinstance(model, api.Model):
+    program.refuse(["solver"], "the model is an NTM")
     result |= likelihood(model, rng_nll, train, test)
     samples, labels, how = draw(model, rng_sample, refine=_REFINE.value)
   else:
+    program.refuse(["refine", "draws"], "the model is a flow-matching one")
     samples, labels, how = draw(model, rng_sample, solver=_SOLVER.value)
+    result["num_steps"] = _STEPS.value or DEFAULT_STEPS
   _LOG.info("fitting the classifier")
   judge = quality.Judge(train)
   result |= how | judge.figures(samples, labels)

@@ -5,7 +5,14 @@ import sys
 from collections.abc import Callable
 
 import absl.logging
-from absl import app
+from absl import app, flags
+
+
+def refuse(names: list[str], reason: str) -> None:
+  """Raises ValueError if one of these flags was given, rather than ignore it."""
+  for name in names:
+    if flags.FLAGS[name].present:
+      raise ValueError(f"--{name} does not apply: {reason}.")
 
 
 def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:

@@ -45,9 +45,11 @@ def main(_) -> None:
   labels = np.repeat(rows, _NUM.value).astype(np.int32) if rows else None
   how = {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   if isinstance(model, api.Model):
+    program.refuse(["solver"], "the model is an NTM")
     how |= {"refine": None if _REFINE.value == "none" else _REFINE.value,
             "clip_percentile": _CLIP.value}
   else:
+    program.refuse(["refine", "clip_percentile"], "the model is a flow-matching one")
     how |= {"solver": _SOLVER.value}
   images = model.sample(jax.random.key(_SEED.value), labels, guidance=_GUIDANCE.value,
                         num_samples=None if rows else _NUM.value, **how)

@@ -63,6 +63,8 @@ def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike
   shapes = family.target_shapes(architecture)
   reasons = family.ignored(architecture)
   table.check(entries, tensors.shapes, shapes, reasons)
+  run = family.run(architecture) if family.run else None
+  run = run and config_lib.to_dict(config_lib.from_dict(run))
   types = {entry.target: _leaf_type(entry, tensors, dtype) for entry in entries}
   if dry_run:
     _print_mapping(entries, tensors, shapes, types, reasons)
@@ -93,10 +95,12 @@ def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike
         "ignored": {name: reasons[name] for name in ignored},
     }
     (partial / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
-    if family.run is not None:
-      run = config_lib.to_dict(config_lib.from_dict(family.run(architecture)))
+    if run:
       (partial / "config.json").write_text(json.dumps(run, indent=2) + "\n")
   _LOG.info("%s: %s, %.2f GB", target, family.name, size / 1e9)
+  if family.run and not run:
+    _LOG.warning("%s has no config.json: of these sizes it can be loaded and exported, but not "
+                 "sampled or finetuned as a run", target)
 
 
 def export(directory: str | os.PathLike, output: str | os.PathLike,

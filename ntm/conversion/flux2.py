@@ -14,9 +14,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from ntm import config as config_lib
 from ntm.conversion import modules
 from ntm.conversion.table import KEEP, Entry, Family, Shapes, Transform, linear, linear_from
-from ntm.models.backbones import flux2
+from ntm.models.backbones import flux2, pretrained
 
 _LAYOUTS = ("diffusers", "original")
 
@@ -168,13 +169,14 @@ def target_shapes(architecture: Mapping[str, Any]) -> Shapes:
                              jnp.zeros((1, 1, sizes.text_width)))
 
 
-def run(architecture: Mapping[str, Any]) -> dict[str, Any]:
+def run(architecture: Mapping[str, Any]) -> dict[str, Any] | None:
   """Config of a flow-matching run with these parameters, at 512 x 512 pixels.
 
-  Its images are the autoencoder's standardised patches, 32 x 32 of them.
+  Its images are the autoencoder's standardised patches, 32 x 32 of them. None
+  for sizes that a run's config cannot say.
   """
   sizes = config(architecture)
-  return {
+  values = {
       "model": {
           "kind": "flow_matching", "image_shape": (32, 32, sizes.in_channels),
           "patch_shape": (1, 1), "num_classes": 0,
@@ -182,7 +184,10 @@ def run(architecture: Mapping[str, Any]) -> dict[str, Any]:
                        "text_tokens": 512, "text_width": sizes.text_width},
           "predictor": {"layers": sizes.single_layers, "width": sizes.width,
                         "num_heads": sizes.num_heads, "num_kv_heads": sizes.num_heads,
-                        "mlp_ratio": round(sizes.mlp_ratio)}}}
+                        "mlp_ratio": round(sizes.mlp_ratio)}},
+      "train": {"label_dropout": 0.0}}
+  same = pretrained.flux2_config(config_lib.from_dict(values).model) == sizes
+  return values if same else None
 
 
 FAMILY = Family("flux2", recognise, entries, target_shapes, run=run, prefix="network/backbone/")

@@ -91,7 +91,8 @@ class Family:
     target_shapes: architecture → shapes of all target leaves by path.
     ignored: architecture → reasons by name of source tensors that are not read.
     run: architecture → the config of a run whose averaged parameters these are,
-      so that it samples and can be finetuned; None if the family has no such.
+      so that it samples and can be finetuned, or None if no run has these
+      sizes; None if the family has no such.
     prefix: path in that run's parameters under which the leaves lie.
   """
 
@@ -100,7 +101,7 @@ class Family:
   entries: Callable[[dict[str, Any]], list[Entry]]
   target_shapes: Callable[[dict[str, Any]], Shapes]
   ignored: Callable[[dict[str, Any]], Mapping[str, str]] = lambda architecture: {}
-  run: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+  run: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
   prefix: str = ""
 
 

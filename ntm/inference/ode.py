@@ -83,6 +83,7 @@ def sample(rng: PRNGKey, velocity: Callable, times_K: Array, shape: tuple[int, .
   start_BNC = jax.random.normal(rng_start, shape, times_K.dtype)
 
   def step(carry, inputs):
+    """From level t to s; carries the state and, for dpm++, what the next step extrapolates."""
     x_BNC, clean_BNC, length = carry
     t, s, rng = inputs
     v_BNC = velocity(x_BNC, t)

@@ -12,10 +12,11 @@ What the network reads out starts at zero and means, by `config.predictor.output
 
   mean      mu_P and log sigma_P themselves: 0 and 1 at initialisation;
   clean     u_0 and log sigma_P, with mu_P = A u_k + B u_0 (Proposition 2);
-  velocity  v and ds, with u_0 = u_k - t v and sigma_P = C exp(ds)      [3.6, 3.7]
+  velocity  v and ds, with u_0 = u_k - t v and sigma_P = C exp(ds)      [3.6, 3.7],
+            and optionally a correction added to mu_P.
 
-  and for velocity optionally a correction added to mu_P. With the weights of a
-  flow-matching model for v this starts as its Gaussian posterior, exactly.
+With the weights of a flow-matching model for v the last one starts as its
+Gaussian posterior, exactly.
 """
 
 import flax.linen as nn

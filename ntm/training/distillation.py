@@ -23,13 +23,14 @@ from ntm.config import Config
 from ntm.inference import generate, pictures, refinement
 from ntm.models import denoiser, ntm
 from ntm.training import checkpoint, objectives, task
+from ntm.training.sums import Sums
 from ntm.typing import Array, Condition
 
 _RECORD = "teacher.json"
 
 
 @flax.struct.dataclass
-class Metrics:
+class Metrics(Sums):
   """Sums over a batch.
 
   Attributes:
@@ -41,14 +42,6 @@ class Metrics:
   loss: Array
   raw: Array
   count: Array
-
-  def zeros(self) -> "Metrics":
-    """The metrics of no example, of the same shapes."""
-    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self)
-
-  def merge(self, other: "Metrics") -> "Metrics":
-    """The metrics of both batches together."""
-    return jax.tree.map(jnp.add, self, other)
 
   def scalars(self) -> dict[str, float]:
     """Mean squared errors a dimension, by name."""

@@ -17,25 +17,18 @@ from ntm.config import Config
 from ntm.inference import ode, pictures
 from ntm.models import flow_matching
 from ntm.training import objectives, task
+from ntm.training.sums import Sums
 from ntm.typing import Array, PRNGKey
 
 _PICTURE_STEPS = (4, 16)
 
 
 @flax.struct.dataclass
-class Metrics:
+class Metrics(Sums):
   """Sums over a batch: squared error a dimension, and examples."""
 
   loss: Array
   count: Array
-
-  def zeros(self) -> "Metrics":
-    """The metrics of no example, of the same shapes."""
-    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self)
-
-  def merge(self, other: "Metrics") -> "Metrics":
-    """The metrics of both batches together."""
-    return jax.tree.map(jnp.add, self, other)
 
   def scalars(self) -> dict[str, float]:
     """The mean, by name."""

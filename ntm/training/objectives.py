@@ -21,11 +21,12 @@ from ntm.config import Config
 from ntm.models.ntm import NTM
 from ntm.process import schedule
 from ntm.process.trajectory import sample_trajectory
+from ntm.training.sums import Sums
 from ntm.typing import Array, PRNGKey, Trajectory, TrajectoryLogProb
 
 
 @flax.struct.dataclass
-class Metrics:
+class Metrics(Sums):
   """Sums over a batch, so that accumulation and devices simply add them.
 
   Attributes:
@@ -48,13 +49,12 @@ class Metrics:
 
   def zeros(self) -> "Metrics":
     """The metrics of no example, of the same shapes: neutral in `merge`."""
-    empty = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), self)
+    empty = super().zeros()
     return empty.replace(log_scale=jnp.full_like(empty.log_scale, -jnp.inf))
 
   def merge(self, other: "Metrics") -> "Metrics":
     """The metrics of both batches together."""
-    total = jax.tree.map(jnp.add, self, other)
-    return total.replace(log_scale=jnp.maximum(self.log_scale, other.log_scale))
+    return super().merge(other).replace(log_scale=jnp.maximum(self.log_scale, other.log_scale))
 
   def scalars(self) -> dict[str, float]:
     """Named values: loss and per-step nats/dim, ranges of the log-scales."""
@@ -125,9 +125,9 @@ def draw_pair(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, config: Config
 
 
 def drop_labels(rng: PRNGKey, label_B: Array | None, num_classes: int, rate: float):
-  """Replaces labels by the null class with the given probability; text is kept."""
-  if label_B is None or label_B.ndim > 1:
-    return label_B
+  """Replaces labels by the null class with the given probability."""
+  if label_B is None:
+    return None
   drop_B = jax.random.bernoulli(rng, rate, label_B.shape)
   return jnp.where(drop_B, num_classes, label_B)
 

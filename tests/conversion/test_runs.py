@@ -34,10 +34,10 @@ def _converted(family, tensors):
   return root / "target"
 
 
-def _sit():
+def _sit(**changes):
   torch.manual_seed(0)
   model = torch_sit.SiT(1, 384, 6, mlp_ratio=1, grid_shape=(2, 2), patch_size=2, channels=3,
-                        num_classes=5)
+                        num_classes=5, **changes)
   with torch.no_grad():
     for parameter in model.parameters():
       parameter.normal_(0, 0.1)
@@ -78,6 +78,20 @@ class RunsTest(parameterized.TestCase):
     directory = _converted("sit", in_memory.state_of(_sit()))
     theirs, params, _ = checkpoint.restore_ema(directory)
     self._starts_an_ntm(theirs, params, jnp.asarray([1, 2]))
+
+  def test_sizes_that_no_run_has_are_converted_without_a_config(self):
+    flux2 = flux2_pair.tensors(flux2_pair.transformer())  # Another width of the sinusoids.
+    for family, tensors in (("sit", in_memory.state_of(_sit(learn_sigma=False))),
+                            ("flux2", flux2)):
+      with self.assertLogs("ntm", "WARNING") as logs:
+        directory = _converted(family, tensors)
+      self.assertIn("has no config.json", logs.output[0])
+      self.assertFalse((directory / "config.json").exists())
+      engine.export(directory, directory.parent / "back.safetensors")
+      back = safetensors.numpy.load_file(directory.parent / "back.safetensors")
+      self.assertSetEqual(set(back), set(tensors))
+      for name, tensor in tensors.items():
+        np.testing.assert_array_equal(back[name], tensor)
 
   def test_flux2_samples_and_starts_an_ntm(self):
     tensors = flux2_pair.tensors(flux2_pair.transformer(

@@ -1,0 +1,32 @@
+"""Any number of images, a fixed number at a time."""
+
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from ntm.typing import PRNGKey
+
+SIZE = 256  # Bounds memory, and every call compiles once.
+
+
+def draw(generate: Callable, rng: PRNGKey, label_B: np.ndarray | None, count: int) -> np.ndarray:
+  """`count` images of a generator of fixed batch size.
+
+  Args:
+    generate: (rng, label_B or None, batch size) → images.
+    rng: a key.
+    label_B: class indices, or None.
+    count: images; that of the labels if there are any.
+  """
+  images = []
+  for i, (size, part) in enumerate(_parts(label_B, count)):
+    images.append(np.asarray(generate(jax.random.fold_in(rng, i), part, size)))
+  return np.concatenate(images)[:count]
+
+
+def _parts(label_B, count) -> Iterator[tuple[int, np.ndarray | None]]:
+  """(batch size, labels) of every call, the last one filled up."""
+  size = min(count, SIZE)
+  for start in range(0, count, size):
+    yield size, None if label_B is None else np.resize(label_B[start:start + size], size)
