@@ -6,7 +6,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from ntm.models import ntm
-from ntm.training import objectives, optimizer, sharding
+from ntm.training import flow_matching, objectives, optimizer, sharding
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training import task as task_lib
@@ -40,6 +40,24 @@ class StepTest(parameterized.TestCase):
     config = tiny.config(optimizer__peak=1e-2, train__steps=40)
     _, losses = _run(config, [_batch()] * 40)
     self.assertLess(np.mean(losses[-5:]), np.mean(losses[:5]) - 0.1)
+
+  @parameterized.parameters(1, 2)
+  def test_the_loss_knows_the_step(self, rounds):
+    config = tiny.config(train__accumulation=rounds)
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+
+    def loss(rng, params, frozen, batch, step):
+      value = params["a"].sum() + step
+      return value, flow_matching.Metrics(value, jnp.float32(1))
+
+    task = task_lib.Task(init=lambda rng: {"a": jnp.zeros(2)}, loss=loss, evaluate=None,
+                         pictures=None, headline="mse", unit="")
+    state = state_lib.init_state(task, config, mesh)
+    step = step_lib.make_train_step(task, config, mesh)
+    for i in range(3):
+      before = float(state.params["a"].sum())
+      state, metrics, _ = step(state, sharding.put_batch(mesh, _batch()), None)
+      self.assertAlmostEqual(metrics.scalars()["mse"], before + i, places=6)
 
   @parameterized.parameters((8, 1, 1), (2, 2, 2))
   def test_sharded_equals_unsharded(self, data, fsdp, tensor):
