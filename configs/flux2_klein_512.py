@@ -3,9 +3,10 @@
   ntm convert --family=flux2 --source=flux-2-klein-base-4b.safetensors --target=runs/flux2
   ntm train --config=configs/flux2_klein_512.py --workdir=runs/flux2_klein_512
 
-Data: "image" is 32 x 32 standardised patches of the FLUX.2 autoencoder, "text"
-the 512 text features of its encoder; there is no source of such pairs yet.
-Hardware: accelerators; not yet measured. Its shapes are checked by the tests.
+Data, in --config.data.path as ntm/data/arrays.py says: image.npy, 32 x 32
+standardised patches of the FLUX.2 autoencoder, text.npy, the 512 text features of
+its encoder, and null_text.npy, those of the empty text.
+Hardware: accelerators; not yet measured. The tests compile it, and do not run it.
 """
 
 import ntm.config
@@ -14,7 +15,7 @@ import ntm.config
 def get_config():
   config = ntm.config.default()
   config.finetune.source = "runs/flux2"
-  config.data.source = "tfds"
+  config.data.source = "arrays"
   config.model.image_shape = (32, 32, 128)
   config.model.patch_shape = (1, 1)
   config.model.num_classes = 0
@@ -36,5 +37,4 @@ def get_config():
   config.process.t_min_low = 0.01
   config.optimizer.peak = 5e-5
   config.train.batch_size = 1024
-  config.train.label_dropout = 0.0
   return config

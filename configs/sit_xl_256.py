@@ -3,9 +3,9 @@
   ntm convert --family=sit --source=SiT-XL-2-256.pt --target=runs/sit_xl
   ntm train --config=configs/sit_xl_256.py --workdir=runs/sit_xl_256
 
-Data: "image" is 32 x 32 x 4 latents of the autoencoder SiT was trained on; there
-is no source of them yet.
-Hardware: accelerators; not yet measured. Its shapes are checked by the tests.
+Data, in --config.data.path as ntm/data/arrays.py says: image.npy, 32 x 32 x 4
+latents of the autoencoder SiT was trained on, and label.npy.
+Hardware: accelerators; not yet measured. The tests compile it, and do not run it.
 """
 
 import ntm.config
@@ -14,7 +14,7 @@ import ntm.config
 def get_config():
   config = ntm.config.default()
   config.finetune.source = "runs/sit_xl"
-  config.data.source = "tfds"
+  config.data.source = "arrays"
   config.model.image_shape = (32, 32, 4)
   config.model.patch_shape = (2, 2)
   config.model.num_classes = 1000

@@ -58,11 +58,17 @@ def check_model(model) -> None:
            "model.patch_shape", model.patch_shape,
            "square patches of a class-conditional image with model.backbone.kind = 'sit'")
   text = (model.backbone.text_tokens, model.backbone.text_width)
-  _require(min(text) >= 1 if kind == "flux2" else text == (0, 0), "model.backbone.text_tokens",
-           text, "tokens and width of the text features with kind 'flux2', 0 and 0 otherwise")
-  _require(kind != "flux2" or (not model.num_classes and model.backbone.double_layers >= 1),
-           "model.num_classes", model.num_classes,
-           "0 (the text is the condition), and backbone.double_layers of 1 or more")
+  known = {"dit": text == (0, 0) or min(text) >= 1, "sit": text == (0, 0), "flux2": min(text) >= 1}
+  _require(known[kind], "model.backbone.text_tokens", text, "tokens and width of the text "
+           "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")
+  _require(not text[0] or (not model.num_classes and model.predictor.context == "markov"),
+           "model.backbone.text_tokens", text, "0 and 0 with classes or the history predictor: a "
+           "model is conditioned on a class or on a text")
+  _require(kind != "flux2" or model.backbone.double_layers >= 1, "model.backbone.double_layers",
+           model.backbone.double_layers, "1 or more")
+  _require(model.num_classes or not model.transporter.class_conditional,
+           "model.transporter.class_conditional", model.transporter.class_conditional,
+           "False for a model without classes")
   _choice("model.kind", model.kind, ("ntm", "flow_matching"))
   _choice("model.predictor.output", model.predictor.output, ("mean", "clean", "velocity"))
   _require(model.predictor.output == "velocity" or not model.predictor.mean_correction,
@@ -91,7 +97,7 @@ def check_run(config) -> None:
   """Raises ValueError unless the rest of a Config makes sense."""
   process, optimizer, train, mesh = (config.process, config.optimizer, config.train, config.mesh)
   check_transformer("denoiser", config.denoiser, len(config.model.image_shape) - 1)
-  _choice("data.source", config.data.source, ("digits", "folder", "tfds"))
+  _choice("data.source", config.data.source, ("digits", "folder", "tfds", "arrays"))
   _require(0 < config.data.test_fraction < 1, "data.test_fraction",
            config.data.test_fraction, "a share strictly between 0 and 1")
   _require(-1 <= config.data.left_out <= 9
@@ -109,9 +115,6 @@ def check_run(config) -> None:
   _require(train.objective == "end_to_end" or config.model.predictor.context == "markov",
            "train.objective", train.objective,
            "'end_to_end' with the history predictor, which reads all levels above its own")
-  _require(not (train.label_dropout and config.model.backbone.text_tokens),
-           "train.label_dropout", train.label_dropout,
-           "0 with text features, which have no null class")
   _choice("train.time_sampling", train.time_sampling, ("uniform", "logit_normal"))
   _require(config.finetune.alignment >= 0, "finetune.alignment", config.finetune.alignment,
            "0 (none) or more")

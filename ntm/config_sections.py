@@ -9,9 +9,10 @@ class DataConfig:
   """Where images come from.
 
   Attributes:
-    source: 'digits' (scikit-learn's, bundled), 'folder' or 'tfds'.
+    source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds' or 'arrays'.
     path: folder: the directory of images, one sub-directory a class;
-      tfds: the data set's name, such as 'cifar10'.
+      tfds: the data set's name, such as 'cifar10'; arrays: the directory of
+      latents and conditions prepared ahead, see `ntm.data.arrays`.
     data_dir: tfds: where prepared data sets lie; '' is tfds's default.
     test_fraction: folder: share of every class held out as the test split.
     left_out: digits: a class that the run never sees, for `ntm likelihood` to
@@ -95,8 +96,9 @@ class BackboneConfig:
   Attributes:
     kind: 'dit', ours; 'sit' or 'flux2', published ones, for velocities alone.
     double_layers: flux2: blocks before the `layers` single-stream ones.
-    text_tokens: flux2: tokens of the text features that stand in for a class.
-    text_width: flux2: width of those features.
+    text_tokens: dit, flux2: tokens of the text features that stand in for a
+      class; 0 is no text.
+    text_width: dit, flux2: width of those features.
   """
 
   kind: str = "dit"
@@ -229,7 +231,7 @@ class TrainConfig:
     steps: updates.
     batch_size: examples an update, over all devices and accumulation rounds.
     accumulation: gradient accumulation rounds; divides batch_size.
-    label_dropout: probability of the null class, for guidance.
+    label_dropout: probability of the null class or the empty text, for guidance.
     seed: of parameters, data order and noise.
     log_every: steps between metric lines.
     sample_every: steps between sample grids; the first comes early.

@@ -42,7 +42,8 @@ class Trajectory:
   Attributes:
     x_KBNC: the states, cleanest first.
     times_KB: their levels, ascending; 1 at and above the noise level.
-    label_B: class index, or None for an unconditional model.
+    label_B: class index or, [B, M, W], text features; None for an unconditional
+      model.
     num_steps_B: T of every example if one model serves several T, else None.
     valid_SB: 1 where step k exists, 0 where it pads a shorter trajectory.
   """

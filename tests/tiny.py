@@ -71,6 +71,14 @@ def model_and_params(cfg: config_lib.Config, dtype=jnp.float32, scale: float = 0
   return model, random_params(init, scale)
 
 
+def condition(cfg: config_lib.Config, batch_size: int):
+  """Different classes or random text features, or None for an unconditional model."""
+  model, text = cfg.model, cfg.model.backbone
+  if text.text_tokens:
+    return jax.random.normal(jax.random.key(3), (batch_size, text.text_tokens, text.text_width))
+  return jnp.arange(batch_size) % model.num_classes if model.num_classes else None
+
+
 def trajectory(cfg: config_lib.Config, batch_size: int = 2, seed: int = 0,
                dtype=jnp.float32) -> Trajectory:
   """Random states at evenly spaced levels."""
@@ -80,6 +88,6 @@ def trajectory(cfg: config_lib.Config, batch_size: int = 2, seed: int = 0,
   return Trajectory(
       x_KBNC=jax.random.normal(jax.random.key(seed), shape, dtype),
       times_KB=jnp.broadcast_to(times_K[:, None], shape[:2]),
-      label_B=jnp.arange(batch_size) % model.num_classes if model.num_classes else None,
+      label_B=condition(cfg, batch_size),
       num_steps_B=(jnp.full(batch_size, num_steps) if len(cfg.process.num_steps) > 1 else None),
       valid_SB=jnp.ones((num_steps, batch_size), dtype))

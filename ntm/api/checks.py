@@ -2,23 +2,56 @@
 
 import numpy as np
 
-from ntm.config import ModelConfig
+from ntm.config import Config, ModelConfig
 
 
-def guidance(scale: float, label_B: np.ndarray | None) -> None:
-  """Raises ValueError unless a guidance scale makes sense for these labels."""
+def guidance(config: ModelConfig, scale: float, label_B: np.ndarray | None,
+             null_text) -> np.ndarray | None:
+  """What the branch without condition reads, [1, M, W], if that is a text.
+
+  Args:
+    config: of the model.
+    scale: of guidance.
+    label_B: what `labels` returned.
+    null_text: features of the empty text, or None.
+
+  Raises:
+    ValueError: a negative scale, or one without a condition; a text that is
+      missing, surplus or of another shape.
+  """
   if not 0 <= scale < np.inf:
     raise ValueError(f"guidance is {scale}; expected 0 (none) or more.")
   if scale and label_B is None:
     raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
+  by_text = bool(scale and config.backbone.text_tokens)
+  if by_text != (null_text is not None):
+    raise ValueError(f"guidance is {scale} and null_text is "
+                     f"{'missing' if null_text is None else 'given'}; expected the features of "
+                     "the empty text with guidance by text, and with nothing else.")
+  return texts(config, np.asarray(null_text)[None]) if by_text else None
+
+
+def texts(config: ModelConfig, values) -> np.ndarray:
+  """Text features as float32 [B, M, W].
+
+  Raises:
+    ValueError: wrong shape or type; NaN.
+  """
+  values, shape = np.asarray(values), (config.backbone.text_tokens, config.backbone.text_width)
+  if values.shape[1:] != shape or not values.size:
+    raise ValueError(f"text features have shape {values.shape}; expected (batch, {shape[0]}, "
+                     f"{shape[1]}), at least one.")
+  if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
+    raise ValueError(f"text features have type {values.dtype}; expected finite floats.")
+  return values.astype(np.float32)
 
 
 def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
-  """Labels as int32 [B], or None for an unconditional model.
+  """Labels as int32 [B], text features as float32 [B, M, W], or None for an unconditional model.
 
   Args:
     config: of the model.
-    values: class indices, or None.
+    values: class indices, text features, or None.
     count: images of an unconditional model; not read otherwise.
 
   Raises:
@@ -26,8 +59,9 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
   """
   classes = config.num_classes
   if config.backbone.text_tokens:
-    raise ValueError("the model is conditioned on text features, which this interface does not "
-                     "take; use ntm.inference with them as label_B.")
+    if values is None:
+      raise ValueError("labels is None, but the model is conditioned on text; pass its features.")
+    return texts(config, values)
   if not classes:
     if values is not None:
       raise ValueError("labels were given, but the model is unconditional; pass None.")
@@ -46,24 +80,25 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
   return values.astype(np.int32)
 
 
-def images(config: ModelConfig, values) -> np.ndarray:
-  """Images as float32 in [-1, 1].
+def images(config: Config, values) -> np.ndarray:
+  """Images as float32 in [-1, 1]; of prepared arrays, which may be latents, of any range.
 
   Raises:
     ValueError: wrong shape, type or range; NaN.
   """
-  values, shape = np.asarray(values), config.image_shape
+  values, shape = np.asarray(values), config.model.image_shape
   if values.shape[1:] != shape or not values.size:
     raise ValueError(f"images have shape {values.shape}; expected (batch, "
                      f"{', '.join(map(str, shape))}), at least one.")
-  if values.dtype == np.uint8:
+  latents = config.data.source == "arrays"
+  if values.dtype == np.uint8 and not latents:
     return values.astype(np.float32) / 127.5 - 1
   if not np.issubdtype(values.dtype, np.floating):
     raise ValueError(f"images have type {values.dtype}; expected float in [-1, 1] or uint8.")
   if not np.isfinite(values).all():
     raise ValueError(f"images hold {np.size(values) - np.isfinite(values).sum()} values that "
                      "are NaN or infinite.")
-  if np.abs(values).max() > 1:
+  if not latents and np.abs(values).max() > 1:
     raise ValueError(f"images range from {values.min():.4g} to {values.max():.4g}; expected "
                      "[-1, 1] (clip samples first).")
   return values.astype(np.float32)

@@ -16,7 +16,7 @@ def draw(generate: Callable, rng: PRNGKey, label_B: np.ndarray | None, count: in
   Args:
     generate: (rng, label_B or None, batch size) → images.
     rng: a key.
-    label_B: class indices, or None.
+    label_B: class indices or text features, or None.
     count: images; that of the labels if there are any.
   """
   images = []
@@ -29,4 +29,9 @@ def _parts(label_B, count) -> Iterator[tuple[int, np.ndarray | None]]:
   """(batch size, labels) of every call, the last one filled up."""
   size = min(count, SIZE)
   for start in range(0, count, size):
-    yield size, None if label_B is None else np.resize(label_B[start:start + size], size)
+    yield size, None if label_B is None else fill(label_B[start:start + size], size)
+
+
+def fill(rows: np.ndarray, size: int) -> np.ndarray:
+  """`size` rows, repeated from the first if there are fewer."""
+  return np.resize(rows, (size,) + rows.shape[1:])

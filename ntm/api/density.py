@@ -40,18 +40,20 @@ class Model:
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
              refine: str | None = "score", num_samples: int | None = None,
-             clip_percentile: float = 100.0) -> np.ndarray:
+             clip_percentile: float = 100.0, null_text=None) -> np.ndarray:
     """Generates images.
 
     Args:
       rng: a key.
-      labels: class index of every image; None for an unconditional model.
+      labels: class index of every image, or its text features ``[B, M, W]``;
+        None for an unconditional model.
       num_steps: T, one the model was trained for; None is the first of those.
       guidance: classifier-free guidance scale, 0 for none.
       refine: None for the sampled state at level t_min, 'score' for trajectory
         score refinement, 'denoiser' for the learned one.
       num_samples: number of images of an unconditional model.
       clip_percentile: clips the score's entries; 100 does not.
+      null_text: features ``[M, W]`` of the empty text, for guidance by text.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
@@ -61,7 +63,7 @@ class Model:
     """
     labels = checks.labels(self.config.model, labels, num_samples)
     num_steps = self._num_steps(num_steps)
-    checks.guidance(guidance, labels)
+    null_B = checks.guidance(self.config.model, guidance, labels, null_text)
     if guidance and self.config.model.transporter.class_conditional:
       raise ValueError(f"guidance is {guidance}, but the transporter reads the class, so the two "
                        "branches have no common u-space; pass 0.")
@@ -80,8 +82,9 @@ class Model:
 
     def generate_images(rng, label_B, size):
       """Images, their fallbacks logged."""
+      null = None if null_B is None else chunks.fill(null_B, size)
       out = self._generators[make](rng, self.params, label_B, size, num_steps, guidance,
-                                   self._denoiser_params)
+                                   self._denoiser_params, null)
       if out.fallbacks:
         _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
       return out.images
@@ -95,9 +98,10 @@ class Model:
 
     Args:
       rng: a key, of the forward noise.
-      images: ``[B, *image_shape]``, float in [-1, 1] or uint8 in [0, 255].
+      images: ``[B, *image_shape]``, float in [-1, 1] or uint8 in [0, 255];
+        latents are float of any range.
       labels: class index of every image; None scores under the null class, or
-        an unconditional model.
+        an unconditional model. Text features ``[B, M, W]`` of a model of texts.
       num_steps: T, one the model was trained for; None is the first of those.
 
     Returns:
@@ -108,7 +112,7 @@ class Model:
     Raises:
       ValueError: images or labels of wrong shape, type or range; NaN.
     """
-    images = checks.images(self.config.model, images)
+    images = checks.images(self.config, images)
     num_steps = self._num_steps(num_steps)
     labels = self._score_labels(labels, len(images))
     return self._chunked(self._likelihood, rng, images, labels, num_steps)
@@ -133,7 +137,7 @@ class Model:
     Raises:
       ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
     """
-    images = checks.images(self.config.model, images)
+    images = checks.images(self.config, images)
     num_steps = self._num_steps(num_steps)
     labels = self._score_labels(labels, len(images))
     if draws < 1:
@@ -157,7 +161,7 @@ class Model:
     Returns:
       float32 [S, B, N C], k = 1 first.
     """
-    images = checks.images(self.config.model, images)
+    images = checks.images(self.config, images)
     num_steps = self._num_steps(num_steps)
     labels = self._score_labels(labels, len(images))
     z_SDB = self._chunked(self._standardise, rng, images, labels, num_steps)
@@ -196,8 +200,8 @@ class Model:
     size = min(len(images), chunks.SIZE)
     parts = []
     for i, start in enumerate(range(0, len(images), size)):
-      chunk = np.resize(images[start:start + size], (size,) + images.shape[1:])
-      part = None if labels is None else np.resize(labels[start:start + size], size)
+      chunk = chunks.fill(images[start:start + size], size)
+      part = None if labels is None else chunks.fill(labels[start:start + size], size)
       keys = jax.tree.map(lambda key, i=i: jax.random.fold_in(key, i), rng)
       parts.append(function(keys, self.params, chunk, part, *static))
     return jax.tree.map(lambda *a: np.concatenate(a, axis=-1)[..., :len(images)], *parts)

@@ -27,16 +27,19 @@ class VelocityModel:
     self._generate = ode.make_generator(flow_matching.build(config), config.process)
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
-             solver: str = "euler", num_samples: int | None = None) -> np.ndarray:
+             solver: str = "euler", num_samples: int | None = None,
+             null_text=None) -> np.ndarray:
     """Generates images.
 
     Args:
       rng: a key.
-      labels: class index of every image; None for an unconditional model.
+      labels: class index of every image, or its text features ``[B, M, W]``;
+        None for an unconditional model.
       num_steps: of the solver, any number.
       guidance: classifier-free guidance scale, 0 for none.
       solver: 'euler', 'heun', 'dpm++' or 'gaussian', see `ntm.inference.ode`.
       num_samples: number of images of an unconditional model.
+      null_text: features ``[M, W]`` of the empty text, for guidance by text.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
@@ -45,7 +48,7 @@ class VelocityModel:
       ValueError: an argument out of range, with what was expected.
     """
     labels = checks.labels(self.config.model, labels, num_samples)
-    checks.guidance(guidance, labels)
+    null_B = checks.guidance(self.config.model, guidance, labels, null_text)
     if num_steps < 1:
       raise ValueError(f"num_steps is {num_steps}; expected at least 1.")
     if solver not in ode.SOLVERS:
@@ -53,6 +56,7 @@ class VelocityModel:
     guidance = jnp.float32(guidance) if guidance else None
 
     def generate(rng, label_B, size):
-      return self._generate(rng, self.params, label_B, size, num_steps, solver, guidance)
+      null = None if null_B is None else chunks.fill(null_B, size)
+      return self._generate(rng, self.params, label_B, size, num_steps, solver, guidance, null)
 
     return chunks.draw(generate, rng, labels, num_samples if labels is None else len(labels))

@@ -47,6 +47,9 @@ def main(_) -> None:
   real = {split: pipeline.ordered_batches(sources.load(config.data, config.model, split), _LIMIT,
                                           _LIMIT)[0] for split in sources.SPLITS}
   train, test = real["train"], real["test"]
+  if "label" not in train:
+    raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the figures are "
+                     "those of a classifier; use ntm.restore and its log_prob.")
   result = {"checkpoint": model.step, "num_samples": _NUM.value, "guidance": _GUIDANCE.value}
   if isinstance(model, api.Model):
     program.refuse(["solver"], "the model is an NTM")

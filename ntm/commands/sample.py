@@ -1,7 +1,7 @@
 """Draws images: ntm sample --workdir=runs/digits --labels=0,1,2 --num=8.
 
-Writes OUTPUT.png, one row a label, and OUTPUT.npz with `images` (float32,
-[-1, 1]) and `labels`.
+Writes OUTPUT.png, one row a label or text, and OUTPUT.npz with `images` (float32,
+[-1, 1]) and `labels`; latents as .npz alone.
 """
 
 import logging
@@ -20,6 +20,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Path without suffix; default WORKDIR/samples/sample.")
 _LABELS = flags.DEFINE_list("labels", None, "Classes, one row each; default all (at most 10).")
+_TEXT = flags.DEFINE_string(
+    "text", None, "Of a model of texts: .npz with features `text` [rows, M, W] and, for guidance, "
+    "`null_text` [M, W].")
 _NUM = flags.DEFINE_integer("num", 8, "Images a label.", lower_bound=1)
 _STEPS = flags.DEFINE_integer(
     "steps", None, "T; default the first the model was trained for; of flow matching, 50.")
@@ -36,14 +39,9 @@ flags.mark_flag_as_required("workdir")
 def main(_) -> None:
   """Samples and writes the files."""
   model = api.restore(_WORKDIR.value, _STEP.value)
-  classes = model.config.model.num_classes
-  try:
-    rows = ([int(label) for label in _LABELS.value] if _LABELS.value
-            else list(range(min(classes, 10))))
-  except ValueError as error:
-    raise ValueError(f"--labels is {_LABELS.value}; expected integers, as in 0,1,2.") from error
-  labels = np.repeat(rows, _NUM.value).astype(np.int32) if rows else None
-  how = {} if _STEPS.value is None else {"num_steps": _STEPS.value}
+  rows, how = _conditions(model.config.model)
+  labels = np.repeat(rows, _NUM.value, axis=0) if len(rows) else None
+  how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   if isinstance(model, api.Model):
     program.refuse(["solver"], "the model is an NTM")
     how |= {"refine": None if _REFINE.value == "none" else _REFINE.value,
@@ -52,15 +50,37 @@ def main(_) -> None:
     program.refuse(["refine", "clip_percentile"], "the model is a flow-matching one")
     how |= {"solver": _SOLVER.value}
   images = model.sample(jax.random.key(_SEED.value), labels, guidance=_GUIDANCE.value,
-                        num_samples=None if rows else _NUM.value, **how)
+                        num_samples=None if len(rows) else _NUM.value, **how)
   output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "samples" / "sample")
   output.parent.mkdir(parents=True, exist_ok=True)
   arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
   np.savez(f"{output}.npz", **arrays)
-  if images.ndim == 4:
+  drawn = pictures.drawable(images.shape[1:])
+  if drawn:
     pictures.save(f"{output}.png", pictures.grid(
         images.reshape(len(rows) or 1, _NUM.value, *images.shape[1:])))
-  _LOG.info("wrote %s.npz and .png: %d images of checkpoint %d", output, len(images), model.step)
+  _LOG.info("wrote %s.npz%s: %d images of checkpoint %d", output, " and .png" if drawn else "",
+            len(images), model.step)
+
+
+def _conditions(config) -> tuple[np.ndarray, dict]:
+  """(labels or text features of the rows, or none; keywords for guidance) by the flags."""
+  if config.backbone.text_tokens:
+    program.refuse(["labels"], "the model is conditioned on text")
+    if not _TEXT.value:
+      raise ValueError("the model is conditioned on text; expected features in --text=FILE.npz.")
+    with np.load(_TEXT.value) as file:
+      if "text" not in file or (_GUIDANCE.value and "null_text" not in file):
+        raise ValueError(f"{_TEXT.value} holds {', '.join(file) or 'nothing'}; expected `text` "
+                         "and, with --guidance, `null_text`.")
+      return file["text"], {"null_text": file["null_text"]} if _GUIDANCE.value else {}
+  program.refuse(["text"], "the model is not conditioned on text")
+  try:
+    rows = ([int(label) for label in _LABELS.value] if _LABELS.value
+            else range(min(config.num_classes, 10)))
+  except ValueError as error:
+    raise ValueError(f"--labels is {_LABELS.value}; expected integers, as in 0,1,2.") from error
+  return np.asarray(rows, np.int32), {}
 
 
 def run(argv=None) -> None:

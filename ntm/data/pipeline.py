@@ -22,7 +22,7 @@ _HELD_OUT = 1024  # Test images behind the held-out loss during training.
 
 
 def train_iterator(source: Source, batch_size: int, seed: int, process_index: int = 0,
-                   process_count: int = 1) -> grain.DatasetIterator:
+                   process_count: int = 1, text_dropout: float = 0.0) -> grain.DatasetIterator:
   """Endless shuffled batches of this process's share.
 
   Args:
@@ -31,24 +31,42 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
     seed: of the order.
     process_index: p.
     process_count: P, dividing batch_size.
+    text_dropout: share of the texts replaced by `source.null_text`.
 
   Returns:
-    An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32} with
-    `get_state` and `set_state`.
+    An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32}, or
+    "text" in place of the label, with `get_state` and `set_state`.
 
   Raises:
-    ValueError: a batch that the processes do not divide, an empty source.
+    ValueError: a batch that the processes do not divide, an empty source, no
+      empty text to put in place of others.
   """
   if batch_size % process_count:
     raise ValueError(f"batch_size {batch_size} is not divisible by {process_count} processes.")
   if not len(source):
     raise ValueError("the data source is empty; there is nothing to train on.")
   dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  if text_dropout:
+    if source.null_text is None:
+      raise ValueError(f"train.label_dropout is {text_dropout}, but there is no null_text.npy with "
+                       "the features of the empty text; make it, or set train.label_dropout to 0.")
+    dataset = dataset.random_map(_DropText(source.null_text, text_dropout))
   # Local batches in global order, of which every P-th is ours.
   dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
   dataset = dataset[process_index::process_count]
   options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
   return iter(dataset.to_iter_dataset(options))
+
+
+class _DropText(grain.transforms.RandomMap):
+  """The empty text in place of a share of the others; random in the example's place alone."""
+
+  def __init__(self, null_text, rate):
+    self._null_text, self._rate = null_text, rate
+
+  def random_map(self, example, rng: np.random.Generator):
+    dropped = rng.random() < self._rate
+    return example | {"text": self._null_text} if dropped else example
 
 
 def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[str, Any]]:
@@ -67,6 +85,8 @@ def training_data(config: Config) -> tuple[Any, list[dict[str, Any]]]:
   source = sources.load(config.data, config.model, "train")
   test = sources.load(config.data, config.model, "test")
   _LOG.info("%d training and %d test images", len(source), len(test))
+  by_text = config.model.backbone.text_tokens > 0
   iterator = train_iterator(source, config.train.batch_size, config.train.seed,
-                            jax.process_index(), jax.process_count())
+                            jax.process_index(), jax.process_count(),
+                            config.train.label_dropout if by_text else 0.0)
   return iterator, ordered_batches(test, config.train.batch_size, _HELD_OUT)

@@ -1,6 +1,7 @@
-"""Random-access sources of images: scikit-learn's digits, a folder, tfds.
+"""Random-access sources: scikit-learn's digits, a folder of images, tfds, prepared arrays.
 
-Every example is {"image": float32 [H, W, C] in [-1, 1], "label": int32}.
+Every example is {"image": float32 [H, W, C] in [-1, 1], "label": int32}; of
+prepared arrays, what `ntm.data.arrays` says.
 8-bit images become x / 127.5 - 1. Images of another size are cropped to the
 target's aspect around the centre, then resized.
 """
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ntm.config import DataConfig, ModelConfig
+from ntm.data.arrays import Arrays
 
 SPLITS = ("train", "test")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -31,11 +33,16 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
 
   Raises:
     ValueError: images of another shape, labels that exceed num_classes, a
-      folder without images, NaN or values outside [-1, 1] in the first example.
+      folder without images, arrays that are missing or of other shapes.
     ImportError: a source whose extra is not installed.
   """
   if split not in SPLITS:
     raise ValueError(f"split is {split!r}; expected one of {SPLITS}.")
+  if data.source == "arrays":
+    return Arrays(data.path, split, model)
+  if model.backbone.text_tokens:
+    raise ValueError(f"config.data.source is {data.source!r}, which has no text features; "
+                     "expected 'arrays'.")
   if len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3):
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "
                      "(height, width, 1 or 3).")
@@ -169,5 +176,12 @@ def _example(image: Image.Image, label, shape: tuple[int, ...]) -> dict[str, np.
 
 
 def level_spacing(config: DataConfig) -> float:
-  """Distance between neighbouring values of the data, in the scale [-1, 1]."""
+  """Distance between neighbouring values of the data, in the scale [-1, 1].
+
+  Raises:
+    ValueError: prepared arrays, whose values are anything.
+  """
+  if config.source == "arrays":
+    raise ValueError("config.data.source is 'arrays'; expected images, whose values have levels: "
+                     "the likelihood of these is that of what they were encoded from.")
   return 2 / 16 if config.source == "digits" else 2 / 255

@@ -50,19 +50,21 @@ def make_generator(model: NTM, process: ProcessConfig, refine: str | None,
 
   Returns:
     (rng, params, label_B or None, batch_size, num_steps, guidance or None,
-    denoiser_params or None) → Generated; batch_size and num_steps are static.
+    denoiser_params or None, null_B or None) → Generated; batch_size and
+    num_steps are static. For `null_B` see `sampler.sample_latents`.
   """
   config = model.config
 
   def generate(rng, params, label_B, batch_size: int, num_steps: int, guidance,
-               denoiser_params=None):
+               denoiser_params=None, null_B=None):
     """`Generated` samples; arguments as above."""
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
                                     config.num_tokens)
     times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, batch_size))
     num_steps_B = jnp.full((batch_size,), num_steps) if model.multi_step else None
     to_image = lambda x_BNC: unpatchify(x_BNC, config.image_shape, config.patch_shape)
-    u_KBNC = sampler.sample_latents(rng, model, params, times_K, batch_size, label_B, guidance)
+    u_KBNC = sampler.sample_latents(rng, model, params, times_K, batch_size, label_B, guidance,
+                                    null_B=null_B)
     if refine == "denoiser":
       x_BNC = denoiser.apply({"params": denoiser_params}, u_KBNC[0],
                              Condition(times_KB[0], num_steps_B, label_B))

@@ -122,14 +122,18 @@ def make_generator(model: FlowMatching, process: ProcessConfig) -> Callable:
 
   Returns:
     (rng, params, label_B or None, batch_size, num_steps, solver, guidance or
-    None) → images, [B, *image_shape]; batch_size, num_steps and solver static.
+    None, null_B or None) → images, [B, *image_shape]; batch_size, num_steps and
+    solver static. The branch without condition reads `null_B`; None is the null
+    class.
   """
   config = model.config
 
-  def generate(rng, params, label_B, batch_size: int, num_steps: int, solver: str, guidance):
+  def generate(rng, params, label_B, batch_size: int, num_steps: int, solver: str, guidance,
+               null_B=None):
     """Images; arguments as above."""
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, 0.0, config.num_tokens)
-    null_B = None if guidance is None else jnp.full_like(label_B, config.num_classes)
+    if guidance is not None and null_B is None:
+      null_B = jnp.full_like(label_B, config.num_classes)
     velocity = guided(lambda *args: model.apply({"params": params}, *args), label_B, null_B,
                       guidance)
     shape = (batch_size, config.num_tokens, config.num_channels)

@@ -27,6 +27,11 @@ def grid(rows, min_side: int = 48) -> np.ndarray:
   return pixels.transpose(0, 2, 1, 3, 4).reshape(count * height, columns * width, channels)
 
 
+def drawable(image_shape: tuple[int, ...]) -> bool:
+  """Whether arrays of this shape are pictures, [H, W, 1 or 3]; latents are not."""
+  return len(image_shape) == 3 and image_shape[-1] in (1, 3)
+
+
 def save(path: str | os.PathLike, picture: np.ndarray) -> None:
   """Writes a PNG, whole or not at all; makes the directory if needed."""
   path = pathlib.Path(path)

@@ -16,7 +16,7 @@ from ntm.typing import Array, PRNGKey
 
 def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size: int,
                    label_B: Array | None = None, guidance=None, start_BNC: Array | None = None,
-                   num_steps: int | None = None) -> Array:
+                   num_steps: int | None = None, null_B: Array | None = None) -> Array:
   """The u-space states of sampled trajectories, as one scan over the steps.
 
   Args:
@@ -25,11 +25,12 @@ def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size:
     params: its parameters.
     times_K: levels, ascending, ending at 1, or where `start_BNC` is.
     batch_size: trajectories.
-    label_B: class indices; None for an unconditional model.
+    label_B: class indices or text features; None for an unconditional model.
     guidance: scale w, or None to leave the unconditional branch out.
     start_BNC: the state at the last level, in u-space, to continue from (markov
       predictors only); None draws noise.
     num_steps: T of the whole trajectory; None is the number of steps taken.
+    null_B: what the unconditional branch reads; None is the null class.
 
   Returns:
     u_KBNC, cleanest state first; u_T is the noise.
@@ -44,7 +45,8 @@ def sample_latents(rng: PRNGKey, model: NTM, params, times_K: Array, batch_size:
   # With guidance, both branches go through the network as one batch.
   branches = 1 if guidance is None else 2
   if guidance is not None:
-    label_B = jnp.concatenate([label_B, jnp.full((batch_size,), config.num_classes)])
+    null_B = jnp.full((batch_size,), config.num_classes) if null_B is None else null_B
+    label_B = jnp.concatenate([label_B, null_B])
   double = lambda a: jnp.concatenate([a] * branches)
   rows = branches * batch_size
   num_steps_B = jnp.full((rows,), num_steps) if model.multi_step else None

@@ -43,7 +43,8 @@ class Backbone(nn.Module):
       u_BGNC: tokens of every level.
       scalars: numbers in [0, 1] it is conditioned on, by name, [B, G] or [B, 1];
         'time' is the level.
-      label_B: class index, `num_classes` for null; None if unconditional.
+      label_B: class index, `num_classes` for null; text features [B, M, W], which
+        join the sequence of one level; None if unconditional.
       mask: boolean, True = attend, [B or 1, 1, G N, G N].
       caches: keys and values of the levels before, one a layer.
       index: tokens in the caches.
@@ -73,13 +74,19 @@ class Backbone(nn.Module):
     positions = np.tile(rotary.grid_positions(config.grid_shape), (num_levels, 1))
     angles_ME = rotary.rotary_angles(positions, width // self.transformer.num_heads)
     h_BMD = h_BGND.reshape(batch_size, -1, width)
+    num_texts = config.backbone.text_tokens
+    if num_texts:
+      text_BMD = layers.dense(width, (None, "embed"), name="text", **types)(
+          label_B.astype(self.dtype))
+      h_BMD = jnp.concatenate([text_BMD, h_BMD], axis=1)
+      angles_ME = np.concatenate([np.zeros((num_texts, angles_ME.shape[1])), angles_ME])
     net = stack.Stack(self.transformer, remat=config.remat, unroll=config.unroll, name="stack",
                       **types)
     if caches is None:
       h_BMD = net(h_BMD, c_BGD, angles_ME, mask)
     else:
       h_BMD, caches = net.decode(net.decoding_weights(c_BGD), h_BMD, angles_ME, caches, index)
-    h_BMD = nn.RMSNorm(use_scale=False, name="norm", **types)(h_BMD)
+    h_BMD = nn.RMSNorm(use_scale=False, name="norm", **types)(h_BMD[:, num_texts:])
     modulation = layers.dense((2, width), ("embed", None, None), zero=True, name="modulation",
                               **types)(nn.silu(c_BGD))
     h_BMD = layers.modulate(h_BMD, modulation[..., 0, :], modulation[..., 1, :])

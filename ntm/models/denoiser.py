@@ -32,7 +32,7 @@ class Denoiser(nn.Module):
 
   @nn.compact
   def __call__(self, u_BNC: Array, cond: Condition) -> Array:
-    """x_BNC, an estimate of clean data. The condition's label and T as the teacher's."""
+    """x_BNC, an estimate of clean data. Label or text, and T, as the teacher's."""
     scalars = {"time": cond.time_B[:, None]}
     if self.multi_step:
       scalars["steps"] = (1.0 / cond.num_steps_B.astype(cond.time_B.dtype))[:, None]

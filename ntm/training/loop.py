@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ntm.config import Config
+from ntm.inference import pictures
 from ntm.process import schedule
 from ntm.training import checkpoint, sharding
 from ntm.training import metrics as metrics_lib
@@ -191,8 +192,9 @@ class _Run:
     self.writer.curves()
 
   def sample(self, step, state):
-    """Writes pictures of the current parameters; of images only."""
-    if len(self.config.model.image_shape) == 3:
+    """Writes pictures of the current parameters, where samples are pictures of classes."""
+    model = self.config.model
+    if pictures.drawable(model.image_shape) and not model.backbone.text_tokens:
       for name, picture in self.task.pictures(state.ema, self.frozen).items():
         self.writer.picture(step, name, picture)
     self.writer.curves()

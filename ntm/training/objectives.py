@@ -125,9 +125,9 @@ def draw_pair(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, config: Config
 
 
 def drop_labels(rng: PRNGKey, label_B: Array | None, num_classes: int, rate: float):
-  """Replaces labels by the null class with the given probability."""
-  if label_B is None:
-    return None
+  """Replaces labels by the null class with the given probability; texts were dropped when read."""
+  if not num_classes:
+    return label_B
   drop_B = jax.random.bernoulli(rng, rate, label_B.shape)
   return jnp.where(drop_B, num_classes, label_B)
 

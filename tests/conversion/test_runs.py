@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import safetensors.numpy
 import torch
 from absl.testing import absltest, parameterized
@@ -18,7 +19,7 @@ from ntm import config as config_lib
 from ntm.conversion import engine, families
 from ntm.inference import ode
 from ntm.models import flow_matching, ntm
-from ntm.training import checkpoint, finetuning, task
+from ntm.training import checkpoint, finetuning, sharding, step, task
 from ntm.training import state as state_lib
 from tests import flux2_pair
 from tests.conversion import in_memory, torch_sit
@@ -137,9 +138,12 @@ class RunsTest(parameterized.TestCase):
     self.assertGreater(max(float(jnp.abs(g).max()) for g in jax.tree.leaves(backbone)), 0)
     self.assertTrue(all(np.isfinite(g).all() for g in jax.tree.leaves(grads)))
 
+  @pytest.mark.slow
   @parameterized.parameters(("sit_xl_256", 675_129_632), ("flux2_klein_512", 3_875_544_576))
-  def test_full_size_configs_trace(self, name, published):
+  def test_full_size_configs_compile(self, name, published):
+    """The training step, for one device of unlimited memory; nothing is allocated."""
     config = config_lib.from_dict(runpy.run_path(str(_CONFIGS / f"{name}.py"))["get_config"]())
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=4))
     velocity = dataclasses.replace(
         config, model=dataclasses.replace(config.model, kind="flow_matching"),
         finetune=config_lib.FinetuneConfig())
@@ -148,17 +152,25 @@ class RunsTest(parameterized.TestCase):
     source = nn.unbox(jax.eval_shape(
         model.init, jax.random.key(0), example.x_KBNC[0], example.times_KB[0], example.label_B))
     what = task.density(config, source["params"])
-    params = nn.unbox(jax.eval_shape(what.init, jax.random.key(0)))
     backbone = source["params"]["network"]["backbone"]
     self.assertEqual(sum(leaf.size for leaf in jax.tree.leaves(backbone)), published)
+    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    state = state_lib.abstract_state(what, config, mesh)
+    # The weights of the source have their places in the model.
+    shapes = jax.tree.map(jnp.shape, source["params"]["network"]["backbone"])
+    self.assertEqual(jax.tree.map(jnp.shape, state.params["predictor"]["network"]["backbone"]),
+                     shapes)
     text = config.model.backbone.text_tokens
     batch = {"image": jax.ShapeDtypeStruct((4, *config.model.image_shape), jnp.float32),
              "text" if text else "label": jax.ShapeDtypeStruct(
                  (4, *example.label_B.shape[1:]), example.label_B.dtype)}
-    grads = jax.eval_shape(
-        lambda *args: jax.grad(what.loss, argnums=1, has_aux=True)(*args)[0],
-        jax.random.key(0), params, source["params"], batch, 0)
-    self.assertEqual(jax.tree.map(jnp.shape, grads), jax.tree.map(jnp.shape, params))
+    train_step = step.make_train_step(what, config, mesh)
+    compiled = train_step.lower(state, batch, source["params"]).compile()
+    # Parameters, their average and two moments in float32, and the frozen source.
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    frozen = sum(leaf.size for leaf in jax.tree.leaves(source["params"]))
+    self.assertGreaterEqual(compiled.memory_analysis().argument_size_in_bytes,
+                            4 * (4 * size + frozen))
 
 
 if __name__ == "__main__":

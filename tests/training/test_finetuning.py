@@ -124,13 +124,6 @@ class FinetuningTest(parameterized.TestCase):
       tiny.config(**{"model__predictor": _PREDICTOR | {"output": "velocity", "reads_noise": True},
                      "process__t_min_low": 0.01, "finetune__source": "somewhere"} | changes)
 
-  def test_text_has_no_null_class_to_drop_to(self):
-    predictor = _PREDICTOR | {"width": 32}
-    with self.assertRaisesRegex(ValueError, "train.label_dropout is 0.1; expected 0 with text"):
-      tiny.config(model__kind="flow_matching", model__num_classes=0, model__predictor=predictor,
-                  model__backbone={"kind": "flux2", "double_layers": 1, "text_tokens": 2,
-                                   "text_width": 3})
-
   def test_a_source_needs_the_velocity_output(self):
     with self.assertRaisesRegex(ValueError, "finetune.source is 'somewhere'"):
       tiny.config(finetune__source="somewhere")
