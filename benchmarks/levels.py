@@ -1,0 +1,83 @@
+"""Which step costs how much: python benchmarks/levels.py runs/digits runs/digits_finetune
+
+Sampling starts from real training images sent to level k, for every k, with a
+new draw for every image: k = T is sampling as usual, k = 0 real images with the
+noise of t_min. What the Fréchet distance grows by from k - 1 to k is what step k
+adds to it.
+"""
+
+import argparse
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntm import api
+from ntm.data import pipeline, sources
+from ntm.evaluation import quality
+from ntm.inference import sampler
+from ntm.models import ntm as models
+from ntm.nn.patchify import patchify, unpatchify
+from ntm.process import schedule, trajectory
+
+
+def main():
+  """Prints the figures of every run and level."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("workdirs", nargs="+", help="of class-conditional NTMs of one T")
+  parser.add_argument("--draws", type=int, default=2, help="of every training image")
+  parser.add_argument("--quick", action="store_true", help="100 images, to see that it runs")
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--json", type=pathlib.Path)
+  args = parser.parse_args()
+  result = {}
+  for workdir in args.workdirs:
+    result[workdir] = measure(api.restore_density(workdir), args)
+    for row in result[workdir]:
+      print(f"{workdir:28} from t = {row['level']:.3f}   " + "   ".join(
+          f"{key} {row[key]:.3f}" for key in ("frechet_distance", "precision", "recall")))
+  if args.json:
+    args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(restored, args):
+  """Figures of samples from every level on."""
+  config, params = restored.config, restored.params
+  model, num_steps = models.build(config), config.process.num_steps[0]
+  source = sources.load(config.data, config.model, "train")
+  train = pipeline.ordered_batches(source, 10_000, 100 if args.quick else 10_000)[0]
+  judge = quality.Judge(train)
+  times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
+                                  config.process.t_min, config.model.num_tokens)
+  x0_BNC, label_B = patchify(train["image"], config.model.patch_shape), train["label"]
+  times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, len(label_B)))
+
+  @jax.jit
+  def states(rng):
+    """Real states of every level, in u-space."""
+    x_KBNC = trajectory.sample_trajectory(rng, x0_BNC, times_KB)
+    return model.apply({"params": params}, x_KBNC, times_KB, label_B, method="transport")[0]
+
+  def from_level(rng, start_BNC, k):
+    """The cleanest state of chains that start at level k."""
+    u_KBNC = sampler.sample_latents(rng, model, params, times_K[:k + 1], len(label_B), label_B,
+                                    start_BNC=start_BNC, num_steps=num_steps)
+    return sampler.to_data(model, params, u_KBNC[:1], times_K, label_B, num_steps)[0][0]
+
+  from_level = jax.jit(from_level, static_argnums=2)
+  rows = []
+  for k in range(num_steps + 1):
+    images = []
+    for i in range(args.draws):
+      rng_states, rng_steps = jax.random.split(jax.random.fold_in(jax.random.key(args.seed), i))
+      x_BNC = from_level(rng_steps, states(rng_states)[k], k)
+      images.append(unpatchify(x_BNC, config.model.image_shape, config.model.patch_shape))
+    rows.append({"level": float(times_K[k])}
+                | judge.figures(np.concatenate(images), np.tile(label_B, args.draws)))
+  return rows
+
+
+if __name__ == "__main__":
+  main()
