@@ -22,6 +22,7 @@ setuptools.setup(
         "absl-py>=2.1",
         "chex>=0.1.90",
         "clu>=0.0.12",
+        "etils[epath]>=1.7",
         "flax>=0.12.8",
         "grain>=0.2.12",
         "jax>=0.10",

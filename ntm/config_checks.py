@@ -1,7 +1,7 @@
 """What a configuration must satisfy; each failure names value and expectation."""
 
 _DTYPES = ("float32", "bfloat16", "float64")
-_REMAT_POLICIES = ("none", "full", "dots")
+_REMAT_POLICIES = ("none", "full", "dots", "attention")
 
 
 def _require(ok, where, value, expected):
@@ -125,8 +125,10 @@ def check_run(config) -> None:
            "a positive level with model.predictor.output = 'velocity': sigma_P is relative to "
            "the posterior's C, which is 0 at t_min = 0")
   for key in ("steps", "batch_size", "accumulation", "log_every",
-              "sample_every", "checkpoint_every", "keep_last"):
+              "sample_every", "checkpoint_every", "keep_last", "profile_steps"):
     _require(getattr(train, key) >= 1, f"train.{key}", getattr(train, key), "at least 1")
+  for key in ("skip_nonfinite", "profile_at"):
+    _require(getattr(train, key) >= 0, f"train.{key}", getattr(train, key), "0 (none) or more")
   _require(train.batch_size % train.accumulation == 0, "train.accumulation",
            train.accumulation, f"a divisor of batch_size {train.batch_size}")
   _require(train.seed >= 0, "train.seed", train.seed, "0 or more")

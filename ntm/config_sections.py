@@ -143,7 +143,9 @@ class ModelConfig:
     num_classes: classes; 0 is unconditional.
     dtype: compute type of the networks; parameters are float32, affine maps
       and likelihoods float32 or better.
-    remat: 'none', 'full' or 'dots' (keep matrix products).
+    remat: what the backward pass computes again: 'none', 'full' (every layer),
+      'dots' (all but matrix products with parameters) or 'attention' (all but
+      what attention gives).
     unroll: layers unrolled in one iteration of the scan over depth.
     inverse: solver of the transporter's inverse.
   """
@@ -237,6 +239,10 @@ class TrainConfig:
     sample_every: steps between sample grids; the first comes early.
     checkpoint_every: steps between checkpoints, each with a held-out likelihood.
     keep_last: newest checkpoints kept, besides the best.
+    skip_nonfinite: updates with a loss or gradient that is not finite that a run
+      may leave out; one more stops it.
+    profile_at: first step of a profile, written to WORKDIR/profile; 0 takes none.
+    profile_steps: steps in it.
   """
 
   objective: str = "end_to_end"
@@ -250,6 +256,9 @@ class TrainConfig:
   sample_every: int = 1000
   checkpoint_every: int = 1000
   keep_last: int = 2
+  skip_nonfinite: int = 0
+  profile_at: int = 0
+  profile_steps: int = 3
 
 
 @dataclasses.dataclass(frozen=True)

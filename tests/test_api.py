@@ -1,3 +1,4 @@
+import functools
 import tempfile
 
 import jax
@@ -6,13 +7,21 @@ from absl.testing import absltest, parameterized
 
 import ntm as package
 from ntm import api
-from ntm.training import checkpoint, flow_matching, sharding, task
+from ntm.training import checkpoint, flow_matching, run_config, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
 
 
 def _model(**changes):
+  if not changes:
+    return _tiny_model()
   config = tiny.config(**changes)
+  return api.Model(config, tiny.model_and_params(config)[1], 0)
+
+
+@functools.cache
+def _tiny_model():
+  config = tiny.config()
   return api.Model(config, tiny.model_and_params(config)[1], 0)
 
 
@@ -115,7 +124,7 @@ class ApiTest(parameterized.TestCase):
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     state = state_lib.init_state(task.density(config), config, mesh)
     state = state.replace(ema=tiny.fill(state.ema), step=state.step + 5)
-    checkpoint.prepare_workdir(workdir, config)
+    run_config.prepare(workdir, config)
     checkpointer = checkpoint.Checkpointer(workdir, config)
     checkpointer.save(state, {}, {})
     checkpointer.close()
@@ -126,7 +135,9 @@ class ApiTest(parameterized.TestCase):
 
 class VelocityApiTest(parameterized.TestCase):
 
-  def _model(self, **changes):
+  @staticmethod
+  @functools.cache
+  def _model(**changes):
     config = tiny.config(model__kind="flow_matching", **changes)
     init = flow_matching.velocity(config).init
     return api.VelocityModel(config, tiny.random_params(lambda rng: {"params": init(rng)}), 0)
@@ -158,7 +169,7 @@ class VelocityApiTest(parameterized.TestCase):
     config, workdir = tiny.config(model__kind="flow_matching"), tempfile.mkdtemp()
     mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
     state = state_lib.init_state(flow_matching.velocity(config), config, mesh)
-    checkpoint.prepare_workdir(workdir, config)
+    run_config.prepare(workdir, config)
     checkpointer = checkpoint.Checkpointer(workdir, config, "mse")
     checkpointer.save(state, {}, {})
     checkpointer.close()

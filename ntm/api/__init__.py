@@ -3,6 +3,9 @@
 import logging
 import os
 
+import jax
+from etils import epath
+
 from ntm.api.density import Model
 from ntm.api.velocity import VelocityModel
 from ntm.training import checkpoint, distillation
@@ -31,12 +34,13 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
       model.
   """
   config, params, step = checkpoint.restore_ema(workdir, step)
+  params = jax.device_put(params)
   if config.model.kind == "flow_matching":
     return VelocityModel(config, params, step)
-  learned, beside = None, os.path.join(workdir, "denoiser")
+  learned, beside = None, epath.Path(workdir) / "denoiser"
   if denoiser is not None:
     learned = distillation.restore(denoiser, config, params)
-  elif os.path.isdir(beside):
+  elif beside.is_dir():
     try:
       learned = distillation.restore(beside, config, params)
     except (FileNotFoundError, ValueError) as error:

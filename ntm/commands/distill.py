@@ -9,6 +9,7 @@ import logging
 import os
 
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
 from ntm import config as config_lib
@@ -31,7 +32,7 @@ def main(_) -> None:
   distillation.check_kind(_TEACHER.value, teacher_config)
   config = distillation.join(config_lib.from_dict(_CONFIG.value), teacher_config)
   loop.prepare(config, workdir)
-  if os.path.exists(os.path.join(workdir, "checkpoints")):
+  if (epath.Path(workdir) / "checkpoints").exists():
     distillation.check_teacher(workdir, params)
   distillation.write_teacher(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
@@ -40,7 +41,7 @@ def main(_) -> None:
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv)
+  program.run(main, argv, several_processes=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ COMMANDS = {
     "distill": "train the denoiser that makes sampling from a trained model fast",
     "likelihood": "bounds in bits/dim, calibration, anomaly scores, comparison of two models",
     "evaluate": "likelihood, Fréchet distance and class accuracy of a trained model",
+    "compile": "whether a program fits a TPU slice, without the slice",
     "convert": "bring checkpoints of other models in, or back out",
 }
 

@@ -1,11 +1,17 @@
 """What the programs share: how they log, and errors as one clear line."""
 
 import logging
+import os
+import pathlib
 import sys
+import traceback
 from collections.abc import Callable
 
 import absl.logging
+import jax
 from absl import app, flags
+
+from ntm.commands import distributed
 
 
 def refuse(names: list[str], reason: str) -> None:
@@ -15,12 +21,14 @@ def refuse(names: list[str], reason: str) -> None:
       raise ValueError(f"--{name} does not apply: {reason}.")
 
 
-def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
+def run(main: Callable[[list[str]], None], argv: list[str] | None = None,
+        several_processes: bool = False) -> None:
   """Runs an absl program; a mistake of the user's ends it with one line.
 
   Args:
     main: takes the remaining positional arguments.
     argv: command line; None is sys.argv.
+    several_processes: whether it may be one of several, see `distributed`.
   """
   def guarded(args):
     """`main` behind one log format and one way to fail."""
@@ -33,10 +41,30 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> Non
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    keep_programs()
     try:
+      if several_processes:
+        distributed.initialize()
       main(args)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-      print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+      if isinstance(error, (ValueError, FileNotFoundError, ImportError)):
+        print(f"error: {error}", file=sys.stderr)
+      elif jax.distributed.is_initialized():
+        traceback.print_exc()
+      else:
+        raise
+      if jax.distributed.is_initialized():
+        # An orderly exit waits for the other processes, which may be waiting for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
       sys.exit(1)
 
   app.run(guarded, argv=argv)
+
+
+def keep_programs() -> None:
+  """Lets JAX keep compiled programs in the user's cache directory, unless told where."""
+  if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path("~/.cache").expanduser()
+    jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "ntm", "jax"))

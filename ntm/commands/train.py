@@ -52,7 +52,7 @@ def _source(config):
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv)
+  program.run(main, argv, several_processes=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 import ntm
 from ntm import config as config_lib
@@ -156,7 +157,7 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
   Raises:
     FileNotFoundError: it is none.
   """
-  record = _read_record(pathlib.Path(directory))
+  record = _read_record(epath.Path(directory))
   params = store.restore(directory)
   for key in record["prefix"].split("/")[:-1]:
     params = params[key]
@@ -165,7 +166,7 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
 
 def source_names(directory: str | os.PathLike) -> list[str]:
   """Names of the files a converted directory was made from; empty if it is none."""
-  directory = pathlib.Path(directory)
+  directory = epath.Path(directory)
   if not (directory / _RECORD).exists():
     return []
   return [pathlib.Path(file["path"]).name for file in _read_record(directory)["source"]]

@@ -7,7 +7,6 @@ arrays; here each leaf arrives in pieces and is written as they come.
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import flax.traverse_util
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
+from etils import epath
 
 _CHUNK_BYTES = 2**25  # Of one file: small beside a leaf, large beside a disk's block.
 _STEP, _ITEM = 0, "ema"
@@ -119,4 +119,6 @@ def _chunk_shape(leaf):
 
 
 def _checkpoints(directory):
-  return pathlib.Path(directory).absolute() / "checkpoints"
+  # Orbax wants it absolute; one on gs:// is, and stays what it is.
+  path = epath.Path(directory)
+  return (path if "://" in os.fspath(directory) else path.absolute()) / "checkpoints"

@@ -1,9 +1,9 @@
 """Sample grids as PNG: arrays in, one picture out."""
 
 import os
-import pathlib
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 
@@ -34,8 +34,10 @@ def drawable(image_shape: tuple[int, ...]) -> bool:
 
 def save(path: str | os.PathLike, picture: np.ndarray) -> None:
   """Writes a PNG, whole or not at all; makes the directory if needed."""
-  path = pathlib.Path(path)
+  path = epath.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_suffix(".partial")
-  Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(partial, "PNG")
+  image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+  with partial.open("wb") as file:
+    image.save(file, "PNG")
   partial.replace(path)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from ntm.config import Config, ModelConfig
 from ntm.models.predictor import Predictor
 from ntm.models.transporter import Transporter, forward_over_levels, inverse_over_levels
+from ntm.nn.axes import constrain
 from ntm.typing import Array, Condition, Trajectory, TrajectoryLogProb
 
 
@@ -83,7 +84,8 @@ class NTM(nn.Module):
     Returns:
       The terms, in nats, float32 or better.
     """
-    x_KBNC, times_KB = trajectory.x_KBNC, trajectory.times_KB
+    x_KBNC = constrain(trajectory.x_KBNC, None, "batch", None, None)
+    times_KB = trajectory.times_KB
     conditions = (trajectory.label_B, trajectory.num_steps_B)
     if ends_at_noise:
       u_SBNC, log_det_SB = self.transport(x_KBNC[:-1], times_KB[:-1], *conditions)

@@ -8,8 +8,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
-from ntm.nn import layers, rotary
+from ntm.nn import kernels, layers, rotary
+from ntm.nn.axes import constrain
 from ntm.typing import Array
 
 
@@ -88,8 +90,9 @@ class Attention(nn.Module):
     head_width = width // self.num_heads
 
     def project(heads, name):
-      return layers.dense((heads, head_width), ("embed", "heads", "head_width"), name=name,
-                          dtype=self.dtype, param_dtype=self.param_dtype)
+      dense = layers.dense((heads, head_width), ("embed", "heads", "head_width"), name=name,
+                           dtype=self.dtype, param_dtype=self.param_dtype)
+      return lambda x_BMD: constrain(dense(x_BMD), "batch", None, "heads", None)
 
     def place(a_BMHE, name):
       if self.qk_norm:
@@ -108,10 +111,11 @@ class Attention(nn.Module):
       last_M = index + (jnp.arange(length) if self.causal else jnp.full(length, length - 1))
       seen = jnp.arange(cache.key_PEM.shape[-1]) <= last_M[:, None]
       out = _attend(query, cache, seen[None, None])
-    elif self.causal:
-      out = _attend_causally(query, new)
     else:
-      out = _attend(query, new, mask)
+      out = kernels.attend(query, key, value, self.causal) if mask is None else None
+      if out is None:
+        out = _attend_causally(query, new) if self.causal else _attend(query, new, mask)
+      out = checkpoint_name(out, "attention")
     out = layers.dense(width, ("heads", "head_width", "embed"), axis=(-2, -1), name="out",
                        dtype=self.dtype, param_dtype=self.param_dtype)(out)
     return out, cache

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.nn import layers
+from ntm.nn.axes import constrain
 from ntm.typing import Array
 
 
@@ -48,6 +49,7 @@ class ScalarEmbedding(nn.Module):
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     h = sinusoidal(value).astype(self.dtype)
     h = layers.dense(self.width, (None, "embed"), name="in", **types)(h)
+    h = constrain(h, "batch", *[None] * value.ndim)
     return layers.dense(self.width, ("embed", None), zero=self.zero, name="out", **types)(
         nn.silu(h))
 
@@ -65,7 +67,10 @@ class LabelEmbedding(nn.Module):
     """Embeds labels 0 .. num_classes, the last being the null class."""
     init = nn.with_logical_partitioning(nn.initializers.normal(1.0), (None, "embed"))
     table = self.param("table", init, (self.num_classes + 1, self.width), self.param_dtype)
-    return jnp.asarray(table, self.dtype)[label_B]
+    # Whole for the lookup: columns split over the devices of the examples that look up rows
+    # would have to be exchanged for them.
+    table = constrain(jnp.asarray(table, self.dtype), None, None)
+    return constrain(table[label_B], "batch", None)
 
 
 class PositionEmbedding(nn.Module):

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from ntm.nn.axes import constrain
 from ntm.typing import Array
 
 
@@ -59,5 +60,5 @@ class Mlp(nn.Module):
     width = x_BMD.shape[-1]
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     h_BMF = dense(self.ratio * width, ("embed", "mlp"), name="up", **types)(x_BMD)
-    h_BMF = nn.gelu(h_BMF, approximate=not self.exact)
+    h_BMF = constrain(nn.gelu(h_BMF, approximate=not self.exact), "batch", None, "mlp")
     return dense(width, ("mlp", "embed"), name="down", **types)(h_BMF)

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 
 from ntm.config import TransformerConfig
 from ntm.nn import attention, layers
+from ntm.nn.axes import constrain
 from ntm.typing import Array
 
 _REMAT = {
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names("attention"),
 }
 
 
@@ -22,7 +24,7 @@ def over_depth(layer: type[nn.Module], length: int, in_axes: tuple, remat: str =
     layer: the class of one layer.
     length: number of layers; their parameters are stacked along a first axis.
     in_axes: of the inputs, 0 to slice one a layer or nn.broadcast.
-    remat: rematerialisation policy, 'none', 'full' or 'dots'.
+    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
     unroll: layers in one iteration of the scan.
   """
   if remat != "none":
@@ -48,6 +50,7 @@ class Layer(nn.Module):
     """(x_BMD, cache) after this layer; arguments as `Stack` and `Attention`."""
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.moveaxis(modulation_BG6D, -2, 0)
+    x_BMD = constrain(x_BMD, "batch", None, None)
 
     def norm(name):
       return nn.RMSNorm(use_scale=False, name=name, **types)
@@ -70,7 +73,7 @@ class Stack(nn.Module):
     causal: each token attends to itself and those before it.
     dtype: compute type.
     param_dtype: parameter type.
-    remat: rematerialisation policy, 'none', 'full' or 'dots'.
+    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
     unroll: layers in one iteration of the scan.
   """
 

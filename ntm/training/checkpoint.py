@@ -2,25 +2,32 @@
 
 A step is written to a temporary directory and renamed when whole, so a run
 killed at any moment leaves the previous steps intact. Items of one step:
-params, ema, rest (step, optimiser), iterator (data position) and config.
+params, ema, rest (step, optimiser, skipped), iterator (data position) and config.
 Inference reads ema alone.
 """
 
-import json
 import logging
 import os
-import pathlib
+import time
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from ntm import config as config_lib
 from ntm.config import Config
+from ntm.training import processes, run_config
 from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
+_PAUSES = (1, 5, 25)  # Seconds before a failed save is tried again.
+
+
+class StorageError(RuntimeError):
+  """A checkpoint could not be written, however often it was tried."""
 
 
 class Checkpointer:
@@ -46,22 +53,51 @@ class Checkpointer:
             preservation_policy=policy, cleanup_tmp_directories=True))
 
   def save(self, state: TrainState, iterator_state: dict[str, Any],
-           metrics: dict[str, float]) -> None:
+           metrics: dict[str, float], wait: bool = False) -> None:
     """Starts an asynchronous save of `state.step`; does nothing if it exists.
+
+    A save that fails is tried again, after growing pauses. Of one that fails in
+    the background the state is gone by the time this is known, at the next save:
+    that one is then waited for, so that it cannot be lost like this.
 
     Args:
       state: copied to the host before this returns.
       iterator_state: of the data iterator, JSON.
       metrics: held-out figures, if any; the best is kept.
+      wait: return when it is on disk.
+
+    Raises:
+      StorageError: every attempt failed.
     """
     step = int(state.step)
-    if step in self._manager.all_steps():
-      return
-    rest = {"step": state.step, "opt_state": state.opt_state}
-    self._manager.save(step, metrics=metrics or None, args=ocp.args.Composite(
+    rest = {"step": state.step, "opt_state": state.opt_state, "skipped": state.skipped}
+    args = ocp.args.Composite(
         params=ocp.args.StandardSave(state.params), ema=ocp.args.StandardSave(state.ema),
         rest=ocp.args.StandardSave(rest), iterator=ocp.args.JsonSave(iterator_state),
-        config=ocp.args.JsonSave(config_lib.to_dict(self._config))))
+        config=ocp.args.JsonSave(config_lib.to_dict(self._config)))
+
+    def write():
+      if step not in self._manager.all_steps():
+        self._manager.save(step, metrics=metrics or None, args=args)
+      if wait:
+        self._manager.wait_until_finished()
+
+    error = self._attempt(self._manager.wait_until_finished)
+    if error:
+      _LOG.warning("the checkpoint before step %d could not be written (%s)", step, error)
+      wait = True
+    for pause in (*_PAUSES, None):
+      error = self._attempt(write)
+      if not error:
+        return
+      if pause is None:
+        raise StorageError(f"checkpoint {step} cannot be written to {self._manager.directory} "
+                           f"({error}), in {len(_PAUSES) + 1} attempts.")
+      _LOG.warning("checkpoint %d could not be written (%s); trying again in %d s", step, error,
+                   pause)
+      time.sleep(pause)
+      wait = True
+      self._manager.reload()
 
   def restore_latest(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
     """The newest state that can be read, laid out as `abstract` asks.
@@ -83,40 +119,55 @@ class Checkpointer:
         params=ocp.args.StandardRestore(abstract.params),
         ema=ocp.args.StandardRestore(abstract.ema),
         rest=ocp.args.StandardRestore(
-            {"step": abstract.step, "opt_state": abstract.opt_state}),
+            {"step": abstract.step, "opt_state": abstract.opt_state,
+             "skipped": abstract.skipped}),
         iterator=ocp.args.JsonRestore())
     unreadable = []
     for step in steps:
-      try:
-        items = self._manager.restore(step, args=args)
-      except Exception as error:  # Whatever a damaged file raises inside the readers.
+      found = []
+      error = self._attempt(lambda step=step, found=found: found.append(
+          self._manager.restore(step, args=args)))
+      if error:
         _LOG.error("checkpoint %d cannot be read (%s); falling back to the one before.",
-                   step, _first_line(error))
+                   step, error)
         unreadable.append(step)
         continue
       self._set_aside(unreadable)
-      state = TrainState(step=items.rest["step"], healthy=jax.numpy.bool_(True),
-                         params=items.params, ema=items.ema, opt_state=items.rest["opt_state"])
+      items = found[0]
+      state = TrainState(
+          step=items.rest["step"], params=items.params, ema=items.ema,
+          healthy=jax.device_put(np.bool_(True), abstract.healthy.sharding),
+          opt_state=items.rest["opt_state"], skipped=items.rest["skipped"])
       return state, items.iterator
     if steps:
       raise ValueError(f"none of the checkpoints {steps} in {self._manager.directory} can be "
                        "read; restore a copy, or start again in a new workdir.")
     return None
 
-  def wait(self) -> None:
-    """Returns when the save under way is on disk."""
-    self._manager.wait_until_finished()
-
   def close(self) -> None:
-    """Waits and releases the workdir."""
+    """Waits and releases the workdir; a save that fails by then is logged."""
+    error = self._attempt(self._manager.wait_until_finished)
+    if error:
+      _LOG.error("the last checkpoint could not be written (%s)", error)
     self._manager.close()
+
+  def _attempt(self, action) -> str:
+    """What went wrong, on this process or another; nothing if all went well."""
+    error = ""
+    try:
+      action()
+    except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
+      error = _first_line(raised)
+    # All go on alike: they meet again in the next read or write.
+    return error if processes.all_true(not error) else error or "on another process"
 
   def _set_aside(self, steps):
     for step in steps:
-      directory = pathlib.Path(self._manager.directory) / str(step)
-      if jax.process_index() == 0 and directory.exists():
+      directory = epath.Path(self._manager.directory) / str(step)
+      if processes.is_first() and directory.exists():
         directory.rename(directory.with_name(f"{step}.corrupt"))
     if steps:
+      processes.wait_for_all("unreadable checkpoints are set aside")
       self._manager.reload()
 
 
@@ -128,13 +179,13 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
     step: which checkpoint; None is the newest that can be read.
 
   Returns:
-    (config, params, step).
+    (config, params as NumPy arrays, step).
 
   Raises:
     FileNotFoundError: no run, no checkpoint, or not that step.
     ValueError: the checkpoint asked for cannot be read.
   """
-  config = read_config(workdir)
+  config = run_config.read(workdir)
   if config is None:
     raise FileNotFoundError(f"{workdir} holds no config.json: not a workdir of `ntm train`.")
   options = ocp.CheckpointManagerOptions(read_only=True)
@@ -145,65 +196,23 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
                               f"complete steps are {steps[::-1]}.")
     for candidate in steps if step is None else [step]:
       try:
-        items = manager.restore(
-            candidate, args=ocp.args.Composite(ema=ocp.args.StandardRestore()))
+        # As NumPy: the devices that the run had may not be here.
+        tree = ocp.StandardCheckpointHandler().metadata(
+            _directory(workdir) / str(candidate) / "ema").tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        items = manager.restore(candidate, args=ocp.args.Composite(
+            ema=ocp.args.PyTreeRestore(restore_args=as_numpy)))
         return config, items.ema, candidate
       except Exception as error:
         _LOG.error("checkpoint %d cannot be read (%s).", candidate, _first_line(error))
   raise ValueError(f"checkpoint {candidate} of {workdir} cannot be read; see the log.")
 
 
-def prepare_workdir(workdir: str | os.PathLike, config: Config) -> None:
-  """Makes the workdir and writes config.json, or checks the one that is there.
-
-  Raises:
-    ValueError: the workdir was written with another model, or cannot be written.
-  """
-  written = read_config(workdir)
-  if written is not None:
-    changes = _differences(config_lib.to_dict(written), config_lib.to_dict(config))
-    fatal = [c for c in changes if c.startswith(("model.", "denoiser.", "process.num_steps"))
-             and not c.startswith(("model.remat", "model.unroll", "model.dtype", "model.inverse"))]
-    if fatal:
-      raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
-                       "Use that config, or a new workdir.")
-    for change in changes:
-      _LOG.warning("resuming with another config: %s", change)
-  path = _config_path(workdir)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
-    partial.replace(path)
-  except OSError as error:
-    raise ValueError(f"workdir {workdir} cannot be written ({error.strerror}); choose "
-                     "another --workdir or change its permissions.") from error
-
-
-def read_config(workdir: str | os.PathLike) -> Config | None:
-  """The config of a workdir, or None if it has none."""
-  path = _config_path(workdir)
-  return config_lib.from_dict(json.loads(path.read_text())) if path.exists() else None
-
-
-def _config_path(workdir):
-  return pathlib.Path(workdir) / "config.json"
-
-
 def _directory(workdir):
-  return pathlib.Path(workdir).absolute() / "checkpoints"
+  # Orbax wants it absolute; one on gs:// is, and stays what it is.
+  path = epath.Path(workdir)
+  return (path if "://" in os.fspath(workdir) else path.absolute()) / "checkpoints"
 
 
 def _first_line(error):
   return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-
-
-def _differences(old, new, prefix=""):
-  changes = []
-  for key in sorted(set(old) | set(new)):
-    a, b = old.get(key), new.get(key)
-    if isinstance(a, dict) and isinstance(b, dict):
-      changes += _differences(a, b, f"{prefix}{key}.")
-    elif a != b:
-      changes.append(f"{prefix}{key} is {b!r}, was {a!r}")
-  return changes

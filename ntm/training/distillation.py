@@ -11,18 +11,18 @@ Targets are made in the training step: no files, no other data, no other teacher
 
 import json
 import os
-import pathlib
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from ntm import config as config_lib
 from ntm.config import Config
 from ntm.inference import generate, pictures, refinement
 from ntm.models import denoiser, ntm
-from ntm.training import checkpoint, objectives, task
+from ntm.training import checkpoint, flops, objectives, processes, task
 from ntm.training.sums import Sums
 from ntm.typing import Array, Condition
 
@@ -85,7 +85,7 @@ def distill(config: Config, teacher_params) -> task.Task:
     label_B, shape = task.picture_labels(config)
     out = generator(jax.random.key(config.train.seed), frozen, label_B, shape[0] * shape[1],
                     process.num_steps[0], None, params)
-    return {"denoised": pictures.grid(np.asarray(out.images).reshape(shape))}
+    return {"denoised": pictures.grid(processes.to_host(out.images).reshape(shape))}
 
   def init(rng):
     example = task.example(config)
@@ -93,7 +93,9 @@ def distill(config: Config, teacher_params) -> task.Task:
     return student.init(rng, example.x_KBNC[0], cond)["params"]
 
   return task.Task(init=init, loss=loss, evaluate=evaluate, pictures=draw, headline="mse",
-                   unit="squared error / dim", frozen=teacher_params)
+                   unit="squared error / dim", frozen=teacher_params,
+                   frozen_init=task.density(config).init,
+                   levels=max(process.num_steps), flops=flops.distill_step(config))
 
 
 def fingerprint(params) -> dict[str, list[float]]:
@@ -105,14 +107,17 @@ def fingerprint(params) -> dict[str, list[float]]:
 
 def write_teacher(workdir: str | os.PathLike, teacher: str, step: int, params) -> None:
   """Records in a denoiser's workdir whose denoiser it is."""
+  if not processes.is_first():
+    return
   record = {"teacher": os.fspath(teacher), "step": step, "fingerprint": fingerprint(params)}
-  pathlib.Path(workdir).mkdir(parents=True, exist_ok=True)
-  (pathlib.Path(workdir) / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+  path = epath.Path(workdir)
+  path.mkdir(parents=True, exist_ok=True)
+  (path / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def check_teacher(workdir: str | os.PathLike, params) -> None:
   """Raises ValueError unless the denoiser in `workdir` was made for these parameters."""
-  path = pathlib.Path(workdir) / _RECORD
+  path = epath.Path(workdir) / _RECORD
   if not path.exists():
     raise ValueError(f"{workdir} holds no {_RECORD}: not a workdir of `ntm distill`.")
   record = json.loads(path.read_text())
@@ -132,7 +137,7 @@ def restore(workdir: str | os.PathLike, teacher_config: Config, teacher_params):
   """
   config, params, _ = checkpoint.restore_ema(workdir)
   check_teacher(workdir, teacher_params)
-  return denoiser.build(join(config, teacher_config)), params
+  return denoiser.build(join(config, teacher_config)), jax.device_put(params)
 
 
 def check_kind(workdir: str | os.PathLike, config: Config) -> None:

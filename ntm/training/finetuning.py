@@ -11,6 +11,7 @@ frozen copy that reads the data-space states,
 a dimension and step, with lambda decayed to zero by a cosine over the run.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -38,6 +39,13 @@ def check_source(config: Config, theirs: Config) -> None:
   for key in ("layers", "width", "num_heads", "num_kv_heads", "mlp_ratio"):
     _same(source, f"model.predictor.{key}", getattr(theirs.model.predictor, key),
           getattr(config.model.predictor, key))
+
+
+def velocity_config(config: Config) -> Config:
+  """The config of the flow-matching model that an NTM of `config` starts from."""
+  return dataclasses.replace(
+      config, model=dataclasses.replace(config.model, kind="flow_matching"),
+      finetune=dataclasses.replace(config.finetune, source=""))
 
 
 def may_be_distilled(theirs: Config, names: list[str]) -> bool:

@@ -11,12 +11,11 @@ spends the effort on middle levels [arXiv 2403.03206].
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ntm.config import Config
 from ntm.inference import ode, pictures
 from ntm.models import flow_matching
-from ntm.training import objectives, task
+from ntm.training import flops, objectives, processes, task
 from ntm.training.sums import Sums
 from ntm.typing import Array, PRNGKey
 
@@ -79,13 +78,10 @@ def velocity(config: Config) -> task.Task:
     del frozen
     label_B, shape = task.picture_labels(config)
     rng = jax.random.key(config.train.seed)
-    return {f"euler_{n}": pictures.grid(np.asarray(
+    return {f"euler_{n}": pictures.grid(processes.to_host(
         draw(rng, params, label_B, shape[0] * shape[1], n, "euler", None)).reshape(shape))
             for n in _PICTURE_STEPS}
 
-  def init(rng):
-    x_BNC = jnp.zeros((1, config.model.num_tokens, config.model.num_channels))
-    return model.init(rng, x_BNC, jnp.zeros(1), task.example_condition(config))["params"]
-
-  return task.Task(init=init, loss=loss, evaluate=evaluate, pictures=draw_pictures, headline="mse",
-                   unit="squared error / dim")
+  return task.Task(init=task.velocity_init(config), loss=loss, evaluate=evaluate,
+                   pictures=draw_pictures, headline="mse", unit="squared error / dim",
+                   flops=flops.train_step(config))

@@ -1,7 +1,9 @@
 """The training loop: data in, checkpoints, metrics and pictures out.
 
 The loop never waits for the step it has just dispatched, except to log: the
-device works on step i while the host fetches batch i + 1.
+device works on step i while the host fetches batch i + 1. Several processes run
+it side by side; what only the first does is in `metrics`, what they do together
+in `processes`.
 """
 
 import datetime
@@ -9,23 +11,22 @@ import functools
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from ntm.config import Config
 from ntm.inference import pictures
 from ntm.process import schedule
-from ntm.training import checkpoint, sharding
+from ntm.training import checkpoint, processes, profile, run_config, sharding
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training.task import Task
+from ntm.training.throughput import Throughput
 
 _LOG = logging.getLogger("ntm")
 _FIRST_SAMPLES_AT = 0.15  # of sample_every: something to look at early on
@@ -44,7 +45,11 @@ class DataIterator(Protocol):
 
 
 class NonFiniteError(RuntimeError):
-  """The loss or its gradient was NaN or infinite."""
+  """The loss or its gradient was NaN or infinite, more often than allowed."""
+
+
+class Preempted(SystemExit):
+  """The run stopped at a SIGTERM, its state saved; ends the program with code 143."""
 
 
 def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
@@ -58,17 +63,18 @@ def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
     The mesh of the run.
 
   Raises:
-    ValueError: sizes that do not fit the devices, levels that do not ascend, a
-      workdir of another model or that cannot be written.
+    ValueError: sizes that do not fit the devices or processes, levels that do
+      not ascend, a workdir of another model or that cannot be written.
   """
   mesh = sharding.make_mesh(config.mesh)
+  processes.check_mesh(mesh)
   sharding.check_batch(config.train.batch_size, config.train.accumulation, mesh)
   process = config.process
   for num_steps in process.num_steps:
     for t_min in (process.t_min, process.t_min_high):
       schedule.padded_times(process.schedule, num_steps, num_steps, t_min,
                             config.model.num_tokens)
-  checkpoint.prepare_workdir(workdir, config)
+  run_config.prepare(workdir, config)
   return mesh
 
 
@@ -86,6 +92,8 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
   Raises:
     ValueError: as `prepare`, or checkpoints none of which can be read.
     NonFiniteError: after saving the last good state.
+    Preempted: after a SIGTERM.
+    checkpoint.StorageError: a checkpoint could not be written.
   """
   mesh = prepare(config, workdir)
   checkpointer = checkpoint.Checkpointer(workdir, config, task.headline)
@@ -100,14 +108,19 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     state, iterator_state = restored
     iterator.set_state(iterator_state)
     _LOG.info("resuming at step %d", int(state.step))
-  first_step = int(state.step)
+  first_step, stopped = int(state.step), None
   run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
   try:
-    with _Sigterm() as sigterm:
-      run.steps(state, first_step, sigterm)
+    with processes.Preemption(first_step) as asked_to_stop:
+      stopped = run.steps(state, first_step, asked_to_stop)
   finally:
-    checkpointer.close()
-    run.writer.close()
+    run.profile.close()
+    # To close takes all processes; after an error here the others may never come to it.
+    if stopped is not None or jax.process_count() == 1:
+      checkpointer.close()
+      run.writer.close()
+  if stopped:
+    raise Preempted(128 + signal.SIGTERM)
 
 
 def parameter_count(params) -> int:
@@ -121,74 +134,87 @@ class _Run:
   def __init__(self, task: Task, config: Config, workdir, mesh: Mesh, checkpointer, iterator,
                held_out, first_step):
     self.task, self.config, self.mesh = task, config, mesh
-    self.frozen = jax.device_put(task.frozen, sharding.replicated(mesh))
+    self.frozen = state_lib.place_frozen(task, mesh)
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
     self.writer = metrics_lib.Writer(workdir, first_step, task.headline, task.unit)
+    self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
+    self.clock = Throughput(task, config.train.batch_size, config.model.num_tokens, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
     self.eval_step = step_lib.make_eval_step(task)
 
-  def steps(self, state, first_step: int, sigterm: Callable[[], bool]):
-    """Runs the updates that are left."""
-    train = self.config.train
-    pending, timed, started = [], 0, time.monotonic()
-    positions = {first_step: self.iterator.get_state()}  # of the data, since the last look
+  def steps(self, state, first_step: int, asked_to_stop: Callable[[int], bool]) -> bool:
+    """Runs the updates that are left; gives whether it was stopped before the last."""
+    train, clock = self.config.train, self.clock
+    pending, positions = [], {first_step: self.iterator.get_state()}  # Since the last look.
     _LOG.info("compiling the training step")
+    clock.restart()
     for step in range(first_step + 1, train.steps + 1):
-      batch = sharding.put_batch(self.mesh, next(self.iterator))
-      state, metrics, norms = self.train_step(state, batch, self.frozen)
+      self.profile.before(step)
+      with clock.waiting_for_data():
+        batch = next(self.iterator)
+      state, metrics, norms = self.train_step(
+          state, sharding.put_batch(self.mesh, batch), self.frozen)
+      self.profile.after(step, state)
       pending.append(metrics)
       positions[step] = self.iterator.get_state()
-      timed += 1
-      last, stop = step == train.steps, sigterm()
+      clock.update()
+      last, stop = step == train.steps, asked_to_stop(step)
       if step % train.log_every == 0 or last or stop:
         self.require_healthy(state, positions)  # Waits for the step.
-        self.log(step, pending, norms, timed / (time.monotonic() - started))
-        pending, timed, started = [], 0, time.monotonic()
-        positions = {step: positions[step]}
+        self.log(step, state, pending, norms)
+        pending, positions = [], {step: positions[step]}
+        clock.restart()
       elif step == first_step + 1:
         jax.block_until_ready(state)
-        _LOG.info("compiled in %.0f s", time.monotonic() - started)
-        timed, started = 0, time.monotonic()  # The compile is in no rate.
+        _LOG.info("compiled in %.0f s", clock.elapsed)
+        clock.restart()  # The compile is in no rate.
       look = step % train.sample_every == 0 or last or step == round(
           _FIRST_SAMPLES_AT * train.sample_every)
       save = step % train.checkpoint_every == 0 or last or stop
       if look or save:
         self.require_healthy(state, positions)
-        pause = time.monotonic()
-        if look:
-          self.sample(step, state)
-        if save:
-          self.checkpoint(step, state)
-        started += time.monotonic() - pause  # Rates are of updates alone.
+        with clock.paused():  # Rates are of updates alone.
+          if look:
+            self.sample(step, state)
+          if save:
+            self.checkpoint(step, state, wait=last or stop)
       if stop and not last:
         _LOG.warning("SIGTERM: saved step %d; the same command resumes there.", step)
-        return
+        return True
+    return False
 
-  def log(self, step, pending, norms, rate):
+  def log(self, step, state, pending, norms):
     """Writes one line of metrics, of the steps since the last one."""
-    values = functools.reduce(lambda a, b: a.merge(b), jax.device_get(pending)).scalars()
-    values = {f"train/{name}": value for name, value in values.items()}
-    values |= {name: float(value) for name, value in norms.items()}
-    left = (self.config.train.steps - step) / rate
-    values |= {"steps_per_second": rate, "seconds_left": left}
+    # Updates that were skipped are in no mean.
+    pending = [part for part in jax.device_get(pending) if np.isfinite(part.loss)]
+    rates, values = self.clock.scalars(), {}
+    if pending:
+      scalars = functools.reduce(lambda a, b: a.merge(b), pending).scalars()
+      values = {f"train/{name}": value for name, value in scalars.items()}
+    values |= {name: float(value) for name, value in norms.items() if np.isfinite(value)}
+    if self.config.train.skip_nonfinite:
+      values["skipped"] = int(state.skipped)
+    left = (self.config.train.steps - step) * rates["step_seconds"]
+    values |= rates | {"seconds_left": left}
     self.writer.scalars(step, values)
     _LOG.info("step %d of %d   %.4f %s   %.2f steps/s   %s left", step,
-              self.config.train.steps, values[f"train/{self.task.headline}"], self.task.unit, rate,
-              datetime.timedelta(seconds=round(left)))
+              self.config.train.steps, values.get(f"train/{self.task.headline}", np.nan),
+              self.task.unit, rates["steps_per_second"], datetime.timedelta(seconds=round(left)))
 
-  def checkpoint(self, step, state):
-    """Measures the held-out loss and starts a save."""
+  def checkpoint(self, step, state, wait):
+    """Measures the held-out loss and starts a save, or waits for it too."""
     values = {}
     if self.held_out:
-      parts = [self.eval_step(state.ema, self.frozen, jax.tree.map(jnp.asarray, batch), seed)
-               for seed, batch in enumerate(self.held_out)]
-      scalars = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts)).scalars()
+      parts = processes.to_host([
+          self.eval_step(state.ema, self.frozen, processes.put_whole_batch(self.mesh, batch), seed)
+          for seed, batch in enumerate(self.held_out)])
+      scalars = functools.reduce(lambda a, b: a.merge(b), parts).scalars()
       values = {f"held_out/{name}": value for name, value in scalars.items()
                 if name.endswith(self.task.headline)}
       self.writer.scalars(step, values)
       _LOG.info("step %d   held out: %.4f %s", step, values[f"held_out/{self.task.headline}"],
                 self.task.unit)
-    self.checkpointer.save(state, self.iterator.get_state(), values)
+    self.checkpointer.save(state, self.iterator.get_state(), values, wait)
     self.writer.curves()
 
   def sample(self, step, state):
@@ -204,25 +230,9 @@ class _Run:
     if bool(state.healthy):
       return
     good = int(state.step)
-    self.checkpointer.save(state, positions[good], {})
-    self.checkpointer.wait()
+    self.checkpointer.save(state, positions[good], {}, wait=True)
+    skipped = f", after {int(state.skipped)} skipped ones" if int(state.skipped) else ""
     raise NonFiniteError(
-        f"the loss or its gradient was not finite at step {good + 1}. The state after step "
-        f"{good} is saved; resume it with a lower optimizer.peak, a smaller optimizer.clip or "
-        "model.dtype=float32.")
-
-
-class _Sigterm:
-  """While active, remembers a SIGTERM instead of dying from it."""
-
-  def __enter__(self):
-    self._received = False
-    self._previous = signal.signal(signal.SIGTERM, self._remember)
-    return lambda: self._received
-
-  def __exit__(self, *exc_info):
-    signal.signal(signal.SIGTERM, self._previous)
-
-  def _remember(self, signum, frame):
-    del signum, frame
-    self._received = True
+        f"the loss or its gradient was not finite at step {good + 1}{skipped}. The state after "
+        f"step {good} is saved; resume it with a lower optimizer.peak, a smaller optimizer.clip "
+        "or model.dtype=float32.")

@@ -3,12 +3,12 @@
 import json
 import logging
 import os
-import pathlib
 
-import jax
 import numpy as np
+from etils import epath
 
 from ntm.inference import pictures
+from ntm.training import processes
 
 _LOG = logging.getLogger("ntm")
 
@@ -32,8 +32,8 @@ class Writer:
       unit: of the headline.
     """
     self._headline, self._unit = headline, unit
-    self._active = jax.process_index() == 0
-    self._workdir = pathlib.Path(workdir)
+    self._active = processes.is_first()
+    self._workdir = epath.Path(workdir)
     self._path = self._workdir / "metrics.jsonl"
     self._events = None
     if not self._active:
@@ -54,8 +54,12 @@ class Writer:
     """Appends one line of metrics."""
     if not self._active:
       return
-    with self._path.open("a") as file:
-      file.write(json.dumps({"step": step} | values) + "\n")
+    line = json.dumps({"step": step} | values) + "\n"
+    if "://" in os.fspath(self._path):  # Objects in a bucket are only written whole.
+      self._path.write_text(self._path.read_text() + line)
+    else:
+      with self._path.open("a") as file:
+        file.write(line)
     if self._events:
       self._events.write_scalars(step, values)
       self._events.flush()
@@ -81,7 +85,7 @@ class Writer:
 
 def read(workdir: str | os.PathLike) -> list[dict]:
   """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
-  path = pathlib.Path(workdir) / "metrics.jsonl"
+  path = epath.Path(workdir) / "metrics.jsonl"
   lines = []
   for text in path.read_text().splitlines() if path.exists() else []:
     try:
@@ -119,4 +123,5 @@ def draw_curves(workdir: str | os.PathLike, headline: str, unit: str) -> None:
   values = sorted(line["train/" + headline] for line in lines if "train/" + headline in line)
   if len(values) > 3:
     total.set_ylim(values[0] - 0.05, values[int(0.9 * len(values))] + 0.1)
-  figure.savefig(pathlib.Path(workdir) / "curves.png", dpi=110)
+  with (epath.Path(workdir) / "curves.png").open("wb") as file:
+    figure.savefig(file, format="png", dpi=110)

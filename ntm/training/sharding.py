@@ -1,8 +1,11 @@
 """The one file that knows meshes and PartitionSpecs.
 
-Modules name logical axes; `RULES` maps them to mesh axes. A run always has a
-mesh, of one device if need be, so one device and many run the same program.
+Modules name logical axes; `ntm.nn.axes.RULES` maps them to mesh axes. A run
+always has a mesh, of one device if need be, so one device and many run the same
+program.
 """
+
+import contextlib
 
 import flax.linen as nn
 import jax
@@ -10,15 +13,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ntm.config import MeshConfig
+from ntm.nn.axes import RULES
 
 AXES = ("data", "fsdp", "tensor")
-RULES = (
-    ("embed", "fsdp"),
-    ("mlp", "tensor"),
-    ("heads", "tensor"),
-    ("head_width", None),
-    ("layers", None),
-)
 
 
 def make_mesh(config: MeshConfig, devices=None) -> Mesh:
@@ -43,6 +40,15 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
+@contextlib.contextmanager
+def activations(mesh: Mesh):
+  """While a step is traced within: activations are split over the mesh too."""
+  # Not flax's own context of rules: within it, flax also constrains what
+  # `nn.DenseGeneral` initialises, whose kernel then still has another rank.
+  with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    yield
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """A copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
@@ -54,6 +60,26 @@ def from_logical(mesh: Mesh, boxed_tree):
   return nn.logical_to_mesh_sharding(specs, mesh, RULES)
 
 
+def split(mesh: Mesh, shapes, shardings):
+  """Abstract arrays of these shapes and shardings.
+
+  Raises:
+    ValueError: an axis of an array that the mesh does not split evenly.
+  """
+  def one(path, a, s):
+    for axis, names in enumerate(s.spec):
+      ways = int(np.prod([mesh.shape[name] for name in jax.tree.leaves(names)]))
+      if a.shape[axis] % ways:
+        where = "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+        raise ValueError(
+            f"{where} has shape {a.shape}, whose axis {axis} is not divisible by the "
+            f"{ways} devices of mesh axis {names!r}; change the mesh, or the width or heads of "
+            "the model.")
+    return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s)
+
+  return jax.tree_util.tree_map_with_path(one, shapes, shardings)
+
+
 def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
   """Raises ValueError unless every device gets equally many examples."""
   ways = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -61,6 +87,15 @@ def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
     raise ValueError(
         f"batch_size {batch_size} in {accumulation} accumulation rounds is not divisible by "
         f"data x fsdp = {ways} devices; change train.batch_size, train.accumulation or mesh.")
+
+
+def from_host(array, sharding: NamedSharding) -> jax.Array:
+  """An array that every process has, each device getting its own part of it.
+
+  Always a copy: what is donated to a step must not be anyone else's.
+  """
+  array = np.asarray(array)
+  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index].copy())
 
 
 def put_batch(mesh: Mesh, batch):

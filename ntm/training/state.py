@@ -1,10 +1,13 @@
 """What a run carries from step to step, and how it is born."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import flax.struct
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -25,6 +28,7 @@ class TrainState:
     params: of the model, float32.
     ema: their running average, what sampling uses.
     opt_state: of the optimiser.
+    skipped: updates of the run that were not finite and therefore left out.
   """
 
   step: Array
@@ -32,14 +36,30 @@ class TrainState:
   params: dict
   ema: dict
   opt_state: optax.OptState
+  skipped: Array | int = 0
 
 
 def abstract_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
-  """Shapes, types and shardings of the state; nothing is computed."""
-  boxed = jax.eval_shape(lambda rng: _create(rng, task, config), jax.random.key(0))
-  shardings = sharding.from_logical(mesh, boxed)
-  return jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
-                      nn.unbox(boxed), shardings)
+  """Shapes, types and shardings of the state; nothing is computed.
+
+  Raises:
+    ValueError: a parameter that the mesh does not split evenly.
+  """
+  return _abstract(lambda rng: _create(rng, task, config), mesh)
+
+
+def abstract_params(init: Callable, mesh: Mesh):
+  """Shapes, types and shardings of what `init` (rng → boxed parameters) would make.
+
+  Raises:
+    ValueError: a parameter that the mesh does not split evenly.
+  """
+  return _abstract(init, mesh)
+
+
+def _abstract(create, mesh):
+  boxed = jax.eval_shape(create, jax.random.key(0))
+  return sharding.split(mesh, nn.unbox(boxed), sharding.from_logical(mesh, boxed))
 
 
 def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
@@ -47,6 +67,18 @@ def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
   shardings = jax.tree.map(lambda a: a.sharding, abstract_state(task, config, mesh))
   create = jax.jit(lambda rng: nn.unbox(_create(rng, task, config)), out_shardings=shardings)
   return create(jax.random.key(config.train.seed))
+
+
+def place_frozen(task: Task, mesh: Mesh):
+  """The task's frozen arrays, laid out as parameters are; None if it has none.
+
+  Raises:
+    ValueError: a parameter that the mesh does not split evenly.
+  """
+  if task.frozen is None:
+    return None
+  return jax.tree.map(lambda leaf, like: sharding.from_host(leaf, like.sharding), task.frozen,
+                      abstract_params(task.frozen_init, mesh))
 
 
 def with_pretrained(state: TrainState, pretrained) -> TrainState:
@@ -69,9 +101,8 @@ def with_pretrained(state: TrainState, pretrained) -> TrainState:
         raise ValueError(
             f"pretrained parameter {'/'.join(path)} {list(leaf.shape)} does not fit the model, "
             f"which has {list(leaves[path].shape) if path in leaves else 'no such parameter'}.")
-      # A copy each time: the step donates both trees, and `pretrained` may live on as a teacher.
-      copy = jnp.array(leaf, leaves[path].dtype, copy=True)
-      leaves[path] = jax.device_put(copy, leaves[path].sharding)
+      like = leaves[path]
+      leaves[path] = sharding.from_host(np.asarray(leaf, like.dtype), like.sharding)
     return flax.traverse_util.unflatten_dict(leaves)
 
   return state.replace(params=replace(state.params), ema=replace(state.ema))
@@ -82,4 +113,5 @@ def _create(rng, task: Task, config: Config) -> TrainState:
   return TrainState(
       step=jnp.int32(0), healthy=jnp.bool_(True), params=params,
       ema=jax.tree.map(jnp.copy, params),
-      opt_state=optimizer.build(config.optimizer, config.train.steps).init(params))
+      opt_state=optimizer.build(config.optimizer, config.train.steps).init(params),
+      skipped=jnp.int32(0))

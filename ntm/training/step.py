@@ -18,8 +18,9 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   """Compiles-on-first-use (state, batch, task.frozen) → (state, metrics, norms).
 
   The randomness of step i is a function of (seed, i), so a resumed run
-  continues exactly. A step whose loss or gradient is not finite changes
-  nothing and clears `state.healthy`; later steps then change nothing either.
+  continues exactly. A step whose loss or gradient is not finite changes no
+  parameters. Up to `config.train.skip_nonfinite` such steps are counted as done;
+  one more clears `state.healthy`, and neither it nor a later one is done.
 
   Returns:
     A jitted function that donates the state. Norms are of the gradient before
@@ -56,28 +57,35 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   def update(state: TrainState, batch: Batch, frozen):
     """One update, see above; nothing moves if it is not finite."""
     rng = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
-    grads, metrics = gradients(state.params, frozen, batch, rng, state.step)
+    with sharding.activations(mesh):
+      grads, metrics = gradients(state.params, frozen, batch, rng, state.step)
     grad_norm = optax.global_norm(grads)
-    healthy = state.healthy & jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
+    finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
+    healthy = state.healthy & (finite | (state.skipped < config.train.skip_nonfinite))
 
     def apply(state):
       updates, opt_state = tx.update(grads, state.opt_state, state.params)
       params = optax.apply_updates(state.params, updates)
       decay = jnp.minimum(config.optimizer.ema, (1 + state.step) / (10 + state.step))
       ema = optax.incremental_update(params, state.ema, 1 - decay)
-      return TrainState(state.step + 1, state.healthy, params, ema, opt_state)
+      return TrainState(state.step + 1, healthy, params, ema, opt_state, state.skipped)
+
+    def leave(state):
+      return state.replace(step=state.step + healthy, healthy=healthy,
+                           skipped=state.skipped + healthy)
 
     norms = {"norm/gradient": grad_norm, "norm/params": optax.global_norm(state.params),
              "learning_rate": schedule(state.step)}
-    state = jax.lax.cond(healthy, apply, lambda state: state.replace(healthy=healthy), state)
+    state = jax.lax.cond(healthy & finite, apply, leave, state)
     return state, metrics, norms
 
   # Stated for both ends: what the compiler would choose for the outputs may be
   # spelt differently, and the second step would compile again.
   shardings = jax.tree.map(lambda a: a.sharding, state_lib.abstract_state(task, config, mesh))
+  copies = sharding.replicated(mesh)
   return jax.jit(update, donate_argnums=0,
                  in_shardings=(shardings, sharding.batch_sharding(mesh), None),
-                 out_shardings=(shardings, None, None))
+                 out_shardings=(shardings, copies, copies))
 
 
 def make_eval_step(task: Task) -> Callable:

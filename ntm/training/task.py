@@ -14,9 +14,9 @@ import numpy as np
 
 from ntm.config import Config
 from ntm.inference import generate, pictures
-from ntm.models import ntm
+from ntm.models import flow_matching, ntm
 from ntm.nn.patchify import patchify
-from ntm.training import finetuning, objectives
+from ntm.training import finetuning, flops, objectives, processes
 from ntm.typing import Array, Trajectory
 
 Batch = dict[str, Array]
@@ -36,7 +36,10 @@ class Task:
       the best checkpoint.
     unit: of the headline.
     frozen: arrays that are read and never updated, such as a teacher.
+    frozen_init: rng → the like of them, boxed with their logical axes.
     pretrained: parameters that replace those of `init` at the same paths.
+    levels: states of an example that go through the networks in an update.
+    flops: of an update, of the model alone; 0 is unknown.
   """
 
   init: Callable
@@ -46,7 +49,10 @@ class Task:
   headline: str
   unit: str
   frozen: Any = None
+  frozen_init: Callable | None = None
   pretrained: Any = None
+  levels: int = 1
+  flops: int = 0
 
 
 def density(config: Config, velocity_params=None) -> Task:
@@ -80,7 +86,8 @@ def density(config: Config, velocity_params=None) -> Task:
     label_B, shape = picture_labels(config)
     rng = jax.random.key(config.train.seed)
     out = generator(rng, params, label_B, shape[0] * shape[1], num_steps, None)
-    strips = np.concatenate([np.asarray(out.states)[::-1], np.asarray(out.images)[None]])
+    out = processes.to_host(out)
+    strips = np.concatenate([out.states[::-1], out.images[None]])
     return {"raw": pictures.grid(out.raw.reshape(shape)),
             "refined": pictures.grid(out.images.reshape(shape)),
             "trajectory": pictures.grid(np.moveaxis(strips[:, ::shape[1]], 0, 1))}
@@ -89,7 +96,17 @@ def density(config: Config, velocity_params=None) -> Task:
       init=lambda rng: model.init(rng, example(config), method="log_prob")["params"],
       loss=loss, evaluate=evaluate, pictures=draw, headline="nats_per_dim", unit="nats/dim",
       frozen=velocity_params,
-      pretrained=velocity_params and {"predictor": velocity_params})
+      frozen_init=velocity_init(finetuning.velocity_config(config)),
+      pretrained=velocity_params and {"predictor": velocity_params},
+      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps),
+      flops=flops.train_step(config))
+
+
+def velocity_init(config: Config) -> Callable:
+  """rng → boxed parameters of the flow-matching model of `config`."""
+  model = flow_matching.build(config)
+  x_BNC = jnp.zeros((1, config.model.num_tokens, config.model.num_channels))
+  return lambda rng: model.init(rng, x_BNC, jnp.zeros(1), example_condition(config))["params"]
 
 
 def to_tokens(batch: Batch, config: Config) -> tuple[Array, Array | None]:

@@ -1,12 +1,16 @@
+import functools
 import json
 import pathlib
+import shutil
 import tempfile
 
 import chex
+import fsspec
 import jax
 from absl.testing import absltest
+from etils import epath
 
-from ntm.training import checkpoint, sharding, task
+from ntm.training import checkpoint, run_config, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
 
@@ -23,19 +27,23 @@ def _abstract(config, devices=1):
   return state_lib.abstract_state(run, config, mesh), run, mesh
 
 
+@functools.cache
+def _new_state(config, devices):
+  _, run, mesh = _abstract(config, devices)
+  return state_lib.init_state(run, config, mesh)
+
+
 def _state(config, step, devices=1):
-  abstract, run, mesh = _abstract(config, devices)
-  state = state_lib.init_state(run, config, mesh)
+  state = _new_state(config, devices)
   return state.replace(step=state.step + step, ema=jax.tree.map(lambda a: a + step, state.ema))
 
 
 def _write(config, workdir, steps, metrics=None):
-  checkpoint.prepare_workdir(workdir, config)
+  run_config.prepare(workdir, config)
   checkpointer = checkpoint.Checkpointer(workdir, config)
   for step in steps:
     checkpointer.save(_state(config, step), {"next_index": step},
-                      {"held_out/nats_per_dim": (metrics or {}).get(step, 1.0)})
-    checkpointer.wait()
+                      {"held_out/nats_per_dim": (metrics or {}).get(step, 1.0)}, wait=True)
   checkpointer.close()
 
 
@@ -134,6 +142,72 @@ class CheckpointTest(absltest.TestCase):
       checkpoint.restore_ema(self.workdir, 4)
 
 
+class StorageTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.workdir = tempfile.mkdtemp()
+    self.pauses = []
+    self.enter_context(
+        absltest.mock.patch.object(checkpoint.time, "sleep", self.pauses.append))
+
+  def _open(self, failures, action):
+    """A checkpointer whose storage fails the first times that something is done."""
+    config = _config()
+    run_config.prepare(self.workdir, config)
+    checkpointer = checkpoint.Checkpointer(self.workdir, config)
+    real, left = getattr(checkpointer._manager, action), [failures]
+
+    def fail(*args, **kwargs):
+      real(*args, **kwargs)
+      if left[0]:
+        left[0] -= 1
+        raise OSError(28, "No space left on device")
+
+    self.enter_context(absltest.mock.patch.object(checkpointer._manager, action, fail))
+    return checkpointer
+
+  def test_a_save_is_tried_again_after_growing_pauses(self):
+    config = _config()
+    run_config.prepare(self.workdir, config)
+    checkpointer = checkpoint.Checkpointer(self.workdir, config)
+    directory = pathlib.Path(self.workdir) / "checkpoints"
+    # No directory can be made where there is a file.
+    shutil.rmtree(directory)
+    directory.write_text("in the way")
+
+    def sleep(seconds):
+      self.pauses.append(seconds)
+      if len(self.pauses) == 2:
+        directory.unlink()
+        directory.mkdir()
+
+    with (absltest.mock.patch.object(checkpoint.time, "sleep", sleep),
+          self.assertLogs("ntm", "WARNING") as logs):
+      checkpointer.save(_state(config, 3), {"next_index": 3}, {}, wait=True)
+    checkpointer.close()
+    self.assertLen(logs.output, 2)
+    self.assertIn("checkpoint 3 could not be written", logs.output[0])
+    self.assertLen(self.pauses, 2)
+    self.assertLess(self.pauses[0], self.pauses[1])
+    self.assertEqual(checkpoint.restore_ema(self.workdir)[2], 3)
+
+  def test_when_all_attempts_fail_this_is_an_error(self):
+    checkpointer = self._open(100, "save")
+    with (self.assertRaisesRegex(checkpoint.StorageError, "3 cannot be written .*No space left"),
+          absltest.mock.patch.object(checkpointer._manager, "all_steps", lambda: [])):
+      checkpointer.save(_state(_config(), 3), {}, {})
+    self.assertLen(self.pauses, 3)
+
+  def test_a_failure_in_the_background_is_told_and_the_next_save_waited_for(self):
+    checkpointer = self._open(1, "wait_until_finished")
+    with self.assertLogs("ntm", "WARNING") as logs:
+      checkpointer.save(_state(_config(), 3), {"next_index": 3}, {})
+    self.assertIn("checkpoint before step 3 could not be written (OSError", logs.output[0])
+    self.assertTrue((pathlib.Path(self.workdir) / "checkpoints" / "3").exists())
+    checkpointer.close()
+
+
 class WorkdirTest(absltest.TestCase):
 
   def setUp(self):
@@ -141,23 +215,39 @@ class WorkdirTest(absltest.TestCase):
     self.workdir = tempfile.mkdtemp()
 
   def test_another_model_is_refused_by_name(self):
-    checkpoint.prepare_workdir(self.workdir, _config())
+    run_config.prepare(self.workdir, _config())
     with self.assertRaisesRegex(ValueError, "model.num_classes is 4, was 3"):
-      checkpoint.prepare_workdir(self.workdir, _config(model__num_classes=4))
+      run_config.prepare(self.workdir, _config(model__num_classes=4))
     with self.assertRaisesRegex(ValueError, "process.num_steps"):
-      checkpoint.prepare_workdir(self.workdir, _config(process__num_steps=(2, 4)))
+      run_config.prepare(self.workdir, _config(process__num_steps=(2, 4)))
 
   def test_another_length_or_remat_is_fine_but_said(self):
-    checkpoint.prepare_workdir(self.workdir, _config())
+    run_config.prepare(self.workdir, _config())
     with self.assertLogs("ntm", "WARNING") as logs:
-      checkpoint.prepare_workdir(self.workdir, _config(train__steps=9, model__remat="full"))
+      run_config.prepare(self.workdir, _config(train__steps=9, model__remat="full"))
     self.assertLen(logs.output, 2)
     written = json.loads((pathlib.Path(self.workdir) / "config.json").read_text())
     self.assertEqual(written["train"]["steps"], 9)
 
+  def test_a_bucket_stays_one(self):
+    opened = []
+    with absltest.mock.patch.object(
+        checkpoint.ocp, "CheckpointManager", side_effect=lambda path, **_: opened.append(path)):
+      checkpoint.Checkpointer("gs://bucket/run", _config())
+    self.assertEqual(str(opened[0]), "gs://bucket/run/checkpoints")
+
+  def test_files_of_a_workdir_may_lie_in_a_bucket(self):
+    bucket = fsspec.filesystem("memory")  # In place of the one that epath would ask for.
+    with (absltest.mock.patch.object(epath.gpath, "_is_tf_installed", lambda: False),
+          absltest.mock.patch.object(
+              epath.gpath.backend_lib.fsspec_backend, "_get_filesystem", lambda name: bucket)):
+      run_config.prepare("gs://bucket/run", _config())
+      self.assertEqual(run_config.read("gs://bucket/run"), _config())
+    self.assertEqual([path.rsplit("/run/")[1] for path in bucket.store], ["config.json"])
+
   def test_an_unwritable_workdir_is_named(self):
     with self.assertRaisesRegex(ValueError, "/dev/null/run cannot be written"):
-      checkpoint.prepare_workdir("/dev/null/run", _config())
+      run_config.prepare("/dev/null/run", _config())
 
 
 if __name__ == "__main__":

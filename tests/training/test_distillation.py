@@ -1,4 +1,5 @@
 import pathlib
+import shutil
 import tempfile
 
 import flax.linen as nn
@@ -10,7 +11,7 @@ from absl.testing import absltest
 from ntm import api
 from ntm.inference import refinement
 from ntm.models import denoiser
-from ntm.training import checkpoint, distillation, objectives, sharding, task
+from ntm.training import checkpoint, distillation, objectives, run_config, sharding, task
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.typing import Condition
@@ -37,8 +38,9 @@ def _write(config, workdir, run, step=3):
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
   state = state_lib.init_state(run, config, mesh)
   rng = np.random.default_rng(step)
-  ema = jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape).astype(a.dtype), state.ema)
-  checkpoint.prepare_workdir(workdir, config)
+  ema = jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape).astype(a.dtype),
+                     jax.device_get(state.ema))
+  run_config.prepare(workdir, config)
   checkpointer = checkpoint.Checkpointer(workdir, config, run.headline)
   checkpointer.save(state.replace(step=state.step + step, ema=ema), {}, {})
   checkpointer.close()
@@ -56,17 +58,22 @@ class DistillationTest(absltest.TestCase):
   def test_the_loss_is_the_distance_to_the_score_refinement(self):
     rng, batch = jax.random.key(0), _batch(4)
     student = denoiser.build(self.config)
+
+    @jax.jit
+    def expected(params, frozen):
+      x0, label = task.to_tokens(batch, self.config)
+      trajectory = objectives.draw_trajectory(rng, x0, label, self.config)
+      target = refinement.refine(self.teacher, frozen, trajectory)
+      u, _ = self.teacher.apply({"params": frozen}, trajectory.x_KBNC, trajectory.times_KB,
+                                label, method="transport")
+      x = student.apply({"params": params}, u[0], Condition(trajectory.times_KB[0], None, label))
+      return ((x - target) ** 2).mean(), ((trajectory.x_KBNC[0] - target) ** 2).mean()
+
     params = _params(self.task)
     loss, metrics = jax.jit(self.task.loss)(rng, params, self.params, batch, 0)
-    x0, label = task.to_tokens(batch, self.config)
-    trajectory = objectives.draw_trajectory(rng, x0, label, self.config)
-    target = refinement.refine(self.teacher, self.params, trajectory)
-    u, _ = self.teacher.apply({"params": self.params}, trajectory.x_KBNC, trajectory.times_KB,
-                              label, method="transport")
-    x = student.apply({"params": params}, u[0], Condition(trajectory.times_KB[0], None, label))
-    np.testing.assert_allclose(loss, ((x - target) ** 2).mean(), rtol=1e-4)
-    np.testing.assert_allclose(metrics.scalars()["mse_of_raw"],
-                               ((trajectory.x_KBNC[0] - target) ** 2).mean(), rtol=1e-4)
+    mse, mse_of_raw = expected(params, self.params)
+    np.testing.assert_allclose(loss, mse, rtol=1e-4)
+    np.testing.assert_allclose(metrics.scalars()["mse_of_raw"], mse_of_raw, rtol=1e-4)
 
   def test_the_teacher_gets_no_gradient(self):
     params = _params(self.task)
@@ -99,11 +106,17 @@ class DistillationTest(absltest.TestCase):
 
 class RestoreTest(absltest.TestCase):
 
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.config = _config()
+    cls.teacher = tempfile.mkdtemp()
+    cls.params = _write(cls.config, cls.teacher, task.density(cls.config))
+
   def setUp(self):
     super().setUp()
-    self.config = _config()
-    self.workdir = pathlib.Path(tempfile.mkdtemp())
-    self.params = _write(self.config, self.workdir, task.density(self.config))
+    self.workdir = pathlib.Path(tempfile.mkdtemp()) / "teacher"
+    shutil.copytree(self.teacher, self.workdir)
 
   def _distill(self, workdir, teacher_params):
     run = distillation.distill(self.config, teacher_params)
@@ -139,10 +152,10 @@ class InitTest(absltest.TestCase):
 
   def test_starts_at_zero(self):
     run = distillation.distill(_config(), None)
-    params = jax.jit(run.init)(jax.random.key(0))
-    out = denoiser.build(_config()).apply(
-        {"params": nn.unbox(params)}, jnp.ones((2, 4, 4)),
-        Condition(jnp.full(2, 0.02), None, jnp.array([0, 3])))
+    student = denoiser.build(_config())
+    out = jax.jit(lambda rng: student.apply(
+        {"params": nn.unbox(run.init(rng))}, jnp.ones((2, 4, 4)),
+        Condition(jnp.full(2, 0.02), None, jnp.array([0, 3]))))(jax.random.key(0))
     np.testing.assert_array_equal(out, 0)
 
 

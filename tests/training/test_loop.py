@@ -16,7 +16,7 @@ import pytest
 from absl.testing import absltest
 
 from ntm.data import pipeline
-from ntm.training import checkpoint, loop, metrics, sharding, task
+from ntm.training import checkpoint, loop, metrics, processes, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
 
@@ -70,8 +70,10 @@ class LoopTest(absltest.TestCase):
     config = _config()
     _train(config, self.workdir)
     other = tempfile.mkdtemp()
-    with absltest.mock.patch.object(loop, "_Sigterm", _StopAfter(4)):
-      _train(config, other)
+    with absltest.mock.patch.object(processes, "Preemption", _StopAfter(4)):
+      with self.assertRaises(loop.Preempted) as stopped:
+        _train(config, other)
+    self.assertEqual(stopped.exception.code, 143)
     self.assertEqual(int(_final(config, other).step), 4)
     _train(config, other)
     chex.assert_trees_all_equal(_final(config, self.workdir), _final(config, other))
@@ -80,7 +82,8 @@ class LoopTest(absltest.TestCase):
     self.assertEqual(curve, other_curve)
 
   def test_a_run_writes_what_people_look_at(self):
-    _train(_config(train__sample_every=4), self.workdir)
+    _train(_config(train__sample_every=4, train__profile_at=2, train__profile_steps=1),
+           self.workdir)
     files = {str(p.relative_to(self.workdir)) for p in pathlib.Path(self.workdir).rglob("*.png")}
     self.assertContainsSubset(
         {"curves.png", "samples/raw_0000004.png", "samples/refined_0000004.png",
@@ -90,8 +93,10 @@ class LoopTest(absltest.TestCase):
     self.assertContainsSubset(
         {"train/nats_per_dim", "train/step_1/nats_per_dim", "held_out/nats_per_dim",
          "norm/gradient", "norm/params", "steps_per_second", "seconds_left", "learning_rate",
+         "step_seconds", "tokens_per_second", "model_flops_per_second", "data_wait",
          "train/log_scale/predictor_min", "train/log_scale/transporter_max"}, names)
     self.assertNotEmpty(list(pathlib.Path(self.workdir).glob("events.out.tfevents*")))
+    self.assertLen(list(pathlib.Path(self.workdir).glob("profile/**/*.xplane.pb")), 1)
 
   def test_nan_stops_with_the_last_good_state(self):
     config = _config(train__steps=12, train__checkpoint_every=100, train__log_every=3)
@@ -109,6 +114,35 @@ class LoopTest(absltest.TestCase):
     other = tempfile.mkdtemp()
     _train(config, other)
     chex.assert_trees_all_equal(_final(config, self.workdir), _final(config, other))
+
+  def test_skipped_updates_are_counted_in_the_log_and_over_a_resume(self):
+    # Every epoch of four batches meets the poisoned image once.
+    config = _config(train__steps=12, train__log_every=1, train__checkpoint_every=1,
+                     train__skip_nonfinite=2)
+    with absltest.mock.patch.object(processes, "Preemption", _StopAfter(6)):
+      with self.assertRaises(loop.Preempted):
+        _train(config, self.workdir, _Images(poison=0))
+    lines = {line["step"]: line for line in metrics.read(self.workdir) if "skipped" in line}
+    before = lines[6]["skipped"]
+    self.assertIn(before, (1, 2))  # The second epoch is half done.
+    self.assertLen([line for line in lines.values() if "train/nats_per_dim" not in line], before)
+    with self.assertRaisesRegex(loop.NonFiniteError, "after 2 skipped ones"):
+      _train(config, self.workdir, _Images(poison=0))
+    state = _final(config, self.workdir)
+    self.assertEqual(int(state.skipped), 2)
+    self.assertGreaterEqual(int(state.step), 8)
+
+  def test_an_example_that_cannot_be_read_stops_the_run(self):
+    class Broken(_Images):
+      def __getitem__(self, index):
+        if index == 5:
+          raise OSError("example 5 is gone")
+        return super().__getitem__(index)
+
+    with self.assertRaisesRegex(Exception, "example 5 is gone"):
+      _train(_config(), self.workdir, Broken())
+    # One epoch is four batches: whatever was trained on, was trained on once.
+    self.assertLess(max([line["step"] for line in metrics.read(self.workdir)], default=0), 4)
 
   def test_levels_that_do_not_ascend_are_refused_at_once(self):
     config = _config(process={"schedule": "shifted", "num_steps": (64,)})
@@ -130,19 +164,16 @@ class _Numbered(_Images):
 
 
 class _StopAfter:
-  """Stands in for the signal: asks to stop at the given number of looks."""
+  """Stands in for the signal: asks to stop at the given step."""
 
-  def __init__(self, looks):
-    self._left = looks
+  def __init__(self, step):
+    self._step = step
 
-  def __call__(self):
+  def __call__(self, first_step):
     return self
 
   def __enter__(self):
-    def look():
-      self._left -= 1
-      return self._left == 0
-    return look
+    return lambda step: step == self._step
 
   def __exit__(self, *exc_info):
     pass
@@ -178,14 +209,14 @@ def _losses(workdir):
 @pytest.mark.slow
 class ProcessTest(absltest.TestCase):
 
-  def test_sigterm_saves_and_exits_cleanly(self):
+  def test_sigterm_saves_and_says_so_by_its_exit_code(self):
     workdir = tempfile.mkdtemp()
     process = _command(workdir, "--config.train.steps=100000",
                        "--config.train.checkpoint_every=100000")
     _wait_for(process, "step 5 of")
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=120)[0]
-    self.assertEqual(process.returncode, 0, output)
+    self.assertEqual(process.returncode, 143, output)
     self.assertIn("SIGTERM: saved step", output)
     _, _, step = checkpoint.restore_ema(workdir)
     self.assertGreaterEqual(step, 5)

@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,8 @@ from ntm.training import step as step_lib
 from ntm.training import task as task_lib
 from tests import tiny
 
+_SHORT = dict(optimizer__ema=0.5, train__steps=10)  # One program for several tests.
+
 
 def _batch(size=8, seed=0):
   rng = np.random.default_rng(seed)
@@ -19,13 +23,20 @@ def _batch(size=8, seed=0):
           "label": rng.integers(0, 3, size).astype(np.int32)}
 
 
-def _run(config, batches, devices=1):
-  """States before the first and after every batch, and the losses."""
+@functools.cache
+def _program(config, devices):
+  """(mesh, first state on the host, how it lies on the devices, training step)."""
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
   task = task_lib.density(config)
   state = state_lib.init_state(task, config, mesh)
   step = step_lib.make_train_step(task, config, mesh)
-  states, losses = [jax.device_get(state)], []
+  return mesh, jax.device_get(state), jax.tree.map(lambda a: a.sharding, state), step
+
+
+def _run(config, batches, devices=1):
+  """States before the first and after every batch, and the losses."""
+  mesh, first, shardings, step = _program(config, devices)
+  state, states, losses = jax.device_put(first, shardings), [first], []
   for batch in batches:
     state, metrics, _ = step(state, sharding.put_batch(mesh, batch), None)
     losses.append(float(metrics.loss / metrics.count))
@@ -59,7 +70,7 @@ class StepTest(parameterized.TestCase):
       state, metrics, _ = step(state, sharding.put_batch(mesh, _batch()), None)
       self.assertAlmostEqual(metrics.scalars()["mse"], before + i, places=6)
 
-  @parameterized.parameters((8, 1, 1), (2, 2, 2))
+  @parameterized.parameters((8, 1, 1), (2, 4, 1), (2, 2, 2))
   def test_sharded_equals_unsharded(self, data, fsdp, tensor):
     width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
     shape = dict(model__predictor=width, model__transporter=width)
@@ -94,24 +105,38 @@ class StepTest(parameterized.TestCase):
       return jax.grad(lambda p: objectives.end_to_end(rng, model, p, x0, label, config)[0])(params)
 
     parts = [grads(params, jax.tree.map(lambda a, i=i: a[i::2], batch), rngs[i]) for i in (0, 1)]
-    mean = jax.tree.map(lambda a, b: (a + b) / 2, *parts)
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *jax.device_get(parts))
     tx = optimizer.build(config.optimizer, config.train.steps)
-    updates, _ = jax.jit(lambda p, g: tx.update(g, tx.init(p), p))(params, mean)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
-                 state.params, optax.apply_updates(params, updates))
+    expected = jax.jit(lambda p, g: optax.apply_updates(p, tx.update(g, tx.init(p), p)[0]))(
+        params, mean)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), state.params, expected)
 
   def test_a_non_finite_loss_keeps_the_last_good_state(self):
     bad = _batch()
     bad["image"][0, 0, 0, 0] = np.nan
-    (_, good, _, state), _ = _run(tiny.config(), [_batch(), bad, _batch()])
+    (_, good, _, state), _ = _run(tiny.config(**_SHORT), [_batch(), bad, _batch()])
     self.assertFalse(bool(state.healthy))
     self.assertEqual(int(state.step), 1)
     chex.assert_trees_all_equal(state.params, good.params)
     chex.assert_trees_all_equal(state.ema, good.ema)
     chex.assert_trees_all_equal(state.opt_state, good.opt_state)
 
+  def test_so_many_non_finite_steps_are_left_out_and_no_more(self):
+    bad = _batch()
+    bad["image"][0, 0, 0, 0] = np.nan
+    states, _ = _run(tiny.config(train__skip_nonfinite=1), [bad, _batch(), bad])
+    born, skipped, updated, stopped = states
+    self.assertEqual([int(state.step) for state in states], [0, 1, 2, 2])
+    self.assertEqual([int(state.skipped) for state in states], [0, 1, 1, 1])
+    self.assertEqual([bool(state.healthy) for state in states], [True, True, True, False])
+    chex.assert_trees_all_equal(skipped.params, born.params)
+    chex.assert_trees_all_equal(skipped.opt_state, born.opt_state)
+    same = jax.tree.map(np.array_equal, skipped.params, updated.params)
+    self.assertFalse(all(jax.tree.leaves(same)))
+    chex.assert_trees_all_equal(stopped.params, updated.params)
+
   def test_ema_follows_its_ramp(self):
-    config = tiny.config(optimizer__ema=0.5, train__steps=10)
+    config = tiny.config(**_SHORT)
     states, _ = _run(config, [_batch()] * 2)
     ema = states[0].params
     for count, state in enumerate(states[1:]):
@@ -120,10 +145,10 @@ class StepTest(parameterized.TestCase):
     chex.assert_trees_all_close(ema, states[2].ema, atol=1e-6)
 
   def test_bfloat16_keeps_master_weights_and_likelihood_in_float32(self):
-    config = tiny.config(model__dtype="bfloat16")
+    config = tiny.config(model__dtype="bfloat16", **_SHORT)
     states, losses = _run(config, [_batch()] * 2)
     chex.assert_type(jax.tree.leaves(states[-1].params), jnp.float32)
-    _, exact = _run(tiny.config(), [_batch()] * 2)
+    _, exact = _run(tiny.config(**_SHORT), [_batch()] * 2)
     np.testing.assert_allclose(losses, exact, rtol=0.02)
 
   @parameterized.parameters(

@@ -74,10 +74,8 @@ class Flux2(nn.Module):
     config: sizes.
     dtype: compute type; norms, softmax, rotation and sinusoids are in float32 at least.
     param_dtype: parameter type.
-    remat: rematerialisation policy, 'none', 'full' or 'dots'.
+    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
     unroll: blocks in one iteration of a scan.
-    attention: implementation of jax.nn.dot_product_attention; 'cudnn' does not
-      form the matrix of scores, on a GPU in bfloat16.
   """
 
   config: Flux2Config
@@ -85,7 +83,6 @@ class Flux2(nn.Module):
   param_dtype: jnp.dtype = jnp.float32
   remat: str = "none"
   unroll: int = 1
-  attention: str | None = None
 
   @nn.compact
   def __call__(self, x_BNC: Array, t_B: Array, text_BMW: Array, image_ids_NA: np.ndarray,
@@ -141,7 +138,7 @@ class Flux2(nn.Module):
   def _scan(self, block, length: int, name: str) -> nn.Module:
     """`length` blocks as one module, parameters stacked along a first axis."""
     scan = stack.over_depth(block, length, (nn.broadcast, nn.broadcast), self.remat, self.unroll)
-    return scan(self.config, self.dtype, self.param_dtype, self.attention, name=name)
+    return scan(self.config, self.dtype, self.param_dtype, name=name)
 
 
 def _checked(what: str, ids, tokens: Array, config: Flux2Config) -> np.ndarray:

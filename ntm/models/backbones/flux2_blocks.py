@@ -10,8 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
-from ntm.nn import layers
+from ntm.nn import kernels, layers
+from ntm.nn.axes import constrain
 from ntm.typing import Array
 
 
@@ -118,9 +120,10 @@ class Heads(nn.Module):
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
 
     def project(name):
-      return layers.dense((self.config.num_heads, self.config.head_width),
-                          ("embed", "heads", "head_width"), use_bias=False, name=name,
-                          **types)(x_BMD)
+      a_BMHE = layers.dense((self.config.num_heads, self.config.head_width),
+                            ("embed", "heads", "head_width"), use_bias=False, name=name,
+                            **types)(x_BMD)
+      return constrain(a_BMHE, "batch", None, "heads", None)
 
     def norm(name, x_BMHE):
       return nn.RMSNorm(epsilon=self.config.eps, name=name, **types)(x_BMHE)
@@ -139,7 +142,6 @@ class DoubleBlock(nn.Module):
   config: Flux2Config
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
-  attention: str | None = None
 
   @nn.compact
   def __call__(self, streams: tuple[Array, Array], modulations: tuple[Array, Array],
@@ -157,12 +159,13 @@ class DoubleBlock(nn.Module):
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     width, names = self.config.width, ("text", "image")
     modulations = [jnp.moveaxis(modulation, -2, 0) for modulation in modulations]
+    streams = [constrain(x_BMD, "batch", None, None) for x_BMD in streams]
 
     heads = [Heads(self.config, name=f"{name}_heads", **types)(
         layers.modulate(normalise(x_BMD, self.config.eps), shift, scale))
              for name, x_BMD, (shift, scale, *_) in zip(names, streams, modulations)]
     attended = _attend(*(jnp.concatenate(parts, axis=1) for parts in zip(*heads)),
-                       rotation, self.attention)
+                       rotation)
     attended = jnp.split(attended, [streams[0].shape[1]], axis=1)
 
     out = []
@@ -189,7 +192,6 @@ class SingleBlock(nn.Module):
   config: Flux2Config
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
-  attention: str | None = None
 
   @nn.compact
   def __call__(self, x_BMD: Array, modulation_B13D: Array, rotation: tuple[Array, Array]):
@@ -205,8 +207,9 @@ class SingleBlock(nn.Module):
     """
     types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     shift, scale, gate = jnp.moveaxis(modulation_B13D, -2, 0)
+    x_BMD = constrain(x_BMD, "batch", None, None)
     h_BMD = layers.modulate(normalise(x_BMD, self.config.eps), shift, scale)
-    attended = _attend(*Heads(self.config, name="heads", **types)(h_BMD), rotation, self.attention)
+    attended = _attend(*Heads(self.config, name="heads", **types)(h_BMD), rotation)
     gated = _gated(h_BMD, self.config.mlp_width, "up", types)
     # One product for both, as in the checkpoints: the sum is then rounded once.
     h = jnp.concatenate([attended.reshape(x_BMD.shape), gated], axis=-1)
@@ -216,15 +219,17 @@ class SingleBlock(nn.Module):
 
 
 def _attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array,
-            rotation: tuple[Array, Array], implementation: str | None) -> Array:
+            rotation: tuple[Array, Array]) -> Array:
   """softmax(q k' / sqrt(E)) v over the whole sequence, q and k rotated."""
-  return jax.nn.dot_product_attention(
-      rotate(query_BMHE, *rotation), rotate(key_BMHE, *rotation), value_BMHE,
-      implementation=implementation)
+  arrays = rotate(query_BMHE, *rotation), rotate(key_BMHE, *rotation), value_BMHE
+  out_BMHE = kernels.attend(*arrays, causal=False)
+  if out_BMHE is None:
+    out_BMHE = jax.nn.dot_product_attention(*arrays)
+  return checkpoint_name(out_BMHE, "attention")
 
 
 def _gated(x_BMD: Array, mlp_width: int, name: str, types) -> Array:
   """silu(x W_0) * (x W_1), the first half of a SwiGLU: [B, M, D] → [B, M, mlp_width]."""
   h = layers.dense((2, mlp_width), ("embed", None, "mlp"), use_bias=False, name=name, **types)(
       x_BMD)
-  return nn.silu(h[..., 0, :]) * h[..., 1, :]
+  return constrain(nn.silu(h[..., 0, :]) * h[..., 1, :], "batch", None, "mlp")

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.nn import attention, embeddings, layers, rotary, stack
+from ntm.nn.axes import constrain
 from ntm.typing import Array
 
 _PERIOD = 10_000.0  # Slowest over fastest sinusoid, of time and of position.
@@ -79,7 +80,7 @@ class SiT(nn.Module):
     config: shapes.
     dtype: compute type.
     param_dtype: parameter type.
-    remat: rematerialisation policy, 'none', 'full' or 'dots'.
+    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
     unroll: layers in one iteration of the scan over depth.
   """
 
@@ -142,6 +143,7 @@ class _Block(nn.Module):
         (6, config.width), ("embed", None, None), zero=True, name="modulation", **types)(
             nn.silu(c_B1D))
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.moveaxis(modulation_B16D, -2, 0)
+    h_BND = constrain(h_BND, "batch", None, None)
     branch_BND = layers.modulate(_norm("attention_norm", types)(h_BND), shift_a, scale_a)
     branch_BND, _ = attention.Attention(
         config.num_heads, config.num_heads, qk_norm=False, name="attention", **types)(

@@ -1,0 +1,38 @@
+"""NTM on ImageNet 256 x 256, 1.4 B parameters: the paper's main model, four steps.
+
+  ntm train --config=configs/imagenet256.py --workdir=gs://BUCKET/imagenet256 \\
+    --config.data.path=/data/imagenet256
+
+Data, as ntm/data/arrays.py says: image.npy, 16 x 16 x 32 latents of the FAE
+autoencoder, and label.npy. The paper does not state the width; this one gives its
+number of parameters with layers [4, 4, 24] and 8 key/value heads.
+Hardware: a slice that docs/pods.md names; the paper: 64 H100. Not yet measured.
+Several T: imagenet256_multi_step.py. Smaller: imagenet256_768.py, imagenet256_1152.py.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.default()
+  config.data.source = "arrays"
+  config.model.image_shape = (16, 16, 32)
+  config.model.patch_shape = (1, 1)
+  config.model.num_classes = 1000
+  for part in (config.model.transporter, config.model.predictor):
+    part.width = 1600
+    part.num_heads = 16
+    part.num_kv_heads = 8
+  config.model.predictor.layers = 24
+  config.denoiser.width = 1600
+  config.denoiser.num_heads = 16
+  config.denoiser.num_kv_heads = 8
+  config.model.dtype = "bfloat16"
+  config.model.remat = "full"
+  config.optimizer.warmup = 5000
+  config.train.steps = 500_000
+  config.train.batch_size = 1024
+  config.train.sample_every = config.train.checkpoint_every = 5000
+  config.mesh.data = 1
+  config.mesh.fsdp = -1
+  return config

@@ -1,0 +1,17 @@
+"""Width 1152, otherwise configs/imagenet256.py.
+
+  ntm train --config=configs/imagenet256_1152.py --workdir=gs://BUCKET/imagenet256_1152 \\
+    --config.data.path=/data/imagenet256
+
+Hardware: see docs/pods.md. Not yet measured.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.beside(__file__, "imagenet256.py")
+  for part in (config.model.transporter, config.model.predictor, config.denoiser):
+    part.width = 1152
+    part.num_heads = 16
+  return config

@@ -1,0 +1,117 @@
+"""Compiles a program for machines that are not here: what it needs, whether it fits.
+
+  ntm compile --config=configs/imagenet256.py --topology=v5p:4x4x4
+  ntm compile --config=configs/digits.py --topology=cpu:8 --config.mesh.fsdp=2
+
+A TPU topology needs the extra `tpu`, which brings libtpu, and no TPU. The
+slices' names are those of Google's tables: v5e:4x4, v5p:4x4x4, v6e:4x4.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import time
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from ntm import config as config_lib
+from ntm.commands import program
+from ntm.training import ahead, chips, sharding
+
+_LOG = logging.getLogger("ntm")
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "v5e:4x4, v5p:4x4x4, v6e:4x4 and so on, or cpu:8 for devices of this one.")
+_PROGRAM = flags.DEFINE_enum("program", "train", ahead.PROGRAMS,
+                             "One update, one batch of samples, one update of the denoiser.")
+_REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
+                            "Of --program=sample of an NTM.")
+_JSON = flags.DEFINE_string("json", None, "File for the figures.")
+flags.mark_flags_as_required(["config", "topology"])
+
+
+def main(_) -> None:
+  """Prints the figures and writes them as JSON."""
+  config = config_lib.from_dict(_CONFIG.value)
+  if _PROGRAM.value != "sample":
+    program.refuse(["refine"], "the program is no sampling")
+  devices = _devices(_TOPOLOGY.value)
+  mesh = sharding.make_mesh(config.mesh, devices)
+  chip = chips.lookup(devices[0].device_kind)
+  count = chips.count(devices)
+  _LOG.info("compiling for %d x %s, mesh %s", count, chip.name if chip else "device",
+            dict(mesh.shape))
+  started = time.monotonic()
+  report = ahead.report(_PROGRAM.value, config, mesh, chip, count,
+                        None if _REFINE.value == "none" else _REFINE.value)
+  seconds = time.monotonic() - started
+  result = dataclasses.asdict(report) | {
+      "program": _PROGRAM.value, "topology": _TOPOLOGY.value, "chips": count,
+      "compile_seconds": seconds, "batch_size": config.train.batch_size,
+      "hbm_limit_bytes": chip.hbm_bytes if chip else None}
+  if chip and report.memory_bytes:
+    bounds = report.bounds(chip)
+    result |= {"bounds_seconds": bounds, "step_seconds": max(bounds.values()),
+               "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values()),
+               "flops_per_byte": report.executed_flops_per_chip / report.memory_bytes}
+  _print(result)
+  if _JSON.value:
+    pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _devices(name):
+  """Devices of a topology, described or forced upon this host."""
+  kind, _, shape = name.partition(":")
+  jax.config.update("jax_platforms", "cpu")  # Nothing runs, and a TPU here may be in use.
+  if kind == "cpu":
+    if not shape.isdigit() or not int(shape):
+      raise ValueError(f"--topology is {name}; expected a number of devices, as in cpu:8.")
+    jax.config.update("jax_num_cpu_devices", int(shape))
+    return jax.devices()
+  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # There is no metadata server to ask,
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and no chip to keep to oneself.
+  from jax.experimental import topologies
+  try:
+    return topologies.get_topology_desc(name, platform="tpu").devices
+  except Exception as error:  # Whatever libtpu, or its absence, raises.
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise ValueError(f"--topology is {name}; expected a slice such as v5e:4x4 or v5p:4x4x4, with "
+                     f"libtpu installed: pip install 'ntm[tpu]' ({reason}).") from error
+
+
+def _print(result):
+  """The figures, and whether it fits."""
+  gib = lambda n: f"{n / 2 ** 30:.2f} GiB" if n >= 2 ** 27 else f"{n / 2 ** 20:.2f} MiB"
+  print(f"parameters            {result['parameters']:,}")
+  if result["temporaries"]:
+    print(f"arguments             {gib(result['arguments'])} a chip")
+    print(f"temporaries           {gib(result['temporaries'])} a chip")
+  print(f"memory                {gib(result['hbm_per_chip_bytes'])} a chip"
+        + (f" of {gib(result['hbm_limit_bytes'])}" if result["hbm_limit_bytes"] else ""))
+  print(f"model FLOPs           {result['flops_per_chip']:.4g} a chip")
+  for kind, size in result["collective_bytes"].items():
+    print(f"{kind:21} {gib(size)} a chip")
+  if "bounds_seconds" in result:
+    bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
+    print(f"FLOPs a byte          {result['flops_per_byte']:.1f}")
+    print(f"at least              {result['step_seconds'] * 1000:.1f} ms ({bounds})")
+    print(f"MFU at most           {result['mfu_bound']:.1%}")
+  print(f"compiled in           {result['compile_seconds']:.0f} s")
+  if result["fits"] is False:
+    print("does not fit: try model.remat 'full', a larger mesh.fsdp or mesh.tensor, more "
+          "train.accumulation, a smaller train.batch_size, or a larger slice.")
+  elif result["fits"]:
+    print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
+
+
+def run(argv=None) -> None:
+  """Entry point."""
+  program.run(main, argv)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,87 @@
+"""What several processes that train one model must do alike.
+
+Every process runs the same program on its share of the devices. A computation
+on arrays that are spread over all of them, and their way to the host, takes all
+processes, in the same order; files other than checkpoints are the first one's.
+With one process all of this is what it would be anyway.
+"""
+
+import signal
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from ntm.training import sharding
+
+
+def is_first() -> bool:
+  """Whether this process writes the files and the log."""
+  return jax.process_index() == 0
+
+
+def check_mesh(mesh: Mesh) -> None:
+  """Raises ValueError unless every process has its own, equal part of a batch."""
+  ways, count = mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count()
+  if ways % count:
+    raise ValueError(f"{count} processes cannot share batches split over data x fsdp = {ways} "
+                     "devices; let config.mesh.data x fsdp be a multiple of the processes.")
+
+
+def put_whole_batch(mesh: Mesh, batch):
+  """A batch that every process has whole, split over the mesh if that divides it."""
+  split, copies = sharding.batch_sharding(mesh), sharding.replicated(mesh)
+  ways = mesh.shape["data"] * mesh.shape["fsdp"]
+  return jax.tree.map(lambda a: sharding.from_host(a, copies if len(a) % ways else split), batch)
+
+
+def to_host(tree):
+  """Arrays of all processes as numpy, whole on each; all must ask for the same."""
+  def gather(array):
+    """One array; copied over the devices first where parts of it are elsewhere."""
+    local = not isinstance(array, jax.Array) or (
+        array.is_fully_addressable or array.is_fully_replicated)
+    return np.asarray(array if local else multihost_utils.process_allgather(array, tiled=True))
+
+  return jax.tree.map(gather, tree)
+
+
+def all_true(here: bool) -> bool:
+  """Whether it holds on every process; all must ask."""
+  if jax.process_count() == 1:
+    return here
+  return bool(multihost_utils.process_allgather(np.bool_(here)).all())
+
+
+def wait_for_all(name: str) -> None:
+  """Returns when every process has come here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+class Preemption:
+  """While active, a SIGTERM of any process asks all of them to stop after the same step."""
+
+  def __init__(self, first_step: int):
+    """Remembers where the run starts, for the processes to agree on a step."""
+    self._first_step, self._received = first_step, False
+
+  def __enter__(self):
+    """Gives step → whether to save it and stop; to be asked after every step."""
+    if jax.distributed.is_initialized():  # JAX has a handler of its own.
+      # They stop at the step after the furthest they have asked about, which is 1 for a signal
+      # that came before any.
+      early = multihost_utils.reached_preemption_sync_point(1)
+      multihost_utils.reached_preemption_sync_point(self._first_step)
+      return lambda step: multihost_utils.reached_preemption_sync_point(step) or early
+    self._previous = signal.signal(signal.SIGTERM, self._remember)
+    return lambda step: self._received
+
+  def __exit__(self, *exc_info):
+    if not jax.distributed.is_initialized():
+      signal.signal(signal.SIGTERM, self._previous)
+
+  def _remember(self, signum, frame):
+    del signum, frame
+    self._received = True

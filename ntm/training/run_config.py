@@ -1,0 +1,63 @@
+"""config.json of a workdir: written at the start, checked when a run resumes."""
+
+import json
+import logging
+import os
+
+from etils import epath
+
+from ntm import config as config_lib
+from ntm.config import Config
+from ntm.training import processes
+
+_LOG = logging.getLogger("ntm")
+
+
+def prepare(workdir: str | os.PathLike, config: Config) -> None:
+  """Makes the workdir and writes config.json, or checks the one that is there.
+
+  Raises:
+    ValueError: the workdir was written with another model, or cannot be written.
+  """
+  written = read(workdir)
+  if written is not None:
+    changes = _differences(config_lib.to_dict(written), config_lib.to_dict(config))
+    fatal = [c for c in changes if c.startswith(("model.", "denoiser.", "process.num_steps"))
+             and not c.startswith(("model.remat", "model.unroll", "model.dtype", "model.inverse"))]
+    if fatal:
+      raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
+                       "Use that config, or a new workdir.")
+    for change in changes:
+      _LOG.warning("resuming with another config: %s", change)
+  if not processes.is_first():
+    return
+  path = _path(workdir)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
+    partial.replace(path)
+  except OSError as error:
+    raise ValueError(f"workdir {workdir} cannot be written ({error.strerror}); choose "
+                     "another --workdir or change its permissions.") from error
+
+
+def read(workdir: str | os.PathLike) -> Config | None:
+  """The config of a workdir, or None if it has none."""
+  path = _path(workdir)
+  return config_lib.from_dict(json.loads(path.read_text())) if path.exists() else None
+
+
+def _path(workdir):
+  return epath.Path(workdir) / "config.json"
+
+
+def _differences(old, new, prefix=""):
+  changes = []
+  for key in sorted(set(old) | set(new)):
+    a, b = old.get(key), new.get(key)
+    if isinstance(a, dict) and isinstance(b, dict):
+      changes += _differences(a, b, f"{prefix}{key}.")
+    elif a != b:
+      changes.append(f"{prefix}{key} is {b!r}, was {a!r}")
+  return changes

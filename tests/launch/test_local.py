@@ -1,0 +1,53 @@
+"""launch/local.py with commands that need no JAX."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+
+from absl.testing import absltest
+
+_LOCAL = pathlib.Path(__file__).parents[2] / "launch" / "local.py"
+
+
+def _start(script, *flags):
+  return subprocess.Popen(
+      [sys.executable, _LOCAL, "--processes=2", *flags, "--", "bash", "-c", script],
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _run(script, *flags):
+  process = _start(script, *flags)
+  return *process.communicate(timeout=60), process.returncode
+
+
+class LocalTest(absltest.TestCase):
+
+  def test_shows_the_output_of_process_0_as_it_is(self):
+    out, error, code = _run(
+        "echo $JAX_PROCESS_ID of $JAX_NUM_PROCESSES: ${XLA_FLAGS##* }", "--devices-per-process=4")
+    self.assertEqual((out, error, code),
+                     ("0 of 2: --xla_force_host_platform_device_count=4\n", "", 0))
+
+  def test_one_that_fails_stops_the_others_and_is_shown(self):
+    out, error, code = _run("[ $JAX_PROCESS_ID = 0 ] && exec sleep 1000; echo why; exit 3")
+    self.assertEqual((out, error, code),
+                     ("", "why\nlaunch/local.py: process 1 of 2 ended with code 3.\n", 3))
+
+  def test_one_that_is_killed_is_named(self):
+    _, error, code = _run("[ $JAX_PROCESS_ID = 1 ] && exec sleep 1000; kill -KILL $$")
+    self.assertEqual(error, "launch/local.py: process 0 of 2 was killed by SIGKILL.\n")
+    self.assertEqual(code, 137)
+
+  def test_passes_signals_on(self):
+    for signum in (signal.SIGTERM, signal.SIGINT):
+      process = _start("trap 'kill $!; exit 143' TERM INT; sleep 1000 & echo up; wait")
+      process.stdout.readline()
+      process.send_signal(signum)
+      _, error = process.communicate(timeout=60)
+      self.assertEqual(process.returncode, 143)
+      self.assertIn("ended with code 143", error)
+
+
+if __name__ == "__main__":
+  absltest.main()

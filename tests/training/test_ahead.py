@@ -1,0 +1,113 @@
+import dataclasses
+import importlib.util
+import re
+import subprocess
+import sys
+from unittest import mock
+
+import jax
+import pytest
+from absl.testing import absltest, parameterized
+
+from ntm.training import ahead, chips, sharding
+from tests import tiny
+
+_SMALL = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+_CHIP = chips.lookup("TPU v5 lite")
+
+
+def _config(**changes):
+  return tiny.config(**{"model__predictor": _SMALL, "model__transporter": _SMALL,
+                        "denoiser": _SMALL, "mesh": {"data": 2, "fsdp": 2, "tensor": 2}} | changes)
+
+
+def _report(program="train", chip=None, **changes):
+  config = _config(**changes)
+  return ahead.report(program, config, sharding.make_mesh(config.mesh), chip, 8)
+
+
+class AheadTest(parameterized.TestCase):
+
+  def test_a_training_step_is_measured(self):
+    report = _report(chip=_CHIP)
+    # Parameters, average and two moments, of which most leaves are in four pieces.
+    self.assertBetween(report.arguments, 4 * report.parameters, 16 * report.parameters)
+    self.assertTrue(report.fits)
+    self.assertGreater(report.collective_bytes["all-reduce"], 0)
+    self.assertGreater(report.memory_bytes, report.arguments)
+    bounds = report.bounds(_CHIP)
+    self.assertEqual(bounds["compute"], report.flops_per_chip / _CHIP.peak_flops)
+    self.assertFalse(_report(chip=dataclasses.replace(_CHIP, hbm_bytes=1000)).fits)
+
+  def test_full_rematerialisation_computes_a_third_more(self):
+    report = _report(model__remat="full")
+    self.assertIsNone(report.fits)
+    self.assertAlmostEqual(report.executed_flops_per_chip / report.flops_per_chip, 4 / 3)
+
+  @pytest.mark.slow
+  @parameterized.parameters("sample", "distill")
+  def test_other_programs_are_measured(self, program):
+    report = _report(program)
+    self.assertGreater(report.temporaries, 0)
+    self.assertGreater(report.flops_per_chip, 0)
+
+  def test_what_the_compiler_refuses_does_not_fit(self):
+    message = "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 17.50G of 15.75G hbm."
+    with mock.patch.object(jax.stages.Lowered, "compile",
+                           side_effect=jax.errors.JaxRuntimeError(message)):
+      report = _report(chip=_CHIP)
+      self.assertIs(report.fits, False)
+      self.assertEqual(report.hbm_per_chip_bytes, 17.5 * 2 ** 30)
+    with mock.patch.object(jax.stages.Lowered, "compile",
+                           side_effect=jax.errors.JaxRuntimeError("INTERNAL: something")):
+      with self.assertRaisesRegex(jax.errors.JaxRuntimeError, "something"):
+        _report()
+
+  def test_a_batch_or_a_width_that_does_not_split_is_named(self):
+    with self.assertRaisesRegex(ValueError, "batch_size 6 .* 4 devices"):
+      _report(train__batch_size=6)
+    with self.assertRaisesRegex(
+        ValueError, r"attention/key/.* axis \d is not divisible by the 2 devices of mesh axis "
+        "'tensor'"):
+      _report(model__predictor=_SMALL | {"num_kv_heads": 1})
+
+
+class CommandTest(parameterized.TestCase):
+
+  @pytest.mark.slow
+  @parameterized.parameters((1, 8, 1), (2, 2, 2), (1, 4, 2))
+  def test_nothing_is_gathered_against_the_partitioners_will(self, data, fsdp, tensor):
+    out = _compile("cpu:8", f"--config.mesh.data={data}", f"--config.mesh.fsdp={fsdp}",
+                   f"--config.mesh.tensor={tensor}", "--config.model.unroll=1")
+    self.assertNotIn("ematerialization", out)
+    self.assertRegex(out, "parameters +1,770,536")
+
+  @pytest.mark.slow
+  def test_a_described_slice(self):
+    if importlib.util.find_spec("libtpu") is None:
+      self.skipTest("libtpu is not installed")
+    out = _compile("v5e:2x2", "--config.mesh.fsdp=4", "--config.model.unroll=1")
+    self.assertRegex(out, "of 16.00 GiB")
+    self.assertRegex(out, r"fits: 0\.\d%")
+    self.assertTrue(re.search("all-gather|all-reduce", out))
+
+  def test_topologies_that_do_not_exist_are_named(self):
+    done = _run("v5x:nothing")
+    self.assertEqual(done.returncode, 1)
+    self.assertIn("error: --topology is v5x:nothing; expected a slice such as", done.stderr)
+
+
+def _run(topology, *flags):
+  return subprocess.run(
+      [sys.executable, "-m", "ntm.commands.main", "compile", "--config=configs/digits.py",
+       f"--topology={topology}", *flags], capture_output=True, text=True)
+
+
+def _compile(*arguments):
+  done = _run(*arguments)
+  assert done.returncode == 0, done.stderr
+  return done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+  absltest.main()

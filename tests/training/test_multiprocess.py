@@ -1,0 +1,141 @@
+"""Several processes, started by launch/local.py, train as one does."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+import jax
+import numpy as np
+import pytest
+from absl.testing import absltest
+
+from ntm.training import metrics
+from tests import digits_run
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_DEVICES = jax.devices()
+# The loss is a sum of float32, added up in another order by another number of devices or
+# processes: some units in the last place (1.2e-7), which the updates of a few steps carry on.
+_RTOL = 1e-5
+
+
+def _launch(workdir, steps):
+  env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
+  return subprocess.Popen(
+      [sys.executable, _ROOT / "launch" / "local.py", "--processes=2", "--devices-per-process=4",
+       "--", sys.executable, "-m", "tests.digits_run", workdir, str(steps)],
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=_ROOT)
+
+
+def _losses(workdir, prefix):
+  return {line["step"]: line[f"{prefix}/nats_per_dim"] for line in metrics.read(workdir)
+          if f"{prefix}/nats_per_dim" in line}
+
+
+def _saved(workdir):
+  return sorted(int(path.name) for path in pathlib.Path(workdir, "checkpoints").iterdir())
+
+
+class SameRunTest(absltest.TestCase):
+
+  def _train(self, workdir, steps, devices):
+    """In this process, on some of its devices."""
+    with absltest.mock.patch.object(jax, "devices", lambda: _DEVICES[:devices]):
+      digits_run.train(workdir, steps)
+
+  def _assert_same(self, ours, theirs, steps):
+    for prefix in ("train", "held_out"):
+      ours_of, theirs_of = (_losses(workdir, prefix) for workdir in (ours, theirs))
+      common = [step for step in theirs_of if step in steps]
+      assert common or prefix == "held_out"
+      np.testing.assert_allclose([ours_of[step] for step in common],
+                                 [theirs_of[step] for step in common], rtol=_RTOL)
+
+  def _two_and(self, whole):
+    """The workdir of two processes that trained 3 of the 5 steps in `whole`."""
+    workdir = tempfile.mkdtemp()
+    launched = _launch(workdir, 3)
+    whole()
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 0, output)
+    self.assertEqual(_saved(workdir), [3])
+    self.assertEqual(output.count("step 2 of 3"), 1)  # Only the first process says so.
+    return workdir
+
+  def test_two_processes_train_as_one(self):
+    one = tempfile.mkdtemp()
+    two = self._two_and(lambda: self._train(one, 3, devices=1))
+    self._assert_same(two, one, (1, 2, 3))
+
+  @pytest.mark.slow
+  def test_on_as_many_devices_and_resumed_by_one_process(self):
+    one = tempfile.mkdtemp()
+    two = self._two_and(lambda: self._train(one, 5, devices=8))
+    self._assert_same(two, one, (1, 2, 3))
+    # The curve is that of the same examples in the same order: a resumed run reads on rightly.
+    for devices in (1, 4):
+      with self.subTest(devices=devices):
+        workdir = os.path.join(tempfile.mkdtemp(), "run")
+        shutil.copytree(two, workdir)
+        self._train(workdir, 5, devices)
+        self._assert_same(workdir, one, (1, 2, 3, 4, 5))
+
+
+def _wait_for(process, pattern):
+  seen = ""
+  for line in process.stdout:
+    seen += line
+    if found := re.search(pattern, line):
+      return found
+  raise AssertionError(f"the job ended without {pattern!r}:\n{seen}")
+
+
+def _process(launched, index):
+  """Process id of one of the processes that were launched."""
+  for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+    try:
+      parent = int(path.with_name("stat").read_text().rsplit(")", 1)[1].split()[1])
+      if parent == launched.pid and f"JAX_PROCESS_ID={index}\0" in path.read_text():
+        return int(path.parent.name)
+    except (OSError, ValueError):
+      continue
+  raise AssertionError(f"there is no process {index}")
+
+
+@pytest.mark.slow
+class FaultsTest(absltest.TestCase):
+
+  def test_a_signal_or_a_crash_of_one_process_stops_all_and_the_relaunch_resumes(self):
+    workdir, steps = tempfile.mkdtemp(), 10**6
+    launched = _launch(workdir, steps)
+    _wait_for(launched, "step 5 of")
+    os.kill(_process(launched, 1), signal.SIGTERM)
+    step = int(_wait_for(launched, r"SIGTERM: saved step (\d+)")[1])
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 143, output)
+    self.assertEqual(_saved(workdir)[-1], step)
+
+    launched = _launch(workdir, steps)
+    _wait_for(launched, f"resuming at step {step}")
+    _wait_for(launched, f"step {step + 6} of")
+    os.kill(_process(launched, 1), signal.SIGKILL)
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 137, output)
+    self.assertIn("process 1 of 2 was killed by SIGKILL", output)
+
+    last = _saved(workdir)[-1]
+    launched = _launch(workdir, steps)
+    _wait_for(launched, f"resuming at step {last}")
+    launched.send_signal(signal.SIGTERM)  # Before the first step, which comes all the same.
+    _wait_for(launched, f"SIGTERM: saved step {last + 1}")
+    launched.communicate(timeout=600)
+    self.assertEqual(launched.returncode, 143)
+
+
+if __name__ == "__main__":
+  absltest.main()
