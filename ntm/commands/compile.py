@@ -57,6 +57,7 @@ def main(_) -> None:
     bounds = report.bounds(chip)
     result |= {"bounds_seconds": bounds, "step_seconds": max(bounds.values()),
                "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values()),
+               "memory_seconds": report.memory_bytes / chip.hbm_bandwidth,
                "flops_per_byte": report.executed_flops_per_chip / report.memory_bytes}
   _print(result)
   if _JSON.value:
@@ -97,8 +98,9 @@ def _print(result):
     print(f"{kind:21} {gib(size)} a chip")
   if "bounds_seconds" in result:
     bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
-    print(f"FLOPs a byte          {result['flops_per_byte']:.1f}")
-    print(f"at least              {result['step_seconds'] * 1000:.1f} ms ({bounds})")
+    print(f"memory traffic        up to {gib(result['memory_bytes'])} a chip, "
+          f"{result['memory_seconds'] * 1000:.1f} ms, {result['flops_per_byte']:.1f} FLOPs a byte")
+    print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")
     print(f"MFU at most           {result['mfu_bound']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")
   if result["fits"] is False:

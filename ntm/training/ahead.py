@@ -40,7 +40,8 @@ class Report:
     flops_per_chip: of the model, see `ntm.training.flops`.
     executed_flops_per_chip: with what full rematerialisation computes again.
     collective_bytes: by kind, see `ntm.training.hlo`.
-    memory_bytes: read and written, likewise.
+    memory_bytes: read and written, likewise; too many where an operation touches
+      a part of its operand that the text does not tell.
   """
 
   parameters: int
@@ -54,14 +55,13 @@ class Report:
   memory_bytes: int
 
   def bounds(self, chip: Chip) -> dict[str, float]:
-    """Seconds that the chip needs at least, each part at its peak.
+    """Seconds that the chip needs at least for arithmetic and for communication, at its peaks.
 
     A collective of n bytes is taken to send as many, an all-reduce twice.
     """
     sent = sum(n * (2 if kind == "all-reduce" else 1)
                for kind, n in self.collective_bytes.items())
     return {"compute": self.executed_flops_per_chip / chip.peak_flops,
-            "memory": self.memory_bytes / chip.hbm_bandwidth,
             "interconnect": sent / chip.interconnect_bandwidth}
 
 

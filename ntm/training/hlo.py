@@ -29,7 +29,8 @@ class Traffic:
 
   Attributes:
     collectives: of the results of every kind of collective.
-    memory: read and written by the operations outside of on-chip memory.
+    memory: read and written by the operations outside of on-chip memory, an
+      upper estimate: operands count whole unless they are seen to be sliced.
   """
 
   collectives: dict[str, int]

@@ -14,13 +14,16 @@ from PIL import Image
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _TINY = ["--config.model.predictor.width=16", "--config.model.transporter.width=16",
+         "--config.model.predictor.layers=1", "--config.model.transporter.num_blocks=1",
          "--config.model.unroll=1", "--config.optimizer.warmup=0", "--config.train.steps=3"]
+# One device; programs that run a few times are compiled in a hurry, as by conftest.py.
+_ENV = os.environ | {"XLA_FLAGS": " ".join(
+    flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag)}
 
 
 def _ntm(*arguments, check=True):
-  env = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
   done = subprocess.run([sys.executable, "-m", "ntm.commands.main", *map(str, arguments)],
-                        capture_output=True, text=True, env=env, cwd=_ROOT)
+                        capture_output=True, text=True, env=_ENV, cwd=_ROOT)
   if check:
     assert done.returncode == 0, done.stdout + done.stderr
   return done

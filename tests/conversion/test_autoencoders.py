@@ -1,5 +1,6 @@
 """Our autoencoders against diffusers', through files and the conversion."""
 
+import functools
 import pathlib
 import tempfile
 
@@ -44,6 +45,26 @@ def _ours(state, family):
   return autoencoder.Autoencoder(autoencoder_kl.config(architecture)), {"params": params}
 
 
+@functools.cache
+def _compiled(module, method):
+  return jax.jit(functools.partial(module.apply, method=method))
+
+
+def _run(module, variables, x, method):
+  return _compiled(module, method)(variables, x)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _gradient(module, variables, x, cotangent, method):
+  """(value, gradient of its inner product with the cotangent); of an encoder's the mean."""
+  def value(x):
+    out = module.apply(variables, x, method=method)
+    return jnp.vdot(cotangent, out[0] if method == "encode" else out), out
+
+  gradient, out = jax.grad(value, has_aux=True)(x)
+  return out, gradient
+
+
 def _nchw(array):
   return torch.tensor(np.asarray(array).transpose(0, 3, 1, 2), requires_grad=True)
 
@@ -78,25 +99,21 @@ class AutoencodersTest(parameterized.TestCase):
     image = rng.uniform(-1, 1, (2, 16, 24, 3)).astype(np.float32)
     tensor = _nchw(image)
     posterior = theirs.encode(tensor).latent_dist
-    mean, logvar = module.apply(variables, image, method="encode")
+    shape = _nhwc(posterior.mean).shape
+    cotangent = rng.normal(size=shape).astype(np.float32)
+    (posterior.mean * _nchw(cotangent).detach()).sum().backward()
+    (mean, logvar), gradient = _gradient(module, variables, image, cotangent, "encode")
     self._close(mean, _nhwc(posterior.mean))
     self._close(logvar, _nhwc(posterior.logvar))
-
-    cotangent = rng.normal(size=mean.shape).astype(np.float32)
-    (posterior.mean * _nchw(cotangent).detach()).sum().backward()
-    gradient = jax.grad(lambda x: jnp.vdot(
-        cotangent, module.apply(variables, x, method="encode")[0]))(image)
     self._close(gradient, _nhwc(tensor.grad))
 
-    latent = rng.normal(size=mean.shape).astype(np.float32)
+    latent = rng.normal(size=shape).astype(np.float32)
     tensor = _nchw(latent)
     decoded = theirs.decode(tensor).sample
-    self._close(module.apply(variables, latent, method="decode"), _nhwc(decoded))
-
     cotangent = rng.normal(size=image.shape).astype(np.float32)
     (decoded * _nchw(cotangent).detach()).sum().backward()
-    gradient = jax.grad(lambda x: jnp.vdot(
-        cotangent, module.apply(variables, x, method="decode")))(latent)
+    ours, gradient = _gradient(module, variables, latent, cotangent, "decode")
+    self._close(ours, _nhwc(decoded))
     self._close(gradient, _nhwc(tensor.grad))
 
   def test_flux2_statistics_in_the_order_of_its_pipeline(self):
@@ -106,10 +123,10 @@ class AutoencodersTest(parameterized.TestCase):
     latent = np.random.default_rng(0).normal(size=(2, 8, 12, 8)).astype(np.float32)
     # Space to depth of PyTorch: channel, row, column. The module normalises as at evaluation.
     expected = theirs.bn(torch.nn.functional.pixel_unshuffle(_nchw(latent), 2))
-    normal = module.apply(variables, latent, method="normalise")
+    normal = _run(module, variables, latent, "normalise")
     self._close(normal, _nhwc(expected), 1e-6)
-    self._close(module.apply(variables, normal, method="denormalise"), latent, 1e-6)
-    decoded = module.apply(variables, normal, method="denormalise_and_decode")
+    self._close(_run(module, variables, normal, "denormalise"), latent, 1e-6)
+    decoded = _run(module, variables, normal, "denormalise_and_decode")
     self._close(decoded, _nhwc(theirs.decode(_nchw(latent)).sample))
 
   def test_flux2_decoder_of_its_own_widths(self):
@@ -118,7 +135,7 @@ class AutoencodersTest(parameterized.TestCase):
     theirs.decoder = vae.Decoder(8, 3, ("UpDecoderBlock2D",) * 2, (64, 96), 1)
     module, variables = _ours(theirs.state_dict(), "autoencoder_flux2")
     latent = np.random.default_rng(0).normal(size=(1, 4, 4, 8)).astype(np.float32)
-    self._close(module.apply(variables, latent, method="decode"),
+    self._close(_run(module, variables, latent, "decode"),
                 _nhwc(theirs.decode(_nchw(latent)).sample))
 
   def test_scale_of_stable_diffusion(self):

@@ -1,6 +1,7 @@
 """Converted velocity models in use: sampled by every solver, and as the start of an NTM."""
 
 import dataclasses
+import functools
 import pathlib
 import runpy
 import tempfile
@@ -106,11 +107,15 @@ class RunsTest(parameterized.TestCase):
         theirs.model, image_shape=(2, 3, 4), backbone=backbone))
     model = flow_matching.build(theirs)
     text = jax.random.normal(jax.random.key(1), (2, 5, 24))
-    velocity = jax.jit(lambda *args: model.apply({"params": params}, *args))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def sample(params, solver):
+      velocity = lambda *args: model.apply({"params": params}, *args)
+      return ode.sample(jax.random.key(0), ode.guided(velocity, text, 0 * text, 1.5),
+                        jnp.linspace(0, 1, 3), (2, 6, 4), solver)
+
     for solver in ode.SOLVERS:
-      x_KBNC = ode.sample(jax.random.key(0), ode.guided(velocity, text, 0 * text, 1.5),
-                          jnp.linspace(0, 1, 3), (2, 6, 4), solver)
-      self.assertTrue(np.isfinite(x_KBNC).all())
+      self.assertTrue(np.isfinite(sample(params, solver)).all())
     self._starts_an_ntm(theirs, params, text)
 
   def _starts_an_ntm(self, theirs, params, condition):
@@ -128,18 +133,19 @@ class RunsTest(parameterized.TestCase):
                                  valid_SB=jnp.ones((2, 2)))
     model = ntm.build(config)
     result = jax.jit(lambda p: model.apply({"params": p}, trajectory, method="log_prob"))(started)
-    expected = finetuning.posterior_mean(config, params, trajectory)
+    expected = jax.jit(lambda params: finetuning.posterior_mean(config, params, trajectory))(params)
     np.testing.assert_allclose(result.mean_SBNC, expected, atol=1e-5)
     name = "text" if config.model.backbone.text_tokens else "label"
     batch = {"image": x_KBNC[0].reshape(2, *config.model.image_shape), name: condition}
-    grads = jax.jit(jax.grad(lambda p: what.loss(jax.random.key(0), p, what.frozen, batch, 0)[0]))(
-        started)
+    grads = jax.device_get(jax.jit(jax.grad(
+        lambda p, frozen: what.loss(jax.random.key(0), p, frozen, batch, 0)[0]))(
+            started, what.frozen))
     backbone = grads["predictor"]["network"]["backbone"]
-    self.assertGreater(max(float(jnp.abs(g).max()) for g in jax.tree.leaves(backbone)), 0)
+    self.assertGreater(max(np.abs(g).max() for g in jax.tree.leaves(backbone)), 0)
     self.assertTrue(all(np.isfinite(g).all() for g in jax.tree.leaves(grads)))
 
-  @pytest.mark.slow
   @parameterized.parameters(("sit_xl_256", 675_129_632), ("flux2_klein_512", 3_875_544_576))
+  @pytest.mark.slow  # Innermost: the cases inherit the marks of the function alone.
   def test_full_size_configs_compile(self, name, published):
     """The training step, for one device of unlimited memory; nothing is allocated."""
     config = config_lib.from_dict(runpy.run_path(str(_CONFIGS / f"{name}.py"))["get_config"]())

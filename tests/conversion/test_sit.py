@@ -59,14 +59,14 @@ class SiTConversionTest(parameterized.TestCase):
         jnp.moveaxis(jnp.asarray(a.detach().numpy()), 1, -1), (patch_size, patch_size))
 
     @jax.jit
-    def run(x):
+    def run(params, x):
       (v, h), vjp = jax.vjp(
           lambda x: ours.apply({"params": params}, x, jnp.asarray(t.numpy()),
                                jnp.asarray(label.numpy())), x)
       return v, h, vjp((tokens(weight), jnp.zeros_like(h)))[0]
 
     errors = [_relative_error(a, b) for a, b in zip(
-        run(tokens(image)), (tokens(velocity), hidden.detach(), tokens(grad)))]
+        run(params, tokens(image)), (tokens(velocity), hidden.detach(), tokens(grad)))]
     for error in errors:
       self.assertLess(error, 1e-4, errors)
 

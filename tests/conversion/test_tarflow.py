@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,12 @@ def _relative_error(ours, theirs):
   return np.abs(np.asarray(ours) - np.asarray(theirs)).max() / np.abs(np.asarray(theirs)).max()
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _forward_and_inverse(model, params, cond, x, u):
+  return [model.apply({"params": params}, value, cond, method=method)
+          for method, value in (("forward_and_log_det", x), ("inverse_and_log_det", u))]
+
+
 class TarFlowConversionTest(parameterized.TestCase):
 
   @parameterized.named_parameters(
@@ -62,10 +69,8 @@ class TarFlowConversionTest(parameterized.TestCase):
     ours = tarflow.TarFlow(tarflow.TarFlowConfig(**architecture))
     params = in_memory.read(conversion.FAMILY, architecture, in_memory.state_of(model))
     cond = Condition(jnp.zeros(3), label_B=None if label is None else jnp.asarray(label))
-    run = lambda method, x: jax.jit(
-        lambda x: ours.apply({"params": params}, x, cond, method=method))(x)
-    ours_u, ours_log_det = run("forward_and_log_det", _tokens(image))
-    ours_sample, _ = run("inverse_and_log_det", _tokens(noise))
+    (ours_u, ours_log_det), (ours_sample, _) = _forward_and_inverse(
+        ours, params, cond, _tokens(image), _tokens(noise))
     errors = [_relative_error(a, b) for a, b in (
         (ours_u, _tokens(u)), (ours_log_det, log_det), (ours_sample, _tokens(sample)))]
     for error in errors:

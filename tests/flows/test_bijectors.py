@@ -15,7 +15,8 @@ from ntm.models.transporter import Transporter
 from ntm.typing import Condition
 from tests import tiny
 
-_CONFIG = TransporterConfig(layers=2, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
+_CONFIG = TransporterConfig(layers=1, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
+_DEEP = dataclasses.replace(_CONFIG, layers=2)
 _CLASSES = dataclasses.replace(_CONFIG, class_conditional=True)
 _SHAPE = (2, 6, 2)  # B, N, C
 
@@ -27,7 +28,7 @@ def _block(dtype, config=_CONFIG, grid=(2, 3), multi_step=False):
 
 def _coupling(dtype, split="checkerboard"):
   # Stored activations: forward-mode Jacobians do not pass a custom_vjp.
-  config = dataclasses.replace(_CONFIG, kind="coupling", num_blocks=3, layers=1, split=split,
+  config = dataclasses.replace(_CONFIG, kind="coupling", num_blocks=3, split=split,
                                reversible=False)
   return coupling.CouplingChain(config, (2, 3), 2, dtype=dtype, param_dtype=dtype)
 
@@ -45,7 +46,7 @@ _BIJECTORS = {
     "flip": lambda dtype: bijector.Flip(),
     "chain": lambda dtype: bijector.Chain([_block(dtype), bijector.Flip(), _block(dtype)]),
     "empty_chain": lambda dtype: bijector.Chain([]),
-    "autoregressive": _block,
+    "autoregressive": functools.partial(_block, config=_DEEP),
     "autoregressive_1d": functools.partial(_block, grid=(6,)),
     "autoregressive_3d": functools.partial(_block, grid=(1, 2, 3)),
     "autoregressive_class": functools.partial(_block, config=_CLASSES),
@@ -57,16 +58,43 @@ _BIJECTORS = {
 }
 
 
-def _setup(name, dtype, scale=0.1):
+@functools.cache
+def _setup(name, precision="float32"):
+  """(forward, inverse, params, x); the first two are (params, tokens) → (tokens, log-det)."""
+  dtype = jnp.dtype(precision)
   module = _BIJECTORS[name](dtype)
   shape = (2, 4, 6) if "transporter" in name else _SHAPE
   x = jax.random.normal(jax.random.key(3), shape, dtype)
   cond = Condition(time_B=jnp.array([0.02, 0.6], dtype), num_steps_B=jnp.array([4, 8]),
                    label_B=jnp.array([0, 3]))
-  params = _params(module, x, cond, scale)
-  forward = lambda x: module.apply(params, x, cond, method="forward_and_log_det")
-  inverse = lambda u: module.apply(params, u, cond, method="inverse_and_log_det")
-  return jax.jit(forward), jax.jit(inverse), x
+  forward = lambda params, x: module.apply(params, x, cond, method="forward_and_log_det")
+  inverse = lambda params, u: module.apply(params, u, cond, method="inverse_and_log_det")
+  return jax.jit(forward), jax.jit(inverse), _params(module, x, cond, 0.1), x
+
+
+@functools.cache
+def _there_and_back(name, precision):
+  """(x, u, log_det, back, inverse_log_det, Jacobians of both in float64 only), one program."""
+  with jax.enable_x64(precision == "float64"):
+    forward, inverse, params, x = _setup(name, precision)
+
+    def call(function, params, value):
+      def twice(value):
+        out, log_det = function(params, value)
+        return out, (out, log_det)
+
+      if precision == "float32":
+        return *twice(value)[1], None
+      jacobian, values = jax.jacfwd(twice, has_aux=True)(value)
+      return *values, jacobian
+
+    @jax.jit
+    def run(params, x):
+      u, log_det, jacobian = call(forward, params, x)
+      back, inverse_log_det, inverse_jacobian = call(inverse, params, u)
+      return x, u, log_det, back, inverse_log_det, jacobian, inverse_jacobian
+
+    return jax.device_get(run(params, x))
 
 
 def _params(module, x, cond, scale=0.2):
@@ -79,27 +107,21 @@ class BijectorTest(parameterized.TestCase):
 
   @parameterized.product(name=list(_BIJECTORS), precision=("float32", "float64"))
   def test_round_trip(self, name, precision):
-    with jax.enable_x64(precision == "float64"):
-      forward, inverse, x = _setup(name, jnp.dtype(precision))
-      u, log_det = forward(x)
-      back, inverse_log_det = inverse(u)
-      chex.assert_type([u, log_det, back, inverse_log_det], jnp.dtype(precision))
-      chex.assert_shape([log_det, inverse_log_det], (2,))
-      tolerance = {"float32": 1e-5, "float64": 1e-10}[precision]
-      np.testing.assert_allclose(back, x, atol=tolerance)
-      np.testing.assert_allclose(inverse_log_det, -log_det, atol=tolerance)
+    x, u, log_det, back, inverse_log_det, *_ = _there_and_back(name, precision)
+    chex.assert_type([u, log_det, back, inverse_log_det], jnp.dtype(precision))
+    chex.assert_shape([log_det, inverse_log_det], (2,))
+    tolerance = {"float32": 1e-5, "float64": 1e-10}[precision]
+    np.testing.assert_allclose(back, x, atol=tolerance)
+    np.testing.assert_allclose(inverse_log_det, -log_det, atol=tolerance)
 
   @parameterized.parameters(*_BIJECTORS)
   def test_log_det_equals_that_of_the_jacobian(self, name):
-    with jax.enable_x64(True):
-      forward, inverse, x = _setup(name, jnp.float64)
-      for function, value in ((forward, x), (inverse, forward(x)[0])):
-        jacobian = jax.jit(jax.jacfwd(lambda v, f=function: f(v)[0]))(value)
-        _, log_det = function(value)
-        for b in range(2):
-          block = jacobian[b, :, :, b].reshape(value[b].size, value[b].size)
-          np.testing.assert_allclose(np.linalg.slogdet(block)[1], log_det[b], atol=1e-8)
-        np.testing.assert_array_equal(jacobian[0, :, :, 1], 0)  # Examples do not mix.
+    x, _, *log_dets, there, back = _there_and_back(name, "float64")
+    for jacobian, log_det in ((there, log_dets[0]), (back, log_dets[2])):
+      for b in range(2):
+        block = jacobian[b, :, :, b].reshape(x[b].size, x[b].size)
+        np.testing.assert_allclose(np.linalg.slogdet(block)[1], log_det[b], atol=1e-8)
+      np.testing.assert_array_equal(jacobian[0, :, :, 1], 0)  # Examples do not mix.
 
 
 class AutoregressiveTest(parameterized.TestCase):
@@ -108,15 +130,20 @@ class AutoregressiveTest(parameterized.TestCase):
     module = _block(jnp.float32)
     x = jax.random.normal(jax.random.key(3), _SHAPE)
     cond = Condition(jnp.array([0.02, 0.6]))
-    params = module.init(jax.random.key(0), x, cond, method="forward_and_log_det")
-    for method in ("forward_and_log_det", "inverse_and_log_det"):
-      out, log_det = module.apply({"params": params["params"]}, x, cond, method=method)
+
+    @jax.jit
+    def run(rng):
+      params = module.init(rng, x, cond, method="forward_and_log_det")["params"]
+      return [module.apply({"params": params}, x, cond, method=method)
+              for method in ("forward_and_log_det", "inverse_and_log_det")]
+
+    for out, log_det in run(jax.random.key(0)):
       np.testing.assert_array_equal(out, x)
       np.testing.assert_array_equal(log_det, 0)
 
   def test_is_causal_with_exactly_zero_gradients(self):
-    forward, _, x = _setup("autoregressive", jnp.float32)
-    jacobian = np.asarray(jax.jit(jax.jacrev(lambda x: forward(x)[0]))(x))
+    forward, _, params, x = _setup("autoregressive")
+    jacobian = np.asarray(jax.jit(jax.jacrev(lambda x: forward(params, x)[0]))(x))
     for n in range(6):
       np.testing.assert_array_equal(jacobian[0, n, :, 0, n + 1:], 0)
       self.assertGreater(np.diagonal(jacobian[0, n, :, 0, n]).min(), 0)  # 1 / sigma
@@ -126,42 +153,42 @@ class AutoregressiveTest(parameterized.TestCase):
     np.testing.assert_array_equal(jacobian[0, 2, 0, 0, 2, 1], 0)
 
   def test_the_first_token_is_learnable(self):
-    forward, _, x = _setup("autoregressive", jnp.float32)
-    self.assertGreater(np.abs(forward(x)[0][:, 0] - x[:, 0]).max(), 1e-3)
+    x, u, *_ = _there_and_back("autoregressive", "float32")
+    self.assertGreater(np.abs(u[:, 0] - x[:, 0]).max(), 1e-3)
 
-  @parameterized.parameters("time_B", "num_steps_B", "label_B")
-  def test_conditions_matter(self, field):
-    config = _CLASSES
-    module = _block(jnp.float32, config, multi_step=True)
+  def test_conditions_matter(self):
+    module = _block(jnp.float32, _CLASSES, multi_step=True)
     x = jax.random.normal(jax.random.key(3), _SHAPE)
     cond = Condition(jnp.array([0.02, 0.6]), jnp.array([4, 4]), jnp.array([1, 1]))
     other = {"time_B": jnp.array([0.3, 0.3]), "num_steps_B": jnp.array([8, 8]),
              "label_B": jnp.array([2, 0])}
     params = _params(module, x, cond)
     run = jax.jit(lambda c: module.apply(params, x, c, method="forward_and_log_det")[0])
-    changed = run(cond.replace(**{field: other[field]}))
-    self.assertGreater(np.abs(changed - run(cond)).max(), 1e-4)
+    for field, value in other.items():
+      changed = run(cond.replace(**{field: value}))
+      self.assertGreater(np.abs(changed - run(cond)).max(), 1e-4, field)
 
   def test_log_scale_is_bounded(self):
-    forward, _, x = _setup("autoregressive", jnp.float32, scale=30.0)
-    _, log_det = forward(100 * x)
+    forward, _, params, x = _setup("autoregressive")
+    _, log_det = forward(tiny.fill(params, 30.0), 100 * x)
     self.assertTrue(np.isfinite(log_det).all())
     self.assertLessEqual(np.abs(log_det).max(), _CONFIG.log_scale_bound * 12)
 
   def test_affine_arithmetic_stays_float32_under_bfloat16(self):
-    module = autoregressive.AutoregressiveBlock(_CONFIG, (2, 3), 2, dtype=jnp.bfloat16)
+    module = autoregressive.AutoregressiveBlock(_DEEP, (2, 3), 2, dtype=jnp.bfloat16)
     x = jax.random.normal(jax.random.key(3), _SHAPE)
     cond = Condition(jnp.array([0.02, 0.6]))
+    run = jax.jit(module.apply, static_argnames="method")
     params = _params(module, x, cond)
-    u, log_det = module.apply(params, x, cond, method="forward_and_log_det")
+    u, log_det = run(params, x, cond, method="forward_and_log_det")
     chex.assert_type([u, log_det], jnp.float32)
-    back, _ = module.apply(params, u, cond, method="inverse_and_log_det")
+    back, _ = run(params, u, cond, method="inverse_and_log_det")
     np.testing.assert_allclose(back, x, atol=0.1)  # Two bfloat16 networks differ by rounding.
 
   def test_the_inverse_compiles_once(self):
-    _, inverse, x = _setup("autoregressive", jnp.float32)
+    _, inverse, params, x = _setup("autoregressive")
     chex.clear_trace_counter()
-    traced = jax.jit(chex.assert_max_traces(lambda u: inverse(u), n=1))
+    traced = jax.jit(chex.assert_max_traces(lambda u: inverse(params, u), n=1))
     for seed in range(3):
       traced(jax.random.normal(jax.random.key(seed), x.shape))
 

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -23,23 +24,37 @@ _SOLVERS = {
 }
 
 
-def _setup(config, dtype=jnp.float32, scale=0.25):
-  module = autoregressive.AutoregressiveBlock(
-      _CONFIG, (3, 4), 2, dtype=dtype, param_dtype=dtype, inverse=config)
+def _block(dtype, **options):
+  return autoregressive.AutoregressiveBlock(
+      _CONFIG, (3, 4), 2, dtype=dtype, param_dtype=dtype, **options)
+
+
+@functools.cache
+def _data(precision):
+  """(params, condition, latent tokens, tokens, log-det), the same for every solver."""
+  dtype = jnp.dtype(precision)
+  module = _block(dtype)
   x = jax.random.normal(jax.random.key(3), (3, 12, 2), dtype)
   cond = Condition(jnp.array([0.02, 0.3, 0.6], dtype))
   init = lambda rng: module.init(rng, x, cond, method="forward_and_log_det")
-  params = {"params": tiny.random_params(init, scale)}
-  u, log_det = jax.jit(
-      lambda x: module.apply(params, x, cond, method="forward_and_log_det"))(x)
+  params = {"params": tiny.random_params(init, 0.25)}
+  u, log_det = jax.jit(lambda params, x: module.apply(
+      params, x, cond, method="forward_and_log_det"))(params, x)
+  return params, cond, u, x, log_det
+
+
+@functools.cache
+def _setup(config, precision="float32"):
+  module = _block(jnp.dtype(precision), inverse=config)
+  params, cond, u, x, log_det = _data(precision)
 
   @jax.jit
-  def invert(u):
+  def invert(params, u):
     (x, log_det), extra = module.apply(params, u, cond, method="inverse_and_log_det",
                                        mutable=["diagnostics"])
     return x, log_det, extra["diagnostics"]["inverse"][0]
 
-  return invert, u, x, log_det
+  return functools.partial(invert, params), u, x, log_det
 
 
 class SolversTest(parameterized.TestCase):
@@ -51,7 +66,7 @@ class SolversTest(parameterized.TestCase):
     with jax.enable_x64(precision == "float64"):
       tolerance = {"float32": 1e-6, "float64": 1e-11}[precision]
       invert, u, x, log_det = _setup(
-          dataclasses.replace(_SOLVERS[name], tolerance=tolerance), jnp.dtype(precision))
+          dataclasses.replace(_SOLVERS[name], tolerance=tolerance), precision)
       found, inverse_log_det, info = invert(u)
       bound = {"float32": 1e-4, "float64": 1e-9}[precision]
       np.testing.assert_allclose(found, x, atol=bound)

@@ -10,16 +10,17 @@ from tests import tiny
 
 class EditingTest(parameterized.TestCase):
 
-  def setUp(self):
-    super().setUp()
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
     small = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
     config = tiny.config(model__predictor=small, model__transporter=small | {"num_blocks": 1})
-    self.model, self.params = tiny.model_and_params(config)
-    self.times = schedule.uniform_times(2, 0.1)
-    self.label = jnp.array([0, 3])
-    self.known = jax.random.uniform(jax.random.key(0), (2, 4, 4), minval=-1)
-    self.mask = jnp.zeros((2, 4, 4)).at[:, :2].set(1)
-    self.objective = editing.inpainting_objective(self.known, self.mask, 0.1)
+    cls.model, cls.params = tiny.model_and_params(config)
+    cls.times = schedule.uniform_times(2, 0.1)
+    cls.label = jnp.array([0, 3])
+    cls.known = jax.random.uniform(jax.random.key(0), (2, 4, 4), minval=-1)
+    cls.mask = jnp.zeros((2, 4, 4)).at[:, :2].set(1)
+    cls.objective = staticmethod(editing.inpainting_objective(cls.known, cls.mask, 0.1))
 
   def _edit(self, **options):
     start = jnp.zeros_like(self.known)

@@ -23,9 +23,10 @@ class LikelihoodTest(parameterized.TestCase):
   def test_figures_follow_from_the_steps(self):
     config = tiny.config()
     model, params = tiny.model_and_params(config)
-    trajectory = tiny.trajectory(config)
-    out = likelihood(model, params, trajectory)
-    result = model.apply({"params": params}, trajectory, method="log_prob")
+    out, result = jax.jit(lambda params, trajectory: (
+        likelihood(model, params, trajectory),
+        model.apply({"params": params}, trajectory, method="log_prob")))(
+            params, tiny.trajectory(config))
     np.testing.assert_allclose(out.log_prob_B, result.step_SB.sum(0) + result.prior_B, rtol=1e-6)
     np.testing.assert_allclose(out.nats_per_dim_B, -result.step_SB.mean(0) / 16, rtol=1e-6)
     np.testing.assert_allclose(out.bits_per_dim_B, -out.bound_B / 16 / math.log(2), rtol=1e-6)
@@ -37,12 +38,11 @@ class LikelihoodTest(parameterized.TestCase):
     model, params = tiny.model_and_params(config)
     times = schedule.uniform_times(1, jnp.full(2, 0.1))
     x0 = jnp.zeros((2, 4, 4))
-    bounds = []
+    bounds, run = [], jax.jit(lambda *args: likelihood(model, *args))
     for seed in (0, 1):
       noisy = sample_trajectory(jax.random.key(seed), x0, times)
       x = jnp.stack([jnp.full((2, 4, 4), 0.2), noisy[1]])  # Same cleanest state, other noise.
-      out = likelihood(model, params, Trajectory(x, times, jnp.array([0, 1]), None,
-                                                 jnp.ones((1, 2))))
+      out = run(params, Trajectory(x, times, jnp.array([0, 1]), None, jnp.ones((1, 2))))
       np.testing.assert_allclose(out.bound_B, out.step_SB[0], rtol=1e-5)
       bounds.append(out.bound_B)
     np.testing.assert_allclose(*bounds, rtol=1e-5)
@@ -52,15 +52,17 @@ class LikelihoodTest(parameterized.TestCase):
     model, params = tiny.model_and_params(config)
     times = jnp.broadcast_to(schedule.uniform_times(1, 0.1)[:, None], (2, 2))
     x = jax.random.normal(jax.random.key(0), (2, 4, 4))
-    weights = [log_weight(jax.random.key(seed), model, params, x, times, jnp.array([0, 1]), None)
-               for seed in (1, 2)]
+    run = jax.jit(lambda rng, params: log_weight(
+        rng, model, params, x, times, jnp.array([0, 1]), None))
+    weights = [run(jax.random.key(seed), params) for seed in (1, 2)]
     np.testing.assert_allclose(*weights, rtol=1e-5)
 
   def test_more_draws_tighten_the_bound_and_one_is_the_mean(self):
     weights = jax.random.normal(jax.random.key(0), (64, 5)) * 3
-    bounds = [importance_bound(weights, count) for count in (1, 4, 16, 64)]
+    bounds = jax.jit(lambda weights: [
+        importance_bound(weights, count) for count in (1, 4, 16, 64)])(weights)
     np.testing.assert_allclose(bounds[0], weights.mean(axis=0), rtol=1e-5)
-    for looser, tighter in zip(bounds, bounds[1:]):
+    for looser, tighter in zip(map(np.asarray, bounds), map(np.asarray, bounds[1:])):
       # Jensen's inequality holds for these very draws, group by group.
       self.assertTrue((tighter >= looser - 1e-5).all())
     np.testing.assert_allclose(
@@ -70,8 +72,8 @@ class LikelihoodTest(parameterized.TestCase):
   def test_dequantisation_stays_in_its_cell_and_its_density_integrates_to_one(self, spacing):
     x0 = jnp.linspace(-1, 1, 17)[None, :, None].repeat(4000, axis=2)
     t_min = 0.02
-    x, extra = dequantise(jax.random.key(0), x0, t_min, spacing)
-    v = x / (1 - t_min) - x0
+    x, extra = jax.jit(lambda rng: dequantise(rng, x0, t_min, spacing))(jax.random.key(0))
+    v = np.asarray(x) / (1 - t_min) - np.asarray(x0)
     self.assertLessEqual(np.abs(v).max(), spacing / 2 + 1e-6)
     # E_q[1 / q] is the width of the cell.
     scale = t_min / (1 - t_min)
@@ -83,7 +85,7 @@ class LikelihoodTest(parameterized.TestCase):
   def test_a_continued_trajectory_starts_where_it_is_told(self):
     times = schedule.uniform_times(3, 0.1)
     x = jax.random.normal(jax.random.key(0), (2, 4, 4))
-    states = continue_trajectory(jax.random.key(1), x, times)
+    states = jax.jit(continue_trajectory)(jax.random.key(1), x, times)
     np.testing.assert_array_equal(states[0], x)
     self.assertEqual(states.shape, (4, 2, 4, 4))
 

@@ -1,5 +1,7 @@
 """Solvers against Gaussian data, whose velocity and flow are known in closed form."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +24,14 @@ def _velocity(x, t):
   return noise - clean
 
 
-def _states(solver, steps, t_min=0.0, shape=(64, 2, 3), seed=0, velocity=_velocity):
-  times = schedule.uniform_times(steps, t_min).astype(jnp.float64)
-  return ode.sample(jax.random.key(seed), velocity, times, shape, solver)
+@functools.cache
+def _sampler(solver, steps, shape, velocity):
+  times = schedule.uniform_times(steps, 0.0).astype(jnp.float64)
+  return jax.jit(lambda rng: ode.sample(rng, velocity, times, shape, solver))
+
+
+def _states(solver, steps, shape=(64, 2, 3), seed=0, velocity=_velocity):
+  return _sampler(solver, steps, shape, velocity)(jax.random.key(seed))
 
 
 class OdeTest(parameterized.TestCase):
@@ -59,7 +66,8 @@ class OdeTest(parameterized.TestCase):
 
   def test_one_step_of_the_gaussian_chain_is_the_posterior(self):
     levels = jnp.asarray([0.25, 1.0])
-    x = ode.sample(jax.random.key(1), _velocity, levels, (50_000, 1, 1), "gaussian")
+    x = jax.jit(lambda rng: ode.sample(rng, _velocity, levels, (50_000, 1, 1), "gaussian"))(
+        jax.random.key(1))
     # From pure noise the clean estimate is the mean of the data: B x_0 = 0.75 m, C = 0.25.
     self.assertAlmostEqual(float(x[0].mean()), 0.75 * _MEAN, delta=0.005)
     self.assertAlmostEqual(float(x[0].std()), 0.25, delta=0.005)
@@ -89,24 +97,26 @@ class OdeTest(parameterized.TestCase):
       _states("rk4", 2)
 
 
+@functools.cache
+def _network():
+  config = tiny.config(model__kind="flow_matching")
+  model = flow_matching.build(config)
+  args = (jnp.zeros((2, 4, 4)), jnp.zeros(2), jnp.zeros(2, int))
+  params = tiny.random_params(lambda rng: model.init(rng, *args))
+  x = jax.random.normal(jax.random.key(0), (2, 4, 4))
+  return jax.jit(lambda *args: model.apply({"params": params}, *args)), x, jnp.asarray([0, 2])
+
+
 class GuidanceTest(parameterized.TestCase):
 
-  def _network(self):
-    config = tiny.config(model__kind="flow_matching")
-    model = flow_matching.build(config)
-    args = (jnp.zeros((2, 4, 4)), jnp.zeros(2), jnp.zeros(2, int))
-    params = tiny.random_params(lambda rng: model.init(rng, *args))
-    x = jax.random.normal(jax.random.key(0), (2, 4, 4))
-    return lambda *args: model.apply({"params": params}, *args), x, jnp.asarray([0, 2])
-
   def test_scale_zero_is_the_conditional(self):
-    velocity, x, label = self._network()
+    velocity, x, label = _network()
     plain = ode.guided(velocity, label, None, None)(x, 0.3)
     guided = ode.guided(velocity, label, jnp.full(2, 3), 0.0)(x, 0.3)
     np.testing.assert_allclose(guided, plain, atol=1e-6)
 
   def test_linear_extrapolation_from_the_null_class(self):
-    velocity, x, label = self._network()
+    velocity, x, label = _network()
     time = jnp.full(2, 0.3)
     null, conditional = velocity(x, time, jnp.full(2, 3)), velocity(x, time, label)
     guided = ode.guided(velocity, label, jnp.full(2, 3), 1.5)(x, 0.3)

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import types
 
 import jax
@@ -36,11 +37,17 @@ class _ExactModel:
     return self.mean + gain * (x_KBNC[0] - (1 - t) * self.mean)
 
 
+@jax.jit
 def _trajectory(times, batch_size=3):
   x0 = 0.3 + 0.5 * jax.random.normal(jax.random.key(0), (batch_size, 4, 2))
   x = sample_trajectory(jax.random.key(1), x0, times)
   times_KB = jnp.broadcast_to(times[:, None], (times.shape[0], batch_size))
   return Trajectory(x, times_KB, None, None, jnp.ones_like(times_KB[1:]))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _refine(trajectory, *clip_percentile):
+  return refine(_ExactModel(), {}, trajectory, *clip_percentile)
 
 
 class RefinementTest(absltest.TestCase):
@@ -51,18 +58,17 @@ class RefinementTest(absltest.TestCase):
         times = schedule.uniform_times(4, t_min)
         trajectory = _trajectory(times)
         np.testing.assert_allclose(
-            refine(_ExactModel(), {}, trajectory),
+            _refine(trajectory),
             _ExactModel().posterior_mean(trajectory.x_KBNC, times), atol=1e-8)
 
   def test_clipping_bounds_the_correction(self):
     times = schedule.uniform_times(4, 0.2)
     trajectory = _trajectory(times)
-    raw = trajectory.x_KBNC[0] / 0.8
-    full = np.abs(refine(_ExactModel(), {}, trajectory) - raw).max()
-    clipped = np.abs(refine(_ExactModel(), {}, trajectory, 50.0) - raw).max()
+    raw = np.asarray(trajectory.x_KBNC[0]) / 0.8
+    full = np.abs(_refine(trajectory) - raw).max()
+    clipped = np.abs(_refine(trajectory, 50.0) - raw).max()
     self.assertLess(clipped, full)
-    np.testing.assert_array_equal(refine(_ExactModel(), {}, trajectory, 100.0),
-                                  refine(_ExactModel(), {}, trajectory))
+    np.testing.assert_array_equal(_refine(trajectory, 100.0), _refine(trajectory))
 
   def test_the_noise_level_has_zero_weight(self):
     times = schedule.uniform_times(4, 0.02)

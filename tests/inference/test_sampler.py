@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +24,8 @@ class SamplerTest(parameterized.TestCase):
     model, params, times = _setup(context)
     label = jnp.array([0, 2])
     rng = jax.random.key(0)
-    u = jax.jit(lambda: sampler.sample_latents(rng, model, params, times, 2, label))()
+    u = jax.jit(lambda params: sampler.sample_latents(rng, model, params, times, 2, label))(params)
+    predict = jax.jit(functools.partial(model.apply, method="predict"))
 
     rng_noise, rng_steps = jax.random.split(rng)
     states = [jax.random.normal(rng_noise, (2, 4, 4))]
@@ -32,26 +35,33 @@ class SamplerTest(parameterized.TestCase):
       known = jnp.stack(states[::-1]) if context == "history" else states[-1][None]
       t = levels[k:] if context == "history" else levels[k:k + 1]
       s = levels[k - 1:-1] if context == "history" else levels[k - 1:k]
-      mean, log_scale = model.apply({"params": params}, known, t, s, label, method="predict")
+      mean, log_scale = predict({"params": params}, known, t, s, label)
       z = jax.random.normal(step_rng, (2, 4, 4))
       states.append(mean[0] + jnp.exp(log_scale[0]) * z)
     np.testing.assert_allclose(u, jnp.stack(states[::-1]), atol=1e-4)
 
   def test_zero_guidance_equals_none(self):
     model, params, times = _setup()
-    draw = lambda w: sampler.sample_latents(jax.random.key(0), model, params, times, 2,
-                                            jnp.array([0, 1]), w)
-    np.testing.assert_allclose(draw(0.0), draw(None), atol=1e-5)
-    self.assertGreater(np.abs(draw(2.0) - draw(None)).max(), 1e-2)
+    draw = jax.jit(lambda w: sampler.sample_latents(jax.random.key(0), model, params, times, 2,
+                                                    jnp.array([0, 1]), w))
+    plain = draw(None)
+    np.testing.assert_allclose(draw(0.0), plain, atol=1e-5)
+    self.assertGreater(np.abs(draw(2.0) - plain).max(), 1e-2)
 
   def test_to_data_inverts_the_transporter_and_keeps_the_noise(self):
     model, params, times = _setup()
     u = jax.random.normal(jax.random.key(1), (4, 2, 4, 4))
-    x, fallbacks = sampler.to_data(model, params, u, times, jnp.array([0, 1]), 3)
+
+    @jax.jit
+    def there_and_back(params, u):
+      x, fallbacks = sampler.to_data(model, params, u, times, jnp.array([0, 1]), 3)
+      levels = jnp.broadcast_to(times[:, None], (4, 2))
+      back, _ = model.apply({"params": params}, x, levels, method="transport")
+      return x, fallbacks, back
+
+    x, fallbacks, back = there_and_back(params, u)
     self.assertEqual(int(fallbacks), 0)
     np.testing.assert_array_equal(x[-1], u[-1])
-    back, _ = model.apply({"params": params}, x, jnp.broadcast_to(times[:, None], (4, 2)),
-                          method="transport")
     np.testing.assert_allclose(back, u, atol=1e-5)
 
 

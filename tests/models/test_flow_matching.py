@@ -23,11 +23,13 @@ def _velocity(config, dtype):
                              tiny.random_params(lambda rng: model.init(rng, *args)))
 
 
-def _density(dtype, **changes):
+@functools.cache
+def _density(mean_correction=False, dtype=jnp.float64):
   """An NTM as it is initialised from a velocity network, and that network."""
   config = tiny.config(model__predictor={
       "layers": 2, "width": 16, "num_heads": 2, "num_kv_heads": 1, "output": "velocity",
-      "reads_noise": True, **changes}, model__dtype=jnp.dtype(dtype).name,
+      "reads_noise": True, "mean_correction": mean_correction},
+      model__dtype=jnp.dtype(dtype).name,
       process__t_min_low=0.01)
   velocity, velocity_params = _velocity(config, dtype)
   model = ntm.build(config)
@@ -46,36 +48,46 @@ class InitialisationTest(parameterized.TestCase):
 
   @parameterized.parameters(False, True)
   def test_sampled_trajectory_is_the_gaussian_posterior_samplers(self, mean_correction):
-    config, model, params, velocity, velocity_params = _density(
-        jnp.float64, mean_correction=mean_correction)
+    config, model, params, velocity, velocity_params = _density(mean_correction)
     label = jnp.asarray([0, 1, 2])
     times = tiny.trajectory(config, dtype=jnp.float64).times_KB[:, 0]
     shape = (3, config.model.num_tokens, config.model.num_channels)
     rng = jax.random.key(3)
-    u_KBNC = jax.jit(lambda params: sampler.sample_latents(rng, model, params, times, 3, label))(
-        params)
-    x_KBNC, _ = jax.jit(lambda u: sampler.to_data(model, params, u, times, label, 3))(u_KBNC)
-    apply = jax.jit(lambda *args: velocity.apply({"params": velocity_params}, *args))
-    expected = ode.sample(rng, ode.guided(apply, label, None, None), times, shape, "gaussian")
-    np.testing.assert_allclose(x_KBNC, expected, rtol=0, atol=1e-10)
-    self.assertGreater(float(jnp.abs(apply(u_KBNC[0], jnp.full(3, 0.5), label)).max()), 0.1)
+
+    @jax.jit
+    def sample(params):
+      u_KBNC = sampler.sample_latents(rng, model, params, times, 3, label)
+      return sampler.to_data(model, params, u_KBNC, times, label, 3)[0]
+
+    @jax.jit
+    def expected(params):
+      apply = functools.partial(velocity.apply, {"params": params})
+      x_KBNC = ode.sample(rng, ode.guided(apply, label, None, None), times, shape, "gaussian")
+      return x_KBNC, apply(x_KBNC[0], jnp.full(3, 0.5), label)
+
+    x_KBNC, v_BNC = expected(velocity_params)
+    np.testing.assert_allclose(sample(params), x_KBNC, rtol=0, atol=1e-10)
+    self.assertGreater(float(jnp.abs(v_BNC).max()), 0.1)
 
   def test_log_likelihood_is_that_of_the_gaussian_posterior(self):
-    config, model, params, velocity, velocity_params = _density(jnp.float64)
+    config, model, params, velocity, velocity_params = _density()
     trajectory = tiny.trajectory(config, 3, dtype=jnp.float64)
-    result = jax.jit(lambda t: model.apply({"params": params}, t, method="log_prob"))(trajectory)
-    apply = jax.jit(lambda *args: velocity.apply({"params": velocity_params}, *args))
-    for k in range(3):
-      x_s, x_t = trajectory.x_KBNC[k:k + 2]
-      s, t = trajectory.times_KB[k:k + 2]
-      v = apply(x_t, t, trajectory.label_B)
+    result = jax.jit(lambda params, t: model.apply({"params": params}, t, method="log_prob"))(
+        params, trajectory)
+
+    @jax.vmap
+    def log_density(x_s, x_t, s, t):
+      v = velocity.apply({"params": velocity_params}, x_t, t, trajectory.label_B)
       a, b, c = (value[:, None, None] for value in kernel.reverse_posterior(t, s))
       mean = a * x_t + b * (x_t - t[:, None, None] * v)
-      expected = jax.scipy.stats.norm.logpdf(x_s, mean, c).sum(axis=(1, 2))
-      np.testing.assert_allclose(result.step_SB[k], expected, rtol=1e-10)
+      return jax.scipy.stats.norm.logpdf(x_s, mean, c).sum(axis=(1, 2))
+
+    x_KBNC, times_KB = trajectory.x_KBNC, trajectory.times_KB
+    expected = jax.jit(log_density)(x_KBNC[:-1], x_KBNC[1:], times_KB[:-1], times_KB[1:])
+    np.testing.assert_allclose(result.step_SB, expected, rtol=1e-10)
 
   def test_pretrained_leaves_must_fit(self):
-    *_, params, _, velocity_params = _density(jnp.float64)
+    *_, params, _, velocity_params = _density()
     state = state_lib.TrainState(0, True, params, params, None)
     wrong = {"predictor": {"network": {"elsewhere": jnp.zeros(3)}}}
     with self.assertRaisesRegex(ValueError, r"predictor/network/elsewhere \[3\].*no such"):
@@ -95,8 +107,7 @@ class OutputTest(parameterized.TestCase):
     model, params = tiny.model_and_params(config)
     trajectory = tiny.trajectory(config)
     u, times, label = trajectory.x_KBNC, trajectory.times_KB, trajectory.label_B
-    apply = jax.jit(lambda *args, method: model.apply({"params": params}, *args, method=method),
-                    static_argnames="method")
+    apply = jax.jit(functools.partial(model.apply, {"params": params}), static_argnames="method")
     mean, log_scale = apply(u[1:], times[1:], times[:-1], label, method="predict")
     caches = model.init_caches(2, 3)
     for index, k in enumerate((3, 2, 1)):

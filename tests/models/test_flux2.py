@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,31 @@ def _assert_close(ours, theirs, rtol=2e-5):
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=rtol * np.abs(theirs).max())
 
 
+@functools.cache
+def _model(config, reference=False, **options):
+  """(params, x, t, text) → (velocity, hidden), compiled once."""
+  model, ids = flux2.Flux2(config, **options), _REFERENCE_IDS if reference else _IDS
+  return jax.jit(lambda params, *args: model.apply({"params": params}, *args, *ids))
+
+
+@functools.cache
+def _pull_back(config, reference):
+  """(params, x, text) → (velocity, gradients of its weighted sum), compiled once."""
+  def run(params, x, text):
+    velocity, pull_back = jax.vjp(
+        lambda x, text: _model(config, reference)(params, x, _T, text)[0], x, text)
+    return velocity, *pull_back(jnp.asarray(_WEIGHT))
+
+  return jax.jit(run)
+
+
+@functools.cache
+def _gradient(config, **options):
+  """params → gradient of the weighted sum of the velocity, compiled once."""
+  return jax.jit(jax.grad(lambda params: (
+      _model(config, **options)(params, _X, _T, _TEXT)[0] * _WEIGHT).sum()))
+
+
 class Flux2Test(parameterized.TestCase):
 
   @classmethod
@@ -38,13 +64,12 @@ class Flux2Test(parameterized.TestCase):
     cls.tensors = flux2_pair.tensors(cls.torch_model)
     cls.config, cls.params = flux2_pair.read_tree(cls.tensors)
 
-  def _run(self, x=_X, t=_T, text=_TEXT, ids=_IDS, params=None, **options):
-    model = flux2.Flux2(self.config, **options)
-    run = jax.jit(lambda params, *args: model.apply({"params": params}, *args, *ids))
-    return run(params or self.params, x, t, text)
+  def _run(self, x=_X, t=_T, text=_TEXT, params=None, **options):
+    return _model(self.config, **options)(params or self.params, x, t, text)
 
-  @parameterized.product(layout=("diffusers", "original"), ids=(_IDS, _REFERENCE_IDS))
-  def test_equals_diffusers(self, layout, ids):
+  @parameterized.product(layout=("diffusers", "original"), reference=(False, True))
+  def test_equals_diffusers(self, layout, reference):
+    ids = _REFERENCE_IDS if reference else _IDS
     x, text = (torch.tensor(a, requires_grad=True) for a in (_X, _TEXT))
     theirs = self.torch_model(
         hidden_states=x, encoder_hidden_states=text, timestep=torch.from_numpy(_T),
@@ -52,9 +77,7 @@ class Flux2Test(parameterized.TestCase):
     (theirs * torch.from_numpy(_WEIGHT)).sum().backward()
     params = self.params if layout == "diffusers" else flux2_pair.read_tree(
         flux2_pair.original_layout(self.tensors))[1]
-    run = lambda x, text: self._run(x, _T, text, ids, params)[0]
-    velocity, pull_back = jax.vjp(run, _X, _TEXT)
-    of_x, of_text = pull_back(_WEIGHT)
+    velocity, of_x, of_text = _pull_back(self.config, reference)(params, _X, _TEXT)
     _assert_close(velocity, theirs.detach().numpy())
     _assert_close(of_x, x.grad.numpy())
     _assert_close(of_text, text.grad.numpy())
@@ -90,12 +113,8 @@ class Flux2Test(parameterized.TestCase):
 
   @parameterized.parameters(("full", 2), ("dots", 1))
   def test_remat_and_unroll_change_nothing(self, remat, unroll):
-
-    def gradient(**options):
-      loss = lambda params: (self._run(params=params, **options)[0] * _WEIGHT).sum()
-      return jax.jit(jax.grad(loss))(self.params)
-
-    jax.tree.map(_assert_close, gradient(remat=remat, unroll=unroll), gradient())
+    jax.tree.map(_assert_close, _gradient(self.config, remat=remat, unroll=unroll)(self.params),
+                 _gradient(self.config)(self.params))
 
   def test_starts_at_zero(self):
     model = flux2.Flux2(self.config)
@@ -115,10 +134,12 @@ class Flux2Test(parameterized.TestCase):
     _assert_close(self._run(*inputs, params=params)[0], self._run()[0])
 
   def test_ids_must_match_the_tokens(self):
+    run = lambda *ids: jax.eval_shape(lambda: flux2.Flux2(self.config).apply(
+        {"params": self.params}, _X, _T, _TEXT, *ids))
     with self.assertRaisesRegex(ValueError, "text ids .* one position a token"):
-      self._run(ids=(_IDS[0], flux2.text_ids(4)))
+      run(_IDS[0], flux2.text_ids(4))
     with self.assertRaisesRegex(ValueError, "image ids"):
-      self._run(ids=(_IDS[0][:, :2], _IDS[1]))
+      run(_IDS[0][:, :2], _IDS[1])
 
   def test_sizes_must_fit(self):
     with self.assertRaisesRegex(ValueError, "heads"):

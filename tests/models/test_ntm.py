@@ -1,20 +1,23 @@
+import functools
 import math
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.models import ntm
-from ntm.training import task as task_lib
 from ntm.typing import Trajectory
 from tests import tiny
 
 
+@functools.cache
+def _compiled(model, ends_at_noise):
+  return jax.jit(lambda p, t: model.apply({"params": p}, t, ends_at_noise, method="log_prob"))
+
+
 def _log_prob(model, params, trajectory, ends_at_noise=True):
-  apply = jax.jit(lambda p, t: model.apply({"params": p}, t, ends_at_noise, method="log_prob"))
-  return apply(params, trajectory)
+  return _compiled(model, ends_at_noise)(params, trajectory)
 
 
 class NTMTest(parameterized.TestCase):
@@ -27,10 +30,9 @@ class NTMTest(parameterized.TestCase):
         model__transporter={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
                             "num_blocks": num_blocks})
     model = ntm.build(config)
-    init = jax.jit(lambda rng: model.init(rng, task_lib.example(config), method="log_prob"))
-    params = nn.unbox(init(jax.random.key(0)))["params"]
     trajectory = tiny.trajectory(config)
-    result = _log_prob(model, params, trajectory)
+    result, _ = jax.jit(lambda *args: model.init_with_output(*args, method="log_prob"))(
+        jax.random.key(0), trajectory)
     x = np.asarray(trajectory.x_KBNC, np.float64)
     expected = -0.5 * (x**2 + math.log(2 * math.pi)).sum(axis=(-2, -1))
     np.testing.assert_allclose(result.step_SB, expected[:-1], rtol=1e-6)
@@ -42,12 +44,16 @@ class NTMTest(parameterized.TestCase):
     model, params = tiny.model_and_params(config)
     t = tiny.trajectory(config)
     result = _log_prob(model, params, t)
-    u, log_det = model.apply({"params": params}, t.x_KBNC, t.times_KB, method="transport")
-    mean, log_scale = model.apply({"params": params}, u[1:], t.times_KB[1:], t.times_KB[:-1],
-                                  t.label_B, method="predict")
-    for k in range(3):
-      density = jax.scipy.stats.norm.logpdf(u[k], mean[k], jnp.exp(log_scale[k])).sum((-2, -1))
-      np.testing.assert_allclose(result.step_SB[k], density + log_det[k], rtol=1e-5)
+
+    @jax.jit
+    def terms(variables):
+      u, log_det = model.apply(variables, t.x_KBNC, t.times_KB, method="transport")
+      mean, log_scale = model.apply(variables, u[1:], t.times_KB[1:], t.times_KB[:-1], t.label_B,
+                                    method="predict")
+      density = jax.scipy.stats.norm.logpdf(u[:-1], mean, jnp.exp(log_scale)).sum((-2, -1))
+      return density + log_det[:-1]
+
+    np.testing.assert_allclose(result.step_SB, terms({"params": params}), rtol=1e-5)
 
   def test_a_pair_equals_its_step_of_the_trajectory(self):
     config = tiny.config()

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,22 @@ _CONFIG = sit.SiTConfig(layers=3, width=16, num_heads=2, mlp_ratio=2, grid_shape
                         num_classes=4)
 
 
+@functools.cache
+def _model(**options):
+  """(params, x, t, label) → (velocity, hidden), compiled once."""
+  return jax.jit(sit.SiT(_CONFIG, **options).apply)
+
+
+@functools.cache
+def _value_and_grad(**options):
+  """(params, *args) → a loss and its gradient, compiled once."""
+  def loss(params, *args):
+    velocity, hidden = _model(**options)(params, *args)
+    return (velocity ** 2).sum() + (hidden ** 2).sum()
+
+  return jax.jit(jax.value_and_grad(loss))
+
+
 class SiTTest(parameterized.TestCase):
 
   def setUp(self):
@@ -22,11 +39,7 @@ class SiTTest(parameterized.TestCase):
     self.params = {"params": tiny.random_params(self.init)}
 
   def _run(self, params, **options):
-    return jax.jit(lambda p: sit.SiT(_CONFIG, **options).apply(p, *self.args))(params)
-
-  def _loss(self, params, **options):
-    velocity, hidden = sit.SiT(_CONFIG, **options).apply(params, *self.args)
-    return (velocity ** 2).sum() + (hidden ** 2).sum()
+    return _model(**options)(params, *self.args)
 
   def test_starts_with_no_velocity_and_no_layers(self):
     params = jax.jit(self.init)(jax.random.key(1))
@@ -38,9 +51,8 @@ class SiTTest(parameterized.TestCase):
 
   @parameterized.product(remat=("none", "full", "dots"), unroll=(1, 3))
   def test_remat_and_unroll_change_nothing(self, remat, unroll):
-    plain = jax.jit(jax.value_and_grad(self._loss))(self.params)
-    other = jax.jit(jax.value_and_grad(
-        lambda p: self._loss(p, remat=remat, unroll=unroll)))(self.params)
+    plain = _value_and_grad(remat="none", unroll=1)(self.params, *self.args)
+    other = _value_and_grad(remat=remat, unroll=unroll)(self.params, *self.args)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), plain, other)
 
   def test_scan_equals_loop(self):
@@ -59,7 +71,7 @@ class SiTTest(parameterized.TestCase):
     np.testing.assert_allclose(self._run(self.params)[1], h, atol=1e-5)
 
   def test_what_is_only_kept_has_no_gradient(self):
-    grad = jax.jit(jax.grad(self._loss))(self.params)["params"]
+    grad = _value_and_grad(remat="none", unroll=1)(self.params, *self.args)[1]["params"]
     np.testing.assert_array_equal(grad["position"], np.zeros_like(grad["position"]))
     for leaf in grad["readout"].values():
       np.testing.assert_array_equal(leaf[..., 1, :], np.zeros_like(leaf[..., 1, :]))

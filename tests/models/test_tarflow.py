@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +33,31 @@ def _setup(config=_CONFIG, dtype=jnp.float32, label=(0, 2, -1), **options):
   return model, {"params": params}, x, cond
 
 
+@functools.cache
+def _compiled(model, method):
+  return jax.jit(functools.partial(model.apply, method=method))
+
+
 def _run(model, params, x, cond, method="forward_and_log_det"):
-  return jax.jit(lambda x: model.apply(params, x, cond, method=method))(x)
+  return _compiled(model, method)(params, x, cond)
+
+
+@functools.cache
+def _value_and_grad(**options):
+  """(params, x, cond) → a loss and its gradient, compiled once."""
+  def loss(*args):
+    u, log_det = tarflow.TarFlow(_CONFIG, **options).apply(*args, method="forward_and_log_det")
+    return (u ** 2).sum() - log_det.sum()
+
+  return jax.jit(jax.value_and_grad(loss))
+
+
+@jax.jit
+def _reach(params, x):
+  """The Jacobian of one example without a class."""
+  run = lambda x: tarflow.TarFlow(_CONFIG).apply(
+      params, x[None], Condition(jnp.zeros(1)), method="forward_and_log_det")[0][0]
+  return jax.jacrev(run)(x)
 
 
 class TarFlowTest(parameterized.TestCase):
@@ -41,8 +65,8 @@ class TarFlowTest(parameterized.TestCase):
   @parameterized.product(solver=tuple(_SOLVERS), config=(_CONFIG, _SHIFTS_ONLY))
   def test_inverse_undoes_forward(self, solver, config):
     with jax.enable_x64(True):
+      u, log_det = _run(*_setup(config, jnp.float64))
       model, params, x, cond = _setup(config, jnp.float64, inverse=_SOLVERS[solver])
-      u, log_det = _run(model, params, x, cond)
       found, inverse_log_det = _run(model, params, u, cond, "inverse_and_log_det")
       self.assertGreater(np.abs(u - x).max(), 0.1)
       np.testing.assert_allclose(found, x, atol=1e-9)
@@ -52,9 +76,12 @@ class TarFlowTest(parameterized.TestCase):
   def test_log_det_is_that_of_the_jacobian(self, config):
     with jax.enable_x64(True):
       model, params, x, cond = _setup(config, jnp.float64)
-      _, log_det = _run(model, params, x, cond)
-      forward = lambda x: model.apply(params, x, cond, method="forward_and_log_det")[0]
-      jacobian = jax.jit(jax.jacfwd(forward))(x)
+
+      def forward(x):
+        u, log_det = model.apply(params, x, cond, method="forward_and_log_det")
+        return u, log_det
+
+      jacobian, log_det = jax.jit(jax.jacfwd(forward, has_aux=True))(x)
       for b in range(3):
         _, expected = np.linalg.slogdet(jacobian[b, :, :, b].reshape(12, 12))
         np.testing.assert_allclose(log_det[b], expected, atol=1e-9)
@@ -77,9 +104,7 @@ class TarFlowTest(parameterized.TestCase):
     for i in set(range(_CONFIG.num_blocks)) - {number}:
       block = params["params"][f"block_{i}"]
       block["readout"] = jax.tree.map(jnp.zeros_like, block["readout"])
-    run = lambda x: model.apply(params, x[None], Condition(cond.time_B[:1]),
-                                method="forward_and_log_det")[0][0]
-    reach_NN = np.abs(jax.jit(jax.jacrev(run))(x[0])).max(axis=(1, 3)) > 0
+    reach_NN = np.abs(_reach(params, x[0])).max(axis=(1, 3)) > 0
     one_side = np.tril(np.ones((6, 6), bool))
     np.testing.assert_array_equal(reach_NN, one_side if number == 0 else one_side.T)
     u = _run(model, params, x, cond)[0] * jnp.sqrt(params["params"]["var"])
@@ -88,9 +113,8 @@ class TarFlowTest(parameterized.TestCase):
 
   def test_starts_as_the_identity(self):
     model, _, x, cond = _setup()
-    params = jax.jit(lambda rng: model.init(rng, x, cond, method="forward_and_log_det"))(
-        jax.random.key(0))
-    u, log_det = _run(model, params, x, cond)
+    (u, log_det), _ = jax.jit(lambda rng: model.init_with_output(
+        rng, x, cond, method="forward_and_log_det"))(jax.random.key(0))
     np.testing.assert_array_equal(u, x)
     np.testing.assert_array_equal(log_det, np.zeros(3))
 
@@ -109,15 +133,8 @@ class TarFlowTest(parameterized.TestCase):
 
   @parameterized.parameters(dict(remat="full"), dict(remat="dots", unroll=2), dict(unroll=2))
   def test_remat_and_unroll_change_nothing(self, **options):
-    _, params, x, cond = _setup()
-
-    def loss(params, **options):
-      u, log_det = tarflow.TarFlow(_CONFIG, **options).apply(
-          params, x, cond, method="forward_and_log_det")
-      return (u ** 2).sum() - log_det.sum()
-
-    plain = jax.jit(jax.value_and_grad(loss))(params)
-    other = jax.jit(jax.value_and_grad(lambda p: loss(p, **options)))(params)
+    _, *args = _setup()
+    plain, other = _value_and_grad()(*args), _value_and_grad(**options)(*args)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), plain, other)
     np.testing.assert_array_equal(plain[1]["params"]["var"], np.zeros((6, 2)))
 

@@ -8,13 +8,14 @@ from tests import tiny
 
 class TransporterTest(absltest.TestCase):
 
-  def setUp(self):
-    super().setUp()
-    self.config = tiny.config()
-    self.model, self.params = tiny.model_and_params(self.config)
-    self.trajectory = tiny.trajectory(self.config)
-    self._transport = jax.jit(lambda x: self.model.apply(
-        {"params": self.params}, x, self.trajectory.times_KB, method="transport"))
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    config = tiny.config()
+    cls.model, cls.params = tiny.model_and_params(config)
+    cls.trajectory = tiny.trajectory(config)
+    cls._transport = staticmethod(jax.jit(lambda x: cls.model.apply(
+        {"params": cls.params}, x, cls.trajectory.times_KB, method="transport")))
 
   def test_is_the_identity_at_the_noise_level(self):
     u, log_det = self._transport(self.trajectory.x_KBNC)
@@ -32,8 +33,8 @@ class TransporterTest(absltest.TestCase):
 
   def test_untransport_undoes_transport(self):
     u, log_det = self._transport(self.trajectory.x_KBNC)
-    x, inverse_log_det = self.model.apply({"params": self.params}, u, self.trajectory.times_KB,
-                                          method="untransport")
+    x, inverse_log_det = jax.jit(lambda params, u: self.model.apply(
+        {"params": params}, u, self.trajectory.times_KB, method="untransport"))(self.params, u)
     np.testing.assert_allclose(x, self.trajectory.x_KBNC, atol=1e-5)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-5)
 

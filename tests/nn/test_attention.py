@@ -19,28 +19,36 @@ class AttentionTest(parameterized.TestCase):
   @parameterized.product(num_kv_heads=(1, 2, 4), chunk=(1, 3))
   def test_cached_equals_uncached(self, num_kv_heads, chunk):
     module, params, x, angles = self._build(num_kv_heads, causal=True)
-    full, _ = module.apply(params, x, angles)
-    cache = attention.init_cache(2, chunk, num_kv_heads, 4, jnp.float32)
-    for n in range(0, 6, chunk):
-      new = slice(n, n + chunk)
-      out, cache = module.apply(params, x[:, new], angles[new], None, cache.grow(n + chunk),
-                                jnp.int32(n))
-      np.testing.assert_allclose(out, full[:, new], atol=1e-5)
+
+    @jax.jit
+    def run(params, x):
+      cache, outs = attention.init_cache(2, chunk, num_kv_heads, 4, jnp.float32), []
+      for n in range(0, 6, chunk):
+        new = slice(n, n + chunk)
+        out, cache = module.apply(params, x[:, new], angles[new], None, cache.grow(n + chunk),
+                                  jnp.int32(n))
+        outs.append(out)
+      return module.apply(params, x, angles)[0], jnp.concatenate(outs, axis=1)
+
+    full, cached = run(params, x)
+    np.testing.assert_allclose(cached, full, atol=1e-5)
 
   @parameterized.parameters(1, 5, 6)
   def test_causal_equals_a_triangular_mask(self, length):
     module, params, x, angles = self._build(length=length)
     mask = np.tril(np.ones((length, length), bool))[None, None]
-    causal, _ = self._build(length=length, causal=True)[0].apply(params, x, angles)
-    np.testing.assert_allclose(causal, module.apply(params, x, angles, mask)[0], atol=1e-6)
+    causal = self._build(length=length, causal=True)[0]
+    run = jax.jit(lambda params, x: (causal.apply(params, x, angles)[0],
+                                     module.apply(params, x, angles, mask)[0]))
+    np.testing.assert_allclose(*run(params, x), atol=1e-6)
 
   def test_without_angles_tokens_have_no_place(self):
     module = attention.Attention(num_heads=4, num_kv_heads=2, qk_norm=False)
     x = jax.random.normal(jax.random.key(0), (2, 6, 16))
     params = {"params": tiny.random_params(lambda rng: module.init(rng, x, None))}
     self.assertEqual(set(params["params"]), {"query", "key", "value", "out"})
-    out, _ = module.apply(params, x, None)
-    np.testing.assert_allclose(module.apply(params, x[:, ::-1], None)[0], out[:, ::-1], atol=1e-5)
+    run = jax.jit(lambda x: module.apply(params, x, None)[0])
+    np.testing.assert_allclose(run(x[:, ::-1]), run(x)[:, ::-1], atol=1e-5)
 
   @parameterized.parameters(1, 2, 4)
   def test_equals_that_of_jax(self, num_kv_heads):
@@ -48,10 +56,10 @@ class AttentionTest(parameterized.TestCase):
     query = jax.random.normal(rngs[0], (2, 5, 4, 8))
     key, value = (jax.random.normal(rng, (2, 5, num_kv_heads, 8)) for rng in rngs[1:])
     mask = np.tril(np.ones((5, 5), bool))[None, None]
-    cache = attention._to_cache(key, value)
-    np.testing.assert_allclose(attention._attend(query, cache, mask),
-                               jax.nn.dot_product_attention(query, key, value, mask=mask),
-                               atol=1e-5)
+    run = jax.jit(lambda query, key, value: (
+        attention._attend(query, attention._to_cache(key, value), mask),
+        jax.nn.dot_product_attention(query, key, value, mask=mask)))
+    np.testing.assert_allclose(*run(query, key, value), atol=1e-5)
 
   def test_grouped_heads_equal_repeated_ones(self):
     module, params, x, angles = self._build(num_kv_heads=2)
@@ -60,15 +68,16 @@ class AttentionTest(parameterized.TestCase):
       for leaf in ("kernel", "bias"):
         repeated["params"][name][leaf] = jnp.repeat(params["params"][name][leaf], 2, axis=-2)
     full = attention.Attention(num_heads=4, num_kv_heads=4)
-    np.testing.assert_allclose(module.apply(params, x, angles)[0],
-                               full.apply(repeated, x, angles)[0], atol=1e-5)
+    run = jax.jit(lambda params, repeated, x: (module.apply(params, x, angles)[0],
+                                               full.apply(repeated, x, angles)[0]))
+    np.testing.assert_allclose(*run(params, repeated, x), atol=1e-5)
 
   def test_masked_keys_have_exactly_no_influence(self):
     module, params, x, angles = self._build()
     mask = np.ones((1, 1, 6, 6), bool)
     mask[..., 2] = False
     out = lambda x: module.apply(params, x, angles, mask)[0][:, jnp.array([0, 1, 3, 4, 5])]
-    grad = jax.grad(lambda x: (out(x) ** 2).sum())(x)
+    grad = jax.jit(jax.grad(lambda x: (out(x) ** 2).sum()))(x)
     np.testing.assert_array_equal(grad[:, 2], 0)
     self.assertTrue(np.all(np.abs(grad[:, 3]).max() > 0))
 
@@ -80,9 +89,9 @@ class RotaryTest(parameterized.TestCase):
     positions = rotary.grid_positions(grid)
     shifted = positions + np.arange(1, len(grid) + 1)
     query, key = jax.random.normal(jax.random.key(0), (2, 1, len(positions), 1, 12))
-    scores = [jnp.einsum("bmhe,bnhe->mn", *(rotary.rotate(a, rotary.rotary_angles(p, 12))
-                                            for a in (query, key)))
-              for p in (positions, shifted)]
+    scores = jax.jit(lambda *args: [
+        jnp.einsum("bmhe,bnhe->mn", *(rotary.rotate(a, rotary.rotary_angles(p, 12)) for a in args))
+        for p in (positions, shifted)])(query, key)
     np.testing.assert_allclose(*scores, atol=1e-5)
 
   def test_every_axis_turns_something(self):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,13 @@ def _inputs():
   return x, jax.random.normal(jax.random.key(1), (2, 2, 16))  # two levels of three tokens
 
 
+@functools.cache
+def _value_and_grad(**options):
+  """(params, x, c) → a loss and its gradient, compiled once."""
+  return jax.jit(jax.value_and_grad(lambda *args: (
+      stack.Stack(_CONFIG, **options).apply(*args, _ANGLES) ** 2).sum()))
+
+
 class StackTest(parameterized.TestCase):
 
   def setUp(self):
@@ -24,39 +33,40 @@ class StackTest(parameterized.TestCase):
     self.params = {"params": tiny.random_params(
         lambda rng: stack.Stack(_CONFIG).init(rng, self.x, self.c, _ANGLES))}
 
-  def _loss(self, params, **options):
-    return (stack.Stack(_CONFIG, **options).apply(params, self.x, self.c, _ANGLES) ** 2).sum()
-
   def test_scan_equals_loop(self):
-    x, types = self.x, (jnp.float32, jnp.float32)
+    types = (jnp.float32, jnp.float32)
+
+    @jax.jit
+    def layer(params, x, c):
+      modulation = stack._Modulation(*types).apply({"params": params["modulation"]}, c)
+      return stack.Layer(_CONFIG, False, *types).apply(
+          {"params": params["layers"]}, x, modulation, _ANGLES, None)[0]
+
+    x = self.x
     for i in range(_CONFIG.layers):
-      params = jax.tree.map(lambda a, i=i: a[i], self.params["params"])
-      layer = params["layers"]
-      modulation = stack._Modulation(*types).apply({"params": params["modulation"]}, self.c)
-      x, _ = stack.Layer(_CONFIG, False, *types).apply(
-          {"params": layer}, x, modulation, _ANGLES, None)
-    out = stack.Stack(_CONFIG).apply(self.params, self.x, self.c, _ANGLES)
+      x = layer(jax.tree.map(lambda a, i=i: a[i], self.params["params"]), x, self.c)
+    out = jax.jit(lambda *args: stack.Stack(_CONFIG).apply(*args, _ANGLES))(
+        self.params, self.x, self.c)
     np.testing.assert_allclose(out, x, atol=1e-5)
 
-  @parameterized.product(remat=("none", "full", "dots"), unroll=(1, 3))
+  @parameterized.product(remat=("none", "full", "dots", "attention"), unroll=(1, 3))
   def test_remat_and_unroll_change_nothing(self, remat, unroll):
-    plain = jax.jit(jax.value_and_grad(self._loss))(self.params)
-    other = jax.jit(jax.value_and_grad(
-        lambda p: self._loss(p, remat=remat, unroll=unroll)))(self.params)
+    plain, other = (_value_and_grad(**options)(self.params, self.x, self.c) for options in (
+        dict(remat="none", unroll=1), dict(remat=remat, unroll=unroll)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), plain, other)
 
   def test_starts_as_the_identity(self):
-    params = stack.Stack(_CONFIG).init(jax.random.key(2), self.x, self.c, _ANGLES)
-    out = stack.Stack(_CONFIG).apply(params, self.x, self.c, _ANGLES)
+    out = jax.jit(lambda rng: stack.Stack(_CONFIG).init_with_output(
+        rng, self.x, self.c, _ANGLES)[0])(jax.random.key(2))
     np.testing.assert_array_equal(out, self.x)
 
   def test_levels_take_their_own_condition(self):
     # With attention cut between levels, the second condition moves only level two.
     mask = np.kron(np.eye(2, dtype=bool), np.ones((3, 3), bool))[None, None]
-    run = lambda c: stack.Stack(_CONFIG).apply(self.params, self.x, c, _ANGLES, mask)
-    changed = run(self.c.at[:, 1].add(1.0))
-    np.testing.assert_array_equal(changed[:, :3], run(self.c)[:, :3])
-    self.assertGreater(np.abs(changed[:, 3:] - run(self.c)[:, 3:]).max(), 1e-3)
+    run = jax.jit(lambda c: stack.Stack(_CONFIG).apply(self.params, self.x, c, _ANGLES, mask))
+    before, changed = (np.asarray(run(c)) for c in (self.c, self.c.at[:, 1].add(1.0)))
+    np.testing.assert_array_equal(changed[:, :3], before[:, :3])
+    self.assertGreater(np.abs(changed[:, 3:] - before[:, 3:]).max(), 1e-3)
 
 
 if __name__ == "__main__":

@@ -49,17 +49,17 @@ class FinetuningTest(parameterized.TestCase):
   def test_posterior_mean_is_what_the_new_model_predicts(self):
     config, params = _config(), _velocity_params()
     trajectory = tiny.trajectory(config)
-    mean = finetuning.posterior_mean(config, params, trajectory)
+    mean = jax.jit(lambda params: finetuning.posterior_mean(config, params, trajectory))(params)
     velocity = model_lib.build(config)
     model = ntm.build(config)
     started = tiny.random_params(lambda rng: model.init(rng, trajectory, method="log_prob"), 0.0)
     started["predictor"]["network"] |= params["network"]
-    predicted, _ = jax.jit(lambda t: model.apply(
+    predicted, _ = jax.jit(lambda started, t: model.apply(
         {"params": started}, t.x_KBNC[1:], t.times_KB[1:], t.times_KB[:-1], t.label_B,
-        method="predict"))(trajectory)
+        method="predict"))(started, trajectory)
     np.testing.assert_allclose(predicted, mean, atol=1e-5)
-    v = velocity.apply({"params": params}, trajectory.x_KBNC[3], trajectory.times_KB[3],
-                       trajectory.label_B)
+    v = jax.jit(velocity.apply)({"params": params}, trajectory.x_KBNC[3], trajectory.times_KB[3],
+                                trajectory.label_B)
     self.assertGreater(float(jnp.abs(v).max()), 0.1)
 
   @parameterized.parameters("end_to_end", "pair_wise")
@@ -69,11 +69,11 @@ class FinetuningTest(parameterized.TestCase):
         (config, None), (config, params)))
     started = tiny.random_params(lambda rng: {"params": plain.init(rng)})
     batch = next(_Data())
-    loss = jax.jit(lambda frozen, step: (plain if frozen is None else aligned).loss(
+    loss = jax.jit(lambda started, frozen, step: (plain if frozen is None else aligned).loss(
         jax.random.key(0), started, frozen, batch, step))
-    without, _ = loss(None, 0)
+    without, _ = loss(started, None, 0)
     for step, decay in ((0, 1.0), (3, 0.5), (6, 0.0)):
-      value, metrics = loss(params, step)
+      value, metrics = loss(started, params, step)
       alignment = metrics.scalars()["alignment"]
       self.assertGreater(alignment, 0)
       np.testing.assert_allclose(value, without + 2.5 * decay * alignment, rtol=1e-5)

@@ -13,16 +13,24 @@ def _data(batch_size=4):
   return x0, jnp.arange(batch_size) % 3
 
 
+def _end_to_end(seed, model, params, x0, label, config):
+  """(loss, its metrics, the likelihood of what it is of, the trajectories)."""
+
+  @jax.jit
+  def run(rng, params):
+    trajectory = objectives.draw_trajectory(jax.random.split(rng)[1], x0, label, config)
+    return (*objectives.end_to_end(rng, model, params, x0, label, config),
+            model.apply({"params": params}, trajectory, method="log_prob"), trajectory)
+
+  return run(jax.random.key(seed), params)
+
+
 class ObjectivesTest(parameterized.TestCase):
 
   def test_end_to_end_is_nats_per_dimension_and_step(self):
     config = tiny.config(train__label_dropout=0.0)
     model, params = tiny.model_and_params(config)
-    x0, label = _data()
-    loss, metrics = objectives.end_to_end(jax.random.key(0), model, params, x0, label, config)
-    rng_x = jax.random.split(jax.random.key(0))[1]
-    trajectory = objectives.draw_trajectory(rng_x, x0, label, config)
-    result = model.apply({"params": params}, trajectory, method="log_prob")
+    loss, metrics, result, _ = _end_to_end(0, model, params, *_data(), config)
     np.testing.assert_allclose(loss, -result.step_SB.mean() / 16, rtol=1e-5)
     np.testing.assert_allclose(metrics.step_S / metrics.step_count_S,
                                -result.step_SB.mean(axis=1) / 16, rtol=1e-5)
@@ -36,8 +44,9 @@ class ObjectivesTest(parameterized.TestCase):
     x0, label = jnp.tile(x0, (2048, 1, 1)), jnp.tile(label, 2048)
     losses = {}
     for name, objective in objectives.OBJECTIVES.items():
-      run = jax.jit(lambda rng, f=objective: f(rng, model, params, x0, label, config)[0])
-      losses[name] = np.array([run(jax.random.key(i)) for i in range(8)])
+      run = jax.jit(lambda rng, params, f=objective: f(
+          rng, model, params, x0, label, config)[0])
+      losses[name] = np.array([run(jax.random.key(i), params) for i in range(8)])
     a, b = losses["end_to_end"], losses["pair_wise"]
     error = np.sqrt(a.var() / 8 + b.var() / 8)
     self.assertLess(abs(a.mean() - b.mean()), 5 * error)
@@ -46,7 +55,8 @@ class ObjectivesTest(parameterized.TestCase):
   def test_pairs_are_consecutive_levels_of_the_schedule(self):
     config = tiny.config(process__num_steps=(2, 4))
     x0, label = _data(64)
-    trajectory, k = objectives.draw_pair(jax.random.key(0), x0, label, config)
+    trajectory, k = jax.device_get(jax.jit(
+        lambda rng: objectives.draw_pair(rng, x0, label, config))(jax.random.key(0)))
     for b in range(64):
       t_s, t_t = trajectory.times_KB[:, b]
       steps = int(trajectory.num_steps_B[b])
@@ -61,7 +71,8 @@ class ObjectivesTest(parameterized.TestCase):
   def test_multi_t_draws_every_t_and_pads(self):
     config = tiny.config(process__num_steps=(2, 4))
     x0, label = _data(64)
-    t = objectives.draw_trajectory(jax.random.key(0), x0, label, config)
+    t = jax.device_get(jax.jit(
+        lambda rng: objectives.draw_trajectory(rng, x0, label, config))(jax.random.key(0)))
     self.assertSetEqual(set(np.asarray(t.num_steps_B).tolist()), {2, 4})
     np.testing.assert_array_equal(t.valid_SB.sum(axis=0), t.num_steps_B)
     short = np.asarray(t.num_steps_B) == 2
@@ -72,23 +83,22 @@ class ObjectivesTest(parameterized.TestCase):
     config = tiny.config(process__num_steps=(2, 4), train__label_dropout=0.0)
     model, params = tiny.model_and_params(config)
     x0, label = _data(8)
-    loss, _ = objectives.end_to_end(jax.random.key(1), model, params, x0, label, config)
-    t = objectives.draw_trajectory(jax.random.split(jax.random.key(1))[1], x0, label, config)
-    step_SB = model.apply({"params": params}, t, method="log_prob").step_SB
-    expected = -(step_SB.sum(axis=0) / t.num_steps_B / 16).mean()
+    loss, _, result, t = _end_to_end(1, model, params, x0, label, config)
+    expected = -(result.step_SB.sum(axis=0) / t.num_steps_B / 16).mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
   @parameterized.parameters(0.0, 0.3, 1.0)
   def test_label_dropout(self, rate):
-    labels = objectives.drop_labels(jax.random.key(0), jnp.zeros(10_000, int), 3, rate)
+    labels = np.asarray(objectives.drop_labels(
+        jax.random.key(0), jnp.zeros(10_000, int), 3, rate))
     self.assertSetEqual(set(np.unique(labels)) - {0, 3}, set())
     self.assertAlmostEqual(float((labels == 3).mean()), rate, delta=0.02)
 
   def test_metrics_merge_like_one_batch(self):
     config = tiny.config()
     model, params = tiny.model_and_params(config)
-    parts = [objectives.trajectory_loss(model, params, tiny.trajectory(config, 4, seed))[1]
-             for seed in (0, 1)]
+    run = jax.jit(lambda *args: objectives.trajectory_loss(model, *args)[1])
+    parts = [run(params, tiny.trajectory(config, 4, seed)) for seed in (0, 1)]
     both = parts[0].merge(parts[1]).scalars()
     for name in ("nats_per_dim", "step_2/nats_per_dim"):
       mean = np.mean([part.scalars()[name] for part in parts])
