@@ -19,6 +19,7 @@ _TINY = ["--config.model.predictor.width=16", "--config.model.transporter.width=
 # One device; programs that run a few times are compiled in a hurry, as by conftest.py.
 _ENV = os.environ | {"XLA_FLAGS": " ".join(
     flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag)}
+_ENV["OPENBLAS_NUM_THREADS"] = "1"  # The classifier is so small that threads only wait.
 
 
 def _ntm(*arguments, check=True):

@@ -13,7 +13,7 @@ from tests import tiny
 
 _CONFIG = tarflow.TarFlowConfig(num_blocks=2, layers=2, width=16, num_heads=2, num_tokens=6,
                                 patch_size=1, image_channels=2, mlp_ratio=2, num_classes=3)
-_SHIFTS_ONLY = dataclasses.replace(_CONFIG, scales=False, num_classes=0)
+_SHIFTS_ONLY = dataclasses.replace(_CONFIG, scales=False, num_classes=0, layers=1)
 _SOLVERS = {
     "scan": InverseConfig("scan"),
     "scan_in_segments": InverseConfig("scan", segment=2),

@@ -172,6 +172,8 @@ class StorageTest(absltest.TestCase):
     run_config.prepare(self.workdir, config)
     checkpointer = checkpoint.Checkpointer(self.workdir, config)
     directory = pathlib.Path(self.workdir) / "checkpoints"
+    # Orbax looks for half-written steps in the background, until the first save.
+    checkpointer.save(_state(config, 1), {"next_index": 1}, {}, wait=True)
     # No directory can be made where there is a file.
     shutil.rmtree(directory)
     directory.write_text("in the way")
