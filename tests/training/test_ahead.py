@@ -44,8 +44,8 @@ class AheadTest(parameterized.TestCase):
     self.assertIsNone(report.fits)
     self.assertAlmostEqual(report.executed_flops_per_chip / report.flops_per_chip, 4 / 3)
 
-  @pytest.mark.slow
   @parameterized.parameters("sample", "distill")
+  @pytest.mark.slow
   def test_other_programs_are_measured(self, program):
     report = _report(program)
     self.assertGreater(report.temporaries, 0)
@@ -74,8 +74,8 @@ class AheadTest(parameterized.TestCase):
 
 class CommandTest(parameterized.TestCase):
 
-  @pytest.mark.slow
   @parameterized.parameters((1, 8, 1), (2, 2, 2), (1, 4, 2))
+  @pytest.mark.slow
   def test_nothing_is_gathered_against_the_partitioners_will(self, data, fsdp, tensor):
     out = _compile("cpu:8", f"--config.mesh.data={data}", f"--config.mesh.fsdp={fsdp}",
                    f"--config.mesh.tensor={tensor}", "--config.model.unroll=1")
