@@ -11,27 +11,15 @@
 # as it is, such as --project, --zone, --spot and --priority.
 set -euo pipefail
 
-die() { echo "error: $1" >&2; exit 2; }
-
-quote() {  # "$@" as a shell reads it back, here or there.
-  local word line='' escaped="'\\''"
-  for word; do
-    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || word=\'${word//\'/$escaped}\'
-    line+=" $word"
-  done
-  echo "${line# }"
-}
-
-call() {
-  quote "$@"
-  if $run; then "$@"; fi
-}
+# shellcheck source=/dev/null
+source "$(dirname "$0")/common.sh"
 
 action=${1:---help}
 [[ $action != --help ]] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit; }
 shift
 cluster='' workload='' tpu_type='' docker_image='' base_docker_image='' run=false
 options=()
+# shellcheck disable=SC2034 # `call` reads it.
 while (( $# )); do
   case $1 in
     --) shift; break ;;

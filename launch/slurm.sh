@@ -7,17 +7,6 @@
 # the job is to work in; the workdir must be on a disk that all nodes share.
 set -euo pipefail
 
-die() { echo "error: $1" >&2; exit 2; }
-
-quote() {  # "$@" as a shell reads it back.
-  local word line='' escaped="'\\''"
-  for word; do
-    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || word=\'${word//\'/$escaped}\'
-    line+=" $word"
-  done
-  echo "${line# }"
-}
-
 # One task a GPU, and each sees all GPUs of its node: in Slurm, jax.distributed gives the task of
 # local rank i the i-th GPU it can see. (--gpus-per-task would show each task one, as its 0-th.)
 step=(srun --label --kill-on-bad-exit=1 --gpu-bind=none)
@@ -39,6 +28,10 @@ if [[ ${1:-} == job ]]; then
   fi
   exit "$code"
 fi
+
+# Not before this: in a job, Slurm runs a copy of this file alone.
+# shellcheck source=/dev/null
+source "$(dirname "$0")/common.sh"
 
 [[ ${1:---help} != --help ]] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit; }
 missing=' --nodes --gpus-per-node' tasks='' run=false
@@ -62,9 +55,5 @@ done
 # Options given override these: sbatch takes the last.
 submit=(sbatch --job-name=ntm --output=ntm-%j.log --open-mode=append --requeue
         --signal=B:USR1@120 "--ntasks-per-node=$tasks" "${options[@]}" "$0" job "$@")
-quote "${submit[@]}"
-if $run; then
-  "${submit[@]}"
-else
-  echo "# and in the job: $(quote "${step[@]}" "$@")"
-fi
+call "${submit[@]}"
+$run || echo "# and in the job: $(quote "${step[@]}" "$@")"

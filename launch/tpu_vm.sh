@@ -12,26 +12,13 @@
 # others go to all); any other option goes to gcloud as it is, such as --reserved of create.
 set -euo pipefail
 
-die() { echo "error: $1" >&2; exit 2; }
+# shellcheck source=/dev/null
+source "$(dirname "$0")/common.sh"
 
 need() {
   local flag missing=''
   for flag; do [[ -n ${!flag} ]] || missing+=" --$flag"; done
   [[ -z $missing ]] || die "$action needs$missing"
-}
-
-quote() {  # "$@" as a shell reads it back, here or there.
-  local word line='' escaped="'\\''"
-  for word; do
-    [[ $word =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]] || word=\'${word//\'/$escaped}\'
-    line+=" $word"
-  done
-  echo "${line# }"
-}
-
-call() {
-  quote "$@"
-  if $run; then "$@"; fi
 }
 
 remote() {

@@ -2,11 +2,14 @@
 
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 import ntm as package
@@ -79,6 +82,7 @@ class TextTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       tiny.config(**{"model__num_classes": 0, "model__backbone": _TEXT} | changes)
 
+  @pytest.mark.slow
   def test_from_arrays_to_guided_samples(self):
     root = pathlib.Path(tempfile.mkdtemp())
     latents = 3 * np.random.default_rng(0).normal(size=(16, 4, 4, 2)).astype(np.float32)
@@ -96,6 +100,24 @@ class TextTest(parameterized.TestCase):
     self.assertEqual(samples.shape, (2, 4, 4, 2))
     result = model.log_prob(jax.random.key(0), latents, _texts(16))
     self.assertTrue(np.isfinite(result.log_prob_B).all())
+    self._sample_from_the_command_line(root)
+
+  def _sample_from_the_command_line(self, root):
+    np.savez(root / "texts.npz", text=_texts(2))
+    ntm = lambda *flags: subprocess.run(
+        [sys.executable, "-m", "ntm.commands.main", "sample", f"--workdir={root / 'run'}", *flags],
+        capture_output=True, text=True)
+    done = ntm(f"--text={root / 'texts.npz'}", "--num=3", f"--output={root / 'out'}")
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertEqual(np.load(root / "out.npz")["images"].shape, (6, 4, 4, 2))
+    self.assertFalse((root / "out.png").exists())
+    for flags, message in (
+        ((), "expected features in --text=FILE.npz"),
+        ((f"--text={root / 'texts.npz'}", "--guidance=1"), "with --guidance, `null_text`"),
+        ((f"--text={root / 'texts.npz'}", "--labels=1"), "--labels does not apply")):
+      done = ntm(*flags)
+      self.assertEqual(done.returncode, 1)
+      self.assertIn(message, done.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """A restored flow-matching model: samples images by an ODE solver."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -23,7 +22,7 @@ class VelocityModel:
   """
 
   def __init__(self, config: Config, params, step: int):
-    self.config, self.params, self.step = config, jax.device_put(params), step
+    self.config, self.params, self.step = config, params, step
     self._generate = ode.make_generator(flow_matching.build(config), config.process)
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,

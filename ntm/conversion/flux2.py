@@ -184,8 +184,7 @@ def run(architecture: Mapping[str, Any]) -> dict[str, Any] | None:
                        "text_tokens": 512, "text_width": sizes.text_width},
           "predictor": {"layers": sizes.single_layers, "width": sizes.width,
                         "num_heads": sizes.num_heads, "num_kv_heads": sizes.num_heads,
-                        "mlp_ratio": round(sizes.mlp_ratio)}},
-      "train": {"label_dropout": 0.0}}
+                        "mlp_ratio": round(sizes.mlp_ratio)}}}
   same = pretrained.flux2_config(config_lib.from_dict(values).model) == sizes
   return values if same else None
 

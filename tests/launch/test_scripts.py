@@ -207,7 +207,8 @@ class ScriptsTest(parameterized.TestCase):
                        f"mv {pid}.tmp {pid}\nwhile :; do sleep 0.05; done")
     self._fake("scancel", f"kill -TERM $(cat {pid})")
     self._fake("scontrol", f"test -e {saved}")
-    job = subprocess.Popen([_LAUNCH / "slurm.sh", "job", *_COMMAND],
+    spooled = shutil.copy(_LAUNCH / "slurm.sh", self._tools)  # Slurm runs a copy, alone.
+    job = subprocess.Popen([spooled, "job", *_COMMAND],
                            env=self._env | {"SLURM_JOB_ID": "77"})
     while not pid.exists() and job.poll() is None:
       time.sleep(0.01)

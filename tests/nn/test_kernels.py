@@ -1,8 +1,13 @@
+from unittest import mock
+
 import chex
 import jax
+import numpy as np
 from absl.testing import absltest, parameterized
+from jax.sharding import Mesh
 
 from ntm.nn import kernels
+from ntm.training import sharding
 
 
 def _inputs(length=128, heads=2, kv_heads=1):
@@ -26,8 +31,32 @@ class KernelsTest(parameterized.TestCase):
     plain = both(lambda *a: jax.nn.dot_product_attention(*a, is_causal=causal))
     chex.assert_trees_all_close(ours, plain, atol=2e-5)
 
-  def test_none_on_a_cpu(self):
-    self.assertIsNone(kernels.attend(*_inputs(1024), causal=False))
+  @parameterized.parameters(
+      (1024, "tpu", True), (1024, "cpu", False), (512, "tpu", False), (1100, "tpu", False))
+  def test_where_splash_applies(self, length, platform, applies):
+    with (mock.patch.object(kernels, "_platform", return_value=platform),
+          mock.patch.object(kernels, "splash", side_effect=lambda q, k, v, causal: q) as splash):
+      out = kernels.attend(*_inputs(length), causal=True)
+    self.assertEqual((out is not None, splash.called), (applies, applies))
+
+  @parameterized.parameters((2, True), (3, False))
+  def test_over_a_mesh_every_device_has_its_examples_and_heads(self, heads, applies):
+    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(1, 2, 2), sharding.AXES)
+    seen = []
+
+    def splash(query, key, value, causal):
+      seen.append(query.shape)
+      return query
+
+    def attend(*arrays):
+      with sharding.activations(mesh):
+        return kernels.attend(*arrays, causal=True)
+
+    with (mock.patch.object(kernels, "_platform", return_value="tpu"),
+          mock.patch.object(kernels, "splash", splash)):
+      out = jax.eval_shape(attend, *_inputs(1024, heads, heads))
+    self.assertEqual(seen, [(1, 1024, 1, 128)] if applies else [])
+    self.assertEqual(out is not None, applies)
 
 
 if __name__ == "__main__":
