@@ -1,7 +1,10 @@
-"""Eight CPU devices for the sharding tests; everything else uses the first."""
+"""What all tests share: eight CPU devices, quick compiles, one place for files."""
 
 import os
 import pathlib
+import tempfile
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join([
@@ -17,3 +20,9 @@ os.environ["XLA_FLAGS"] = " ".join([
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _temporary_files(tmp_path_factory):
+  """What tests write goes with pytest's own files, of a suite that passed at its end."""
+  tempfile.tempdir = str(tmp_path_factory.mktemp("tests"))

@@ -5,7 +5,11 @@ Modules name logical axes and know no mesh. A step that is traced within
 the parameters; elsewhere `constrain` does nothing.
 """
 
+import math
+
 import flax.linen as nn
+import jax
+from jax.sharding import PartitionSpec
 
 from ntm.typing import Array
 
@@ -22,8 +26,21 @@ RULES = (
 def constrain(x: Array, *axes: str | None) -> Array:
   """The same activation, split over the mesh in use as the table says.
 
+  An axis that the mesh does not split evenly stays whole, as in a last, shorter
+  batch of held-out images.
+
   Args:
     x: an activation.
     axes: its logical axes: 'batch', 'heads', 'mlp', or None for one that is whole.
   """
-  return nn.with_logical_constraint(x, axes, rules=RULES)
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+
+  def whole_if_uneven(size, names):
+    names = (names,) if isinstance(names, str) else names or ()
+    return names if size % math.prod(mesh.shape[name] for name in names) == 0 else None
+
+  mesh_axes = nn.logical_to_mesh_axes(axes, RULES)
+  return jax.lax.with_sharding_constraint(
+      x, PartitionSpec(*map(whole_if_uneven, x.shape, mesh_axes)))

@@ -140,7 +140,7 @@ class _Run:
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
     self.clock = Throughput(task, config.train.batch_size, config.model.num_tokens, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
-    self.eval_step = step_lib.make_eval_step(task)
+    self.eval_step = step_lib.make_eval_step(task, mesh)
 
   def steps(self, state, first_step: int, asked_to_stop: Callable[[int], bool]) -> bool:
     """Runs the updates that are left; gives whether it was stopped before the last."""
@@ -221,7 +221,9 @@ class _Run:
     """Writes pictures of the current parameters, where samples are pictures of classes."""
     model = self.config.model
     if pictures.drawable(model.image_shape) and not model.backbone.text_tokens:
-      for name, picture in self.task.pictures(state.ema, self.frozen).items():
+      with sharding.activations(self.mesh):
+        drawn = self.task.pictures(state.ema, self.frozen)
+      for name, picture in drawn.items():
         self.writer.picture(step, name, picture)
     self.writer.curves()
 

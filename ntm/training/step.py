@@ -88,11 +88,14 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
                  out_shardings=(shardings, copies, copies))
 
 
-def make_eval_step(task: Task) -> Callable:
+def make_eval_step(task: Task, mesh: Mesh) -> Callable:
   """Jitted (params, frozen, batch, seed) → metrics of held-out data.
 
   The noise is a function of `seed` alone, so that the same images meet the same
   noise at every evaluation.
   """
-  return jax.jit(lambda params, frozen, batch, seed:
-                 task.evaluate(params, frozen, batch, jax.random.key(seed)))
+  def evaluate(params, frozen, batch, seed):
+    with sharding.activations(mesh):
+      return task.evaluate(params, frozen, batch, jax.random.key(seed))
+
+  return jax.jit(evaluate)

@@ -25,6 +25,17 @@ class AxesTest(absltest.TestCase):
     out = jax.jit(step, in_shardings=whole)(jnp.zeros((8, 3, 4, 5)))
     self.assertEqual(out.addressable_shards[0].data.shape, (2, 3, 2, 5))
 
+  def test_what_the_mesh_does_not_split_evenly_stays_whole(self):
+    mesh = _mesh()
+
+    def step(x):
+      with sharding.activations(mesh):
+        return axes.constrain(x, "batch", None, "heads", None)
+
+    whole = NamedSharding(mesh, PartitionSpec())
+    out = jax.jit(step, in_shardings=whole)(jnp.zeros((7, 3, 4, 5)))
+    self.assertEqual(out.addressable_shards[0].data.shape, (7, 3, 2, 5))
+
   def test_elsewhere_nothing_happens(self):
     jaxpr = jax.make_jaxpr(lambda x: axes.constrain(x, "batch", None))(jnp.zeros((8, 3)))
     self.assertEmpty(jaxpr.jaxpr.eqns)

@@ -1,0 +1,68 @@
+"""Tasks beside a frozen model, finetuning and distillation, on several devices."""
+
+import jax
+import numpy as np
+import optax
+from absl.testing import absltest, parameterized
+
+from ntm.training import distillation, flow_matching, sharding, task
+from ntm.training import state as state_lib
+from ntm.training import step as step_lib
+from tests import tiny
+
+_NET = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+
+
+def _finetuning(mesh):
+  config = tiny.config(
+      model__predictor=_NET | {"output": "velocity", "reads_noise": True},
+      model__transporter=_NET, process__t_min_low=0.01, finetune__source="somewhere", mesh=mesh)
+  source = tiny.config(model__kind="flow_matching", model__predictor=_NET)
+  init = flow_matching.velocity(source).init
+  return config, task.density(config, tiny.random_params(lambda rng: {"params": init(rng)}))
+
+
+def _distillation(mesh):
+  config = tiny.config(model__predictor=_NET, model__transporter=_NET, denoiser=_NET, mesh=mesh)
+  _, teacher = tiny.model_and_params(config, scale=0.1)
+  return config, distillation.distill(config, teacher)
+
+
+def _kernel(params):
+  """A feed-forward kernel of the model, whose input is its width and whose output is 'mlp'."""
+  return next(leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+              if jax.tree_util.keystr(path).endswith("['up']['kernel']"))
+
+
+class FrozenTest(parameterized.TestCase):
+
+  @parameterized.parameters(_finetuning, _distillation)
+  def test_sharded_equals_unsharded_and_all_is_in_pieces(self, build):
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.uniform(-1, 1, (8, 4, 4, 1)).astype(np.float32),
+             "label": rng.integers(0, 3, 8).astype(np.int32)}
+    results = []
+    for sizes in ({"data": 1}, {"data": 1, "fsdp": 2, "tensor": 2}):
+      config, what = build(sizes)
+      mesh = sharding.make_mesh(config.mesh, jax.devices()[:np.prod(list(sizes.values()))])
+      frozen = state_lib.place_frozen(what, mesh)
+      state = state_lib.init_state(what, config, mesh)
+      if what.pretrained is not None:
+        state = state_lib.with_pretrained(state, what.pretrained)
+      for tree in (frozen, state.params, state.ema):
+        kernel = _kernel(tree)
+        self.assertEqual(kernel.addressable_shards[0].data.size * mesh.size, kernel.size)
+      step = step_lib.make_train_step(what, config, mesh)
+      state, metrics, _ = step(state, sharding.put_batch(mesh, batch), frozen)
+      # Adam's mean after one update is the gradient; the update itself divides by it, and what
+      # rounding leaves of an entry that is zero but for rounding would be compared.
+      gradient = state.opt_state[1][0].mu
+      results.append(jax.device_get((metrics.loss, gradient, optax.global_norm(gradient))))
+    (loss, gradient, norm), (sharded_loss, sharded_gradient, _) = results
+    np.testing.assert_allclose(sharded_loss, loss, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * norm),
+                 gradient, sharded_gradient)
+
+
+if __name__ == "__main__":
+  absltest.main()
