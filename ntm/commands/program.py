@@ -12,6 +12,10 @@ import jax
 from absl import app, flags
 
 from ntm.commands import distributed
+from ntm.training import checkpoint
+
+# What is said in one line: these name what is wrong, and a traceback would bury it.
+_CLEAR = (ValueError, OSError, ImportError, FloatingPointError)
 
 
 def refuse(names: list[str], reason: str) -> None:
@@ -47,14 +51,16 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None,
         distributed.initialize()
       main(args)
     except Exception as error:
-      if isinstance(error, (ValueError, FileNotFoundError, ImportError)):
+      # An orderly exit waits for the other processes, which may be waiting for this one; and
+      # after a failed save for threads of Orbax, which wait minutes for what will not come.
+      at_once = jax.distributed.is_initialized() or isinstance(error, checkpoint.StorageError)
+      if isinstance(error, _CLEAR):
         print(f"error: {error}", file=sys.stderr)
-      elif jax.distributed.is_initialized():
+      elif at_once:
         traceback.print_exc()
       else:
         raise
-      if jax.distributed.is_initialized():
-        # An orderly exit waits for the other processes, which may be waiting for this one.
+      if at_once:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)

@@ -26,7 +26,7 @@ _LOG = logging.getLogger("ntm")
 _PAUSES = (1, 5, 25)  # Seconds before a failed save is tried again.
 
 
-class StorageError(RuntimeError):
+class StorageError(OSError):
   """A checkpoint could not be written, however often it was tried."""
 
 

@@ -44,7 +44,7 @@ class DataIterator(Protocol):
     """Continues from a position."""
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(FloatingPointError):
   """The loss or its gradient was NaN or infinite, more often than allowed."""
 
 
