@@ -190,10 +190,16 @@ def _rebuilt_backward(block, residuals, cotangents):
   def step(carry, inputs):
     u_BNC, grad_u_BNC = carry
     index, block_params = inputs
-    x_BNC, _ = block.inverse(index, block_params, u_BNC, cond)
-    _, vjp = jax.vjp(lambda p, x: block.forward(index, p, x, cond)[:2], block_params, x_BNC)
-    grad_params, grad_x_BNC = vjp((grad_u_BNC, grad_log_det_B))
-    return (x_BNC, grad_x_BNC), grad_params
+    # The network reads the kept tokens alone, the same in x and u: one pass of it gives both the
+    # inverse and what the gradients need.
+    (mean_BNC, log_scale_BNC), network_vjp = jax.vjp(
+        lambda p, u: block.apply({"params": p}, u, cond, index), block_params, u_BNC)
+    grad_x_BNC = grad_u_BNC * jnp.exp(-log_scale_BNC)
+    # u = (x - mean) exp(-log_scale), log_det = -sum of log_scale
+    grad_params, grad_kept_BNC = network_vjp(
+        (-grad_x_BNC, -grad_u_BNC * u_BNC - grad_log_det_B[:, None, None]))
+    x_BNC = u_BNC * jnp.exp(log_scale_BNC) + mean_BNC
+    return (x_BNC, grad_x_BNC + grad_kept_BNC), grad_params
 
   (_, grad_x_BNC), grad_params = jax.lax.scan(
       step, (u_BNC, grad_u_BNC), _numbered(params), reverse=True)
