@@ -121,9 +121,9 @@ def _row(case, figures):
 
 
 _WEAK_HEADER = """\
-| devices | mesh (data, fsdp) | batch | GFLOPs a device | memory, MiB | all-reduce, MiB | \
-all-gather | other collectives |
-|---|---|---|---|---|---|---|---|"""
+| devices | mesh (data, fsdp) | batch | GFLOPs a device | memory, MiB | \
+memory traffic, MiB | all-reduce, MiB | all-gather | other collectives |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def _weak_row(case, figures):
@@ -131,13 +131,13 @@ def _weak_row(case, figures):
   count = case.topology.partition(":")[2]
   mesh = f"({count}, 1)" if "--config.mesh.fsdp=-1" not in case.flags else f"(1, {count})"
   if figures is None:
-    return f"| {count} | {mesh} | not yet compiled | | | | | |"
+    return f"| {count} | {mesh} | not yet compiled | | | | | | |"
   moved = dict(figures["collective_bytes"])
-  mib = lambda n: f"{n / 2 ** 20:.2f}"
-  reduced, gathered = moved.pop("all-reduce", 0), moved.pop("all-gather", 0)
-  return (f"| {count} | {mesh} | {figures['batch_size']} | {figures['flops_per_chip'] / 1e9:.2f} | "
-          f"{mib(figures['hbm_per_chip_bytes'])} | {mib(reduced)} | {mib(gathered)} | "
-          f"{mib(sum(moved.values()))} |")
+  sizes = [figures["hbm_per_chip_bytes"], figures["memory_bytes"], moved.pop("all-reduce", 0),
+           moved.pop("all-gather", 0), sum(moved.values())]
+  mib = " | ".join(f"{n / 2 ** 20:.2f}" for n in sizes)
+  return (f"| {count} | {mesh} | {figures['batch_size']} | "
+          f"{figures['flops_per_chip'] / 1e9:.2f} | {mib} |")
 
 
 if __name__ == "__main__":

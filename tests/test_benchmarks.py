@@ -18,6 +18,26 @@ def _run(name):
   return json.loads(path.read_text())
 
 
+class ScalingTest(absltest.TestCase):
+
+  def test_prints_what_is_there_and_compiles_the_rest(self):
+    results = pathlib.Path(tempfile.mkdtemp())
+    tables = lambda *flags: subprocess.run(
+        [sys.executable, _BENCHMARKS / "scaling.py", "--print_only", f"--results={results}",
+         *flags], check=True, capture_output=True, text=True).stdout
+    table = tables("--tables", "smallest", "weak")
+    self.assertIn("| `imagenet256` | train | v5e:4x8 | not yet compiled |", table)
+    self.assertIn("| 8 | (1, 8) | not yet compiled |", table)
+    figures = {
+        "parameters": 7, "arguments": 2 ** 30, "temporaries": 3 * 2 ** 30, "chips": 32,
+        "hbm_per_chip_bytes": 4 * 2 ** 30, "hbm_limit_bytes": 16 * 2 ** 30, "fits": True,
+        "flops_per_chip": 2e12, "collective_bytes": {"all-gather": 2 ** 29}, "mfu_bound": 0.75,
+        "bounds_seconds": {"compute": 2.0, "interconnect": 1.0}}
+    (results / "imagenet256-v5e_4x8-train.json").write_text(json.dumps(figures))
+    self.assertIn("| v5e:4x8 | 32 | 7 | 1.00 | 3.00 | 4.00 | 25.0% | 2.0 | 0.50 | 0.50 | 75% |",
+                  tables("--tables", "smallest"))
+
+
 @pytest.mark.slow
 class BenchmarksTest(absltest.TestCase):
 

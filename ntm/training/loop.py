@@ -63,9 +63,11 @@ def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
     The mesh of the run.
 
   Raises:
-    ValueError: sizes that do not fit the devices or processes, levels that do
-      not ascend, a workdir of another model or that cannot be written.
+    ValueError: sizes that do not fit the devices or processes, processes of
+      different configs, levels that do not ascend, a workdir of another model or
+      that cannot be written.
   """
+  run_config.check_same(config)
   mesh = sharding.make_mesh(config.mesh)
   processes.check_mesh(mesh)
   sharding.check_batch(config.train.batch_size, config.train.accumulation, mesh)

@@ -54,6 +54,17 @@ def all_true(here: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.bool_(here)).all())
 
 
+def text_of_first(text: str) -> str:
+  """The text that the first process has; all must ask."""
+  if jax.process_count() == 1:
+    return text
+  encoded = np.frombuffer(text.encode(), np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(encoded.size)))
+  encoded = multihost_utils.broadcast_one_to_all(
+      encoded if is_first() else np.zeros(size, np.uint8))
+  return np.asarray(encoded).astype(np.uint8).tobytes().decode()
+
+
 def wait_for_all(name: str) -> None:
   """Returns when every process has come here."""
   if jax.process_count() > 1:

@@ -42,6 +42,20 @@ def prepare(workdir: str | os.PathLike, config: Config) -> None:
                      "another --workdir or change its permissions.") from error
 
 
+def check_same(config: Config) -> None:
+  """Raises ValueError unless every process has this config; all must ask.
+
+  They run one program: of two configs it would at best never end.
+  """
+  values = config_lib.to_dict(config)
+  first = json.loads(processes.text_of_first(json.dumps(values)))
+  changes = _differences(first, json.loads(json.dumps(values)))
+  if not processes.all_true(not changes):
+    what = "; ".join(changes).replace(", was ", ", on the first process ")
+    raise ValueError(f"the processes of this run have different configs: "
+                     f"{what or 'see the others'}. Start all with the same command.")
+
+
 def read(workdir: str | os.PathLike) -> Config | None:
   """The config of a workdir, or None if it has none."""
   path = _path(workdir)

@@ -24,12 +24,16 @@ _DEVICES = jax.devices()
 _RTOL = 1e-5
 
 
-def _launch(workdir, steps):
+def _launch(*command):
   env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
   return subprocess.Popen(
       [sys.executable, _ROOT / "launch" / "local.py", "--processes=2", "--devices-per-process=4",
-       "--", sys.executable, "-m", "tests.digits_run", workdir, str(steps)],
+       "--", *command],
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=_ROOT)
+
+
+def _train(workdir, steps):
+  return _launch(sys.executable, "-m", "tests.digits_run", workdir, str(steps))
 
 
 def _losses(workdir, prefix):
@@ -59,7 +63,7 @@ class SameRunTest(absltest.TestCase):
   def _two_and(self, whole):
     """The workdir of two processes that trained 3 of the 5 steps in `whole`."""
     workdir = tempfile.mkdtemp()
-    launched = _launch(workdir, 3)
+    launched = _train(workdir, 3)
     whole()
     output = launched.communicate(timeout=600)[0]
     self.assertEqual(launched.returncode, 0, output)
@@ -71,6 +75,15 @@ class SameRunTest(absltest.TestCase):
     one = tempfile.mkdtemp()
     two = self._two_and(lambda: self._train(one, 3, devices=1))
     self._assert_same(two, one, (1, 2, 3))
+
+  def test_processes_of_different_configs_are_told_so(self):
+    program = ("import jax; from ntm.commands import program; from tests import digits_run; "
+               f"program.run(lambda _: digits_run.train({tempfile.mkdtemp()!r}, "
+               "3 + jax.process_index()), ['program'], several_processes=True)")
+    launched = _launch(sys.executable, "-c", program)
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 1, output)
+    self.assertIn("train.steps is 4, on the first process 3.", output)
 
   @pytest.mark.slow
   def test_on_as_many_devices_and_resumed_by_one_process(self):
@@ -112,7 +125,7 @@ class FaultsTest(absltest.TestCase):
 
   def test_a_signal_or_a_crash_of_one_process_stops_all_and_the_relaunch_resumes(self):
     workdir, steps = tempfile.mkdtemp(), 10**6
-    launched = _launch(workdir, steps)
+    launched = _train(workdir, steps)
     _wait_for(launched, "step 5 of")
     os.kill(_process(launched, 1), signal.SIGTERM)
     step = int(_wait_for(launched, r"SIGTERM: saved step (\d+)")[1])
@@ -120,7 +133,7 @@ class FaultsTest(absltest.TestCase):
     self.assertEqual(launched.returncode, 143, output)
     self.assertEqual(_saved(workdir)[-1], step)
 
-    launched = _launch(workdir, steps)
+    launched = _train(workdir, steps)
     _wait_for(launched, f"resuming at step {step}")
     _wait_for(launched, f"step {step + 6} of")
     os.kill(_process(launched, 1), signal.SIGKILL)
@@ -129,7 +142,7 @@ class FaultsTest(absltest.TestCase):
     self.assertIn("process 1 of 2 was killed by SIGKILL", output)
 
     last = _saved(workdir)[-1]
-    launched = _launch(workdir, steps)
+    launched = _train(workdir, steps)
     _wait_for(launched, f"resuming at step {last}")
     launched.send_signal(signal.SIGTERM)  # Before the first step, which comes all the same.
     _wait_for(launched, f"SIGTERM: saved step {last + 1}")
