@@ -3,7 +3,7 @@
   ntm train --config=configs/imagenet256_1152.py --workdir=gs://BUCKET/imagenet256_1152 \\
     --config.data.path=/data/imagenet256
 
-Hardware: see docs/pods.md. Not yet measured.
+Hardware: see docs/scaling.md. Not yet measured.
 """
 
 import ntm.config

@@ -4,7 +4,7 @@
     --config.data.path=/data/imagenet256
 
 Trajectories are padded to 16 steps, so an update costs four of that config's.
-Hardware: see docs/pods.md. Not yet measured.
+Hardware: see docs/scaling.md. Not yet measured.
 """
 
 import ntm.config

@@ -4,7 +4,7 @@
     --config.data.data_dir=/data/tfds
 
 Data: tensorflow-datasets' imagenet_resized/64x64, prepared as array_record.
-Hardware: see docs/pods.md. Not yet measured.
+Hardware: see docs/scaling.md. Not yet measured.
 """
 
 import ntm.config

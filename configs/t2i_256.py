@@ -5,7 +5,7 @@
 
 Data, as ntm/data/arrays.py says: image.npy, 16 x 16 x 32 latents of the FAE
 autoencoder, text.npy, 256 features of Qwen2.5-VL 7B a text, and null_text.npy.
-Hardware: see docs/pods.md; the paper: 64 H100. Not yet measured.
+Hardware: see docs/scaling.md; the paper: 64 H100. Not yet measured.
 """
 
 import ntm.config

@@ -1,13 +1,36 @@
+import importlib.util
+import os
+import subprocess
+import sys
 from unittest import mock
 
 import chex
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 from jax.sharding import Mesh
 
 from ntm.nn import kernels
 from ntm.training import sharding
+
+_PROGRAM_OF_A_TPU = """
+import jax, jax.numpy as jnp
+from jax.experimental import topologies
+from ntm import config
+from ntm.nn import kernels
+from ntm.training import sharding
+
+devices = topologies.get_topology_desc("v5e:2x2", platform="tpu").devices
+mesh = sharding.make_mesh(config.MeshConfig(data=1, fsdp=2, tensor=2), devices)
+
+def loss(x):
+  with sharding.activations(mesh):
+    return kernels.attend(x, x, x, causal=True).astype(jnp.float32).sum()
+
+x = jax.ShapeDtypeStruct((4, 1024, 2, 128), jnp.bfloat16, sharding=sharding.batch_sharding(mesh))
+print(jax.jit(jax.grad(loss)).lower(x).compile().as_text().count('"tpu_custom_call"'))
+"""
 
 
 def _inputs(length=128, heads=2, kv_heads=1):
@@ -57,6 +80,16 @@ class KernelsTest(parameterized.TestCase):
       out = jax.eval_shape(attend, *_inputs(1024, heads, heads))
     self.assertEqual(seen, [(1, 1024, 1, 128)] if applies else [])
     self.assertEqual(out is not None, applies)
+
+  @pytest.mark.slow
+  def test_a_program_for_a_tpu_calls_it(self):
+    if importlib.util.find_spec("libtpu") is None:
+      self.skipTest("libtpu is not installed")
+    env = os.environ | {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    done = subprocess.run([sys.executable, "-c", _PROGRAM_OF_A_TPU], env=env, text=True,
+                          capture_output=True)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    self.assertEqual(int(done.stdout), 3)  # Forward, and the gradient of queries and of keys.
 
 
 if __name__ == "__main__":
