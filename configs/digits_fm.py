@@ -3,8 +3,8 @@
   ntm train --config=configs/digits_fm.py --workdir=runs/digits_fm
   ntm evaluate --workdir=runs/digits_fm --solver=heun --steps=8
 
-As many parameters as that model within a tenth, and as many tokens: four levels
-of 32 images an update there, one level of 128 images here.
+As many parameters as that model within an eighth, and as many tokens: four
+levels of 32 images an update there, one level of 128 images here.
 Hardware: two CPU cores. Duration and numbers to expect: docs/results.md.
 """
 

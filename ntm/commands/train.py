@@ -41,11 +41,11 @@ def _source(config):
     return None
   source_config, params, step = checkpoint.restore_ema(config.finetune.source)
   finetuning.check_source(config, source_config)
-  names = engine.source_names(config.finetune.source)
-  if finetuning.may_be_distilled(source_config, names):
+  paths = engine.source_paths(config.finetune.source)
+  if finetuning.may_be_distilled(source_config, paths):
     _LOG.warning("%s comes from %s, not 'base' by its name; of a model distilled to few steps the "
                  "output is no velocity, and an NTM should not start from it.",
-                 config.finetune.source, ", ".join(names) or "an unknown file")
+                 config.finetune.source, ", ".join(paths) or "an unknown file")
   _LOG.info("starting from step %d of %s", step, config.finetune.source)
   return params
 

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from ntm.conversion import autoencoder_kl
-from ntm.conversion.table import Entry, Family, Shapes
+from ntm.conversion.table import Entry, Family, Shapes, sizes
 
 
 def recognise(shapes: Shapes) -> dict[str, Any] | None:
@@ -18,7 +18,7 @@ def recognise(shapes: Shapes) -> dict[str, Any] | None:
   architecture = autoencoder_kl.read_architecture(shapes)
   if architecture is None:
     return None
-  patch = math.isqrt(shapes["bn.running_mean"][0] // architecture["latent_channels"])
+  patch = math.isqrt(sizes(shapes, "bn.running_mean", 1)[0] // architecture["latent_channels"])
   return architecture | {"patch": patch}
 
 

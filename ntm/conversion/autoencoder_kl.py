@@ -11,7 +11,7 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from ntm.conversion.table import CONV, Entry, Family, Shapes, linear
+from ntm.conversion.table import CONV, Entry, Family, Shapes, linear, sizes
 from ntm.models.autoencoder import Autoencoder, AutoencoderConfig
 
 # Names of query, key, value and output: of today, and of files from before 2023.
@@ -34,9 +34,10 @@ def read_architecture(shapes: Shapes) -> dict[str, Any] | None:
   """
   encoder_widths = _widths(shapes, "encoder.down_blocks")
   decoder_widths = _widths(shapes, "decoder.up_blocks")[::-1]
-  image, latent = shapes.get("encoder.conv_in.weight"), shapes.get("decoder.conv_in.weight")
-  if not (encoder_widths and decoder_widths and image and latent):
+  inputs = "encoder.conv_in.weight", "decoder.conv_in.weight"
+  if not (encoder_widths and decoder_widths and all(name in shapes for name in inputs)):
     return None
+  image, latent = (sizes(shapes, name, 4) for name in inputs)
   return {
       "image_channels": image[1],
       "latent_channels": latent[1],

@@ -60,8 +60,12 @@ def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike
     raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
   tensors = open_files(source)
   architecture = _recognise(family, source, tensors)
-  entries = family.entries(architecture)
-  shapes = family.target_shapes(architecture)
+  try:
+    entries = family.entries(architecture)
+    shapes = family.target_shapes(architecture)
+  except ValueError as error:
+    raise ValueError(f"{source} has the tensors of family {family.name}, of sizes that do not fit "
+                     f"each other: {error}.") from error
   reasons = family.ignored(architecture)
   table.check(entries, tensors.shapes, shapes, reasons)
   run = family.run(architecture) if family.run else None
@@ -73,7 +77,7 @@ def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike
   ignored = {name: spec for name, spec in tensors.specs.items() if name in reasons}
   specs = {path: Spec(tuple(shape), types[path]) for path, shape in shapes.items()}
   size = sum(spec.nbytes for spec in (*specs.values(), *ignored.values()))
-  with _whole_or_nothing(pathlib.Path(target), size) as partial:
+  with _whole_or_nothing(target, size) as partial:
     partial.mkdir()
     progress = Progress(sum(len(entry.pieces()) for entry in entries),
                         sum(spec.nbytes for spec in specs.values()))
@@ -147,7 +151,7 @@ def export(directory: str | os.PathLike, output: str | os.PathLike,
         yield name, ignored.read(name)
 
   progress = Progress(len(specs), sum(spec.nbytes for spec in specs.values()))
-  with _whole_or_nothing(pathlib.Path(output), progress.total_bytes) as partial:
+  with _whole_or_nothing(output, progress.total_bytes) as partial:
     write_safetensors(partial, specs, progress.over(arrays()), record["metadata"])
 
 
@@ -164,16 +168,19 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
   return record["family"], record["architecture"], params
 
 
-def source_names(directory: str | os.PathLike) -> list[str]:
-  """Names of the files a converted directory was made from; empty if it is none."""
+def source_paths(directory: str | os.PathLike) -> list[str]:
+  """The files a converted directory was made from; empty if it is none."""
   directory = epath.Path(directory)
   if not (directory / _RECORD).exists():
     return []
-  return [pathlib.Path(file["path"]).name for file in _read_record(directory)["source"]]
+  return [file["path"] for file in _read_record(directory)["source"]]
 
 
 def _recognise(family, source, tensors):
-  architecture = family.recognise(tensors.shapes)
+  try:
+    architecture = family.recognise(tensors.shapes)
+  except ValueError as error:
+    raise ValueError(f"{source} has the tensors of family {family.name}, but {error}.") from error
   if architecture is None:
     likely = families.matching(tensors.shapes)
     raise ValueError(f"{source} is not of family {family.name}; it looks like "
@@ -219,12 +226,17 @@ def _print_mapping(entries, tensors, shapes, types, reasons):
 @contextlib.contextmanager
 def _whole_or_nothing(target, size) -> Iterator[pathlib.Path]:
   """A path beside the target to write to, put in its place on success, removed on failure."""
+  if "://" in os.fspath(target):
+    raise ValueError(f"{target} is not on this machine; write to a local path and copy it there.")
+  target = pathlib.Path(target)
+  partial = target.with_name(target.name + ".partial")
   if target.exists():
     raise ValueError(f"{target} exists; remove it or choose another target.")
-  partial = target.with_name(target.name + ".partial")
+  if partial.exists():
+    raise ValueError(f"{partial} exists, of a conversion that is running or was killed; "
+                     "remove it, or choose another target.")
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove(partial)  # Of a conversion that was killed.
     free = shutil.disk_usage(target.parent).free
     if free < size:
       raise ValueError(f"{target} needs {size / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} "
@@ -237,7 +249,7 @@ def _whole_or_nothing(target, size) -> Iterator[pathlib.Path]:
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
       raise ValueError(f"the disk of {target} is full; nothing was kept.") from error
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-      raise ValueError(f"{target} cannot be written ({error.strerror}).") from error
+      raise ValueError(f"{target} cannot be made ({error}).") from error
     raise
 
 

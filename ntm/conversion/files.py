@@ -19,7 +19,6 @@ import numpy as np
 _TYPES = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16,
     "U32": np.uint32, "I32": np.int32, "U64": np.uint64, "I64": np.int64,
-    "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2,
     "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64,
 }
 _CODES = {np.dtype(value): code for code, value in _TYPES.items()}
@@ -33,6 +32,11 @@ class Spec:
 
   shape: tuple[int, ...]
   dtype: np.dtype
+
+  def __post_init__(self):
+    if self.dtype not in _CODES:
+      raise ValueError(f"numbers of type {self.dtype} are not read; expected one of "
+                       f"{', '.join(map(str, _CODES))}")
 
   @property
   def nbytes(self) -> int:
@@ -144,9 +148,9 @@ def _open_sharded(index):
   """The shards an index names, checked against it."""
   try:
     places = json.loads(index.read_text())["weight_map"]
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{index} is no index of shards ({error!r}).") from error
-  shards = [index.with_name(name) for name in sorted(set(places.values()))]
+    shards = [index.with_name(name) for name in sorted(set(places.values()))]
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(f"{index} is no index of shards beside it ({error!r}).") from error
   for shard in shards:
     if not shard.exists():
       raise FileNotFoundError(f"{shard} does not exist, but {index.name} names it.")

@@ -15,7 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ntm import config as config_lib
-from ntm.conversion import modules
+from ntm.conversion import modules, table
 from ntm.conversion.table import KEEP, Entry, Family, Shapes, Transform, linear, linear_from
 from ntm.models.backbones import flux2, pretrained
 
@@ -66,6 +66,11 @@ _SINGLE = {
     "heads/key_norm/scale": ("attn.norm_k.weight", "norm.key_norm.scale"),
     "out/kernel": ("attn.to_out.weight", "linear2.weight"),
 }
+# What tells the sizes, with the axes of the tensor.
+_TELLING = {
+    "image_embed/kernel": 2, "text_embed/kernel": 2, "time_in/kernel": 2, "readout/kernel": 2,
+    "double/image_heads/query_norm/scale": 1, "double/image_down/kernel": 2,
+    "single/out/kernel": 2, "single_modulation/kernel": 2}
 _DEPTHS = {"double": "double_layers", "single": "single_layers"}
 
 # A weight [2 D, D], scale then shift ↔ a kernel [D, 2, D], shift then scale.
@@ -88,14 +93,11 @@ def recognise(shapes: Shapes) -> dict[str, Any] | None:
   """
   for layout in _LAYOUTS:
     names = _names(layout)
-    first = {target: shapes.get(name.replace("{i}", "0")) for target, name in names.items()}
-    telling = [first[target] for target in (
-        "image_embed/kernel", "text_embed/kernel", "time_in/kernel", "readout/kernel",
-        "double/image_heads/query_norm/scale", "double/image_down/kernel",
-        "single/out/kernel", "single_modulation/kernel")]
-    if None in telling:
+    telling = {names[target].replace("{i}", "0"): axes for target, axes in _TELLING.items()}
+    if any(name not in shapes for name in telling):
       continue
-    image, text, time, readout, norm, down, *_ = telling
+    image, text, time, readout, norm, down, *_ = (
+        table.sizes(shapes, name, axes) for name, axes in telling.items())
     return {
         "layout": layout,
         "width": image[0],

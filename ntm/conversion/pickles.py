@@ -31,7 +31,10 @@ def open_pickle(path: pathlib.Path) -> TensorFiles:
   """
   mapped = zipfile.is_zipfile(path)
   tensors = _state_dict(path, _load(path, mapped))
-  specs = {name: Spec(tuple(t.shape), _dtype(t)) for name, t in tensors.items()}
+  try:
+    specs = {name: Spec(tuple(t.shape), _dtype(t)) for name, t in tensors.items()}
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}.") from error
   # Where it can be, loaded anew: pages of the file stay in memory for as long as it is mapped.
   held = None if mapped else tensors
   read = lambda name: _array((held or _state_dict(path, _load(path, mapped), log=False))[name])
@@ -51,7 +54,7 @@ def _load(path, mapped):
   except pickle.UnpicklingError as error:
     raise ValueError(f"{path} is damaged or holds Python objects, whose code is not run here "
                      f"({_reason(error)}); save its state dict as .safetensors.") from error
-  except (RuntimeError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+  except Exception as error:  # What bytes out of place raise is anyone's guess.
     raise ValueError(f"{path} is damaged or no PyTorch file ({_reason(error)}).") from error
 
 

@@ -31,18 +31,18 @@ def recognise(shapes: table.Shapes) -> dict[str, Any] | None:
     ValueError: a SiT whose heads are not known by its width, or whose tokens do
       not fill a square.
   """
-  names = ("x_embedder.proj.weight", "y_embedder.embedding_table.weight", "pos_embed",
-           "blocks.0.mlp.fc1.weight", "final_layer.linear.weight")
+  names = {"x_embedder.proj.weight": 4, "y_embedder.embedding_table.weight": 2, "pos_embed": 3,
+           "blocks.0.mlp.fc1.weight": 2, "final_layer.linear.weight": 2}
   if any(name not in shapes for name in names):
     return None
   (width, channels, patch_size, _), (classes, _), (_, num_tokens, _), (mlp_width, _), (out, _) = (
-      shapes[name] for name in names)
+      table.sizes(shapes, name, axes) for name, axes in names.items())
   if width not in _HEADS:
     raise ValueError(f"this SiT is {width} wide, which is none of {sorted(_HEADS)}; the number of "
-                     "heads cannot be read from the file.")
+                     "heads cannot be read from the file")
   side = round(num_tokens ** 0.5)
   if side * side != num_tokens:
-    raise ValueError(f"pos_embed has {num_tokens} tokens, which is no square.")
+    raise ValueError(f"pos_embed has {num_tokens} tokens, which is no square")
   return dict(
       layers=modules.count(shapes, "blocks.{i}.attn.qkv.weight"), width=width,
       num_heads=_HEADS[width], mlp_ratio=mlp_width // width, grid_shape=[side, side],

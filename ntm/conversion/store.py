@@ -68,7 +68,9 @@ class StoredLeaf:
   def __init__(self, directory: str | os.PathLike, path: str):
     """Opens the leaf of that path, keys joined by "/", which `save` has written."""
     place = _checkpoints(directory) / str(_STEP) / _ITEM / path.replace("/", ".")
-    self._array = tensorstore.open(_spec(place)).result()
+    # A file that is missing is an error, not zeros.
+    self._array = tensorstore.open(
+        _spec(place) | {"fill_missing_data_reads": False}).result()
 
   @property
   def dtype(self) -> np.dtype:

@@ -211,6 +211,17 @@ def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
     yield source, np.asarray(joined, order="C")
 
 
+def sizes(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
+  """The shape of a tensor that tells the architecture.
+
+  Raises:
+    ValueError: it has another number of axes.
+  """
+  if len(shapes[name]) != axes:
+    raise ValueError(f"{name} has shape {list(shapes[name])}; expected {axes} axes")
+  return shapes[name]
+
+
 def _all_rows(shape):
   return 0, shape[0] if shape else 1
 
@@ -233,6 +244,6 @@ def _misfit(transform: Transform, piece: tuple[int, ...], expected: tuple[int, .
     return f"{math.prod(piece)} numbers for {math.prod(expected)}"
   try:
     got = transform.forward(probe).shape
-  except ValueError as error:
+  except (ValueError, IndexError) as error:
     return str(error)
   return "" if got == tuple(expected) else f"the transform gives {list(got)}"

@@ -36,19 +36,21 @@ def recognise(shapes: table.Shapes) -> dict[str, Any] | None:
   if any(name not in shapes for name in names):
     return None
   (num_tokens, num_channels), (width, _), (mlp_width, _), (out, _) = (
-      shapes[name] for name in names)
+      table.sizes(shapes, name, 2) for name in names)
   if width % _HEAD_WIDTH:
-    raise ValueError(f"this TarFlow is {width} wide, which heads of {_HEAD_WIDTH} do not divide.")
+    raise ValueError(f"this TarFlow is {width} wide, which heads of {_HEAD_WIDTH} do not divide")
   sizes = {c: math.isqrt(num_channels // c) for c in (3, 1)}
   matching = [c for c, size in sizes.items() if c * size * size == num_channels]
   if not matching:
-    raise ValueError(f"{num_channels} channels a token are no square patch of one or three.")
+    raise ValueError(f"{num_channels} channels a token are no square patch of one or three")
+  classes = "blocks.0.class_embed"
+  num_classes = table.sizes(shapes, classes, 3)[0] if classes in shapes else 0
   return dict(
       num_blocks=modules.count(shapes, "blocks.{i}.proj_in.weight"),
       layers=modules.count(shapes, "blocks.0.attn_blocks.{i}.attention.qkv.weight"),
       width=width, num_heads=width // _HEAD_WIDTH, num_tokens=num_tokens,
       patch_size=sizes[matching[0]], image_channels=matching[0], mlp_ratio=mlp_width // width,
-      num_classes=shapes.get("blocks.0.class_embed", (0,))[0], scales=out == 2 * num_channels)
+      num_classes=num_classes, scales=out == 2 * num_channels)
 
 
 def entries(architecture: dict[str, Any]) -> list[Entry]:

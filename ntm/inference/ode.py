@@ -10,7 +10,8 @@ to level s < t is, by solver,
             x_s = (s/t) x_t + (1 - s/t) D, where D extrapolates the clean
             estimates of two steps, D = x_0 + h / (2 h') (x_0 - x_0'), in
             log-SNR; h and h' are the lengths of this step and of the one
-            before. First and last step, infinite in log-SNR, use D = x_0;
+            before. The first and the last step are infinite in log-SNR, so they and
+            the second use D = x_0, and up to three steps are Euler's;
   gaussian  x_s = A x_t + B x_0 + C z, z ~ N(0, I): the posterior given the clean
             estimate (Proposition 2), the model's best Gaussian chain.
 """

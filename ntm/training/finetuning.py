@@ -12,6 +12,7 @@ a dimension and step, with lambda decayed to zero by a cosine over the run.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 import jax
@@ -48,7 +49,7 @@ def velocity_config(config: Config) -> Config:
       finetune=dataclasses.replace(config.finetune, source=""))
 
 
-def may_be_distilled(theirs: Config, names: list[str]) -> bool:
+def may_be_distilled(theirs: Config, paths: list[str]) -> bool:
   """Whether a FLUX.2 file is not known by its name to be a base model.
 
   The output of one distilled to few steps is no velocity of the flow, so that
@@ -56,9 +57,11 @@ def may_be_distilled(theirs: Config, names: list[str]) -> bool:
 
   Args:
     theirs: config of the converted model.
-    names: of the files it was converted from.
+    paths: of the files it was converted from; in diffusers' layout the name of
+      the model is that of a directory.
   """
-  return theirs.model.backbone.kind == "flux2" and not any("base" in name for name in names)
+  is_base = any(re.search(r"(?<![a-z])base(?![a-z])", path.lower()) for path in paths)
+  return theirs.model.backbone.kind == "flux2" and not is_base
 
 
 def posterior_mean(config: Config, params, trajectory: Trajectory) -> Array:

@@ -16,6 +16,7 @@ from diffusers.models.autoencoders import vae
 from ntm.conversion import autoencoder_kl, engine, families
 from ntm.conversion.files import open_files
 from ntm.models import autoencoder
+from tests.conversion import parity
 
 _SMALL = dict(block_out_channels=(32, 64), layers_per_block=1)
 
@@ -84,11 +85,6 @@ MODELS = {
 
 class AutoencodersTest(parameterized.TestCase):
 
-  def _close(self, ours, theirs, tolerance=1e-4):
-    """Equal up to a part of the largest number."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
-
   @parameterized.named_parameters((name, name) for name in MODELS)
   def test_same_latents_images_and_gradients(self, which):
     cls, family, kwargs = MODELS[which]
@@ -103,9 +99,9 @@ class AutoencodersTest(parameterized.TestCase):
     cotangent = rng.normal(size=shape).astype(np.float32)
     (posterior.mean * _nchw(cotangent).detach()).sum().backward()
     (mean, logvar), gradient = _gradient(module, variables, image, cotangent, "encode")
-    self._close(mean, _nhwc(posterior.mean))
-    self._close(logvar, _nhwc(posterior.logvar))
-    self._close(gradient, _nhwc(tensor.grad))
+    parity.assert_close(f"autoencoder {which} mean", mean, _nhwc(posterior.mean))
+    parity.assert_close(f"autoencoder {which} log-variance", logvar, _nhwc(posterior.logvar))
+    parity.assert_close(f"autoencoder {which} gradient", gradient, _nhwc(tensor.grad))
 
     latent = rng.normal(size=shape).astype(np.float32)
     tensor = _nchw(latent)
@@ -113,8 +109,8 @@ class AutoencodersTest(parameterized.TestCase):
     cotangent = rng.normal(size=image.shape).astype(np.float32)
     (decoded * _nchw(cotangent).detach()).sum().backward()
     ours, gradient = _gradient(module, variables, latent, cotangent, "decode")
-    self._close(ours, _nhwc(decoded))
-    self._close(gradient, _nhwc(tensor.grad))
+    parity.assert_close(f"autoencoder {which} image", ours, _nhwc(decoded))
+    parity.assert_close(f"autoencoder {which} gradient", gradient, _nhwc(tensor.grad))
 
   def test_flux2_statistics_in_the_order_of_its_pipeline(self):
     cls, family, kwargs = MODELS["flux2"]
@@ -124,10 +120,10 @@ class AutoencodersTest(parameterized.TestCase):
     # Space to depth of PyTorch: channel, row, column. The module normalises as at evaluation.
     expected = theirs.bn(torch.nn.functional.pixel_unshuffle(_nchw(latent), 2))
     normal = _run(module, variables, latent, "normalise")
-    self._close(normal, _nhwc(expected), 1e-6)
-    self._close(_run(module, variables, normal, "denormalise"), latent, 1e-6)
+    parity.assert_close("normalised latent", normal, _nhwc(expected), 1e-6)
+    parity.assert_close("latent", _run(module, variables, normal, "denormalise"), latent, 1e-6)
     decoded = _run(module, variables, normal, "denormalise_and_decode")
-    self._close(decoded, _nhwc(theirs.decode(_nchw(latent)).sample))
+    parity.assert_close("image", decoded, _nhwc(theirs.decode(_nchw(latent)).sample))
 
   def test_flux2_decoder_of_its_own_widths(self):
     cls, _, kwargs = MODELS["flux2"]
@@ -135,8 +131,8 @@ class AutoencodersTest(parameterized.TestCase):
     theirs.decoder = vae.Decoder(8, 3, ("UpDecoderBlock2D",) * 2, (64, 96), 1)
     module, variables = _ours(theirs.state_dict(), "autoencoder_flux2")
     latent = np.random.default_rng(0).normal(size=(1, 4, 4, 8)).astype(np.float32)
-    self._close(_run(module, variables, latent, "decode"),
-                _nhwc(theirs.decode(_nchw(latent)).sample))
+    parity.assert_close("image", _run(module, variables, latent, "decode"),
+                        _nhwc(theirs.decode(_nchw(latent)).sample))
 
   def test_scale_of_stable_diffusion(self):
     latent = np.ones((1, 2, 2, 4), np.float32)

@@ -173,6 +173,11 @@ class EngineTest(parameterized.TestCase):
     index.write_text(json.dumps({"weight_map": places}))
     with self.assertRaisesRegex(ValueError, "do not agree on scale"):
       engine.convert(FAMILY, index, self.target)
+    for wrong in (["scale"], {"scale": "sub/model-1.safetensors"}, 3):
+      index.write_text(json.dumps({"weight_map": wrong}))
+      with self.assertRaisesRegex(ValueError, "index.json is no index of shards"):
+        engine.convert(FAMILY, index, self.target)
+    index.write_text(json.dumps({"weight_map": places}))
     (self.directory / "model-1.safetensors").unlink()
     with self.assertRaisesRegex(FileNotFoundError, "model-1.safetensors does not exist"):
       engine.convert(FAMILY, index, self.target)
@@ -209,10 +214,18 @@ class EngineTest(parameterized.TestCase):
     path.write_bytes(pickle.dumps(_Evil()))
     with self.assertRaisesRegex(ValueError, "whose code is not run"):
       engine.convert(FAMILY, path, self.target)
-    torch.save(state, path)
-    path.write_bytes(path.read_bytes()[:-100])
-    with self.assertRaisesRegex(ValueError, "model.pt is damaged"):
+    torch.save({"a": torch.zeros(3, dtype=torch.float8_e4m3fn)}, path)
+    with self.assertRaisesRegex(ValueError, "model.pt: numbers of type float8_e4m3fn are not read"):
       engine.convert(FAMILY, path, self.target)
+    rng = np.random.default_rng(0)
+    for zipped in (True, False):
+      torch.save(state, path, _use_new_zipfile_serialization=zipped)
+      whole = path.read_bytes()
+      for size in (len(whole) - 100, *rng.integers(1, len(whole) - 8, 20)):
+        path.write_bytes(whole[:size])
+        with self.subTest(zipped=zipped, size=size):
+          with self.assertRaisesRegex(ValueError, "model.pt (is damaged|holds no dict)"):
+            engine.convert(FAMILY, path, self.target)
     self._assert_nothing_left("model.pt")
     self.assertFalse(_Evil.ran)
 
@@ -258,6 +271,22 @@ class EngineTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "did you mean 'tarflow'"):
       families.get("tarflo")
 
+  @parameterized.named_parameters(
+      ("sit", "sit", {"x_embedder.proj.weight": (1152, 4, 2, 2), "pos_embed": (256, 1152),
+                      "y_embedder.embedding_table.weight": (1001, 1152),
+                      "blocks.0.mlp.fc1.weight": (4608, 1152),
+                      "final_layer.linear.weight": (32, 1152)}, r"pos_embed has .*\[256, 1152\]"),
+      ("tarflow", "tarflow", {"var": (16, 12), "blocks.0.proj_in.weight": (96, 12),
+                              "blocks.0.attn_blocks.0.mlp.main.0.weight": (384, 96),
+                              "blocks.0.proj_out.weight": (24, 96)}, "this TarFlow is 96 wide"))
+  def test_a_family_of_sizes_it_does_not_have(self, name, shapes, message):
+    self._save({tensor: np.zeros(shape, np.float16) for tensor, shape in shapes.items()})
+    with self.assertRaisesRegex(ValueError, f"model.safetensors has the tensors of family {name}, "
+                                            f"but {message}"):
+      engine.convert(families.get(name), self.source, self.target)
+    with self.assertRaisesRegex(ValueError, f"is not of family flux2; it looks like {name}"):
+      engine.convert(families.get("flux2"), self.source, self.target)
+
   def test_places(self):
     with self.assertRaisesRegex(FileNotFoundError, "model.safetensors does not exist"):
       engine.convert(FAMILY, self.source, self.target)
@@ -278,14 +307,19 @@ class EngineTest(parameterized.TestCase):
       engine.load(self.target)
     with self.assertRaisesRegex(ValueError, "dtype is 'int8'"):
       engine.convert(FAMILY, self.source, self.directory / "new", "int8")
-    with self.assertRaisesRegex(ValueError, "cannot be written"):
+    with self.assertRaisesRegex(ValueError, "a_file cannot be made"):
       engine.convert(FAMILY, self.source, self.source / "under" / "a_file")
+    with self.assertRaisesRegex(ValueError, "gs://bucket/x is not on this machine"):
+      engine.convert(FAMILY, self.source, "gs://bucket/x")
+    (self.directory / "new.partial").mkdir()
+    with self.assertRaisesRegex(ValueError, "new.partial exists, .* or was killed; remove it"):
+      engine.convert(FAMILY, self.source, self.directory / "new")
+    self.assertTrue((self.directory / "new.partial").exists())
 
   @parameterized.parameters(*range(2 + _LAYERS + 1))
   def test_a_failure_at_any_piece_leaves_nothing(self, after):
     """Whatever is thrown, and wherever."""
     self._save(_tensors())
-    (self.directory / "ours.partial").mkdir()  # Of a conversion that was killed.
     count, read = 0, engine.table.read_pieces
 
     def failing(entry, tensor):
@@ -314,6 +348,16 @@ class EngineTest(parameterized.TestCase):
       with self.assertRaisesRegex(RuntimeError, "boom"):
         engine.export(self.target, self.directory / "back.safetensors", FAMILY)
     self._assert_nothing_left("model.safetensors", "ours")
+
+  def test_a_lost_part_is_no_zeros(self):
+    self._save(_tensors())
+    engine.convert(FAMILY, self.source, self.target)
+    (self.target / "checkpoints" / "0" / "ema" / "blocks.kernel" / "1.0.0").unlink()
+    with self.assertRaisesRegex(ValueError, "blocks.kernel/1.0.0"):
+      engine.export(self.target, self.directory / "back.safetensors", FAMILY)
+    self._assert_nothing_left("model.safetensors", "ours")
+    with self.assertRaises(ValueError):
+      engine.load(self.target)
 
   def test_full_disk(self):
     self._save(_tensors())

@@ -100,8 +100,11 @@ class RunsTest(parameterized.TestCase):
         in_channels=4, timestep_guidance_channels=256))
     theirs, params, _ = checkpoint.restore_ema(_converted("flux2", tensors))
     self.assertEqual(theirs.model.image_shape, (32, 32, 4))
-    self.assertTrue(finetuning.may_be_distilled(theirs, ["flux-2-klein-4b.safetensors"]))
-    self.assertFalse(finetuning.may_be_distilled(theirs, ["flux-2-klein-base-4b.safetensors"]))
+    for path, distilled in (
+        ("/data/flux-2-klein-4b.safetensors", True), ("/database/flux.safetensors", True),
+        ("/data/flux-2-klein-base-4b.safetensors", False),
+        ("/FLUX.2-klein-Base-4B/transformer/diffusion_pytorch_model.safetensors", False)):
+      self.assertEqual(finetuning.may_be_distilled(theirs, [path]), distilled, path)
     backbone = dataclasses.replace(theirs.model.backbone, text_tokens=5)
     theirs = dataclasses.replace(theirs, model=dataclasses.replace(
         theirs.model, image_shape=(2, 3, 4), backbone=backbone))

@@ -10,6 +10,7 @@ from ntm import config as config_lib
 from ntm.models.backbones import flux2, flux2_blocks
 from ntm.training import sharding
 from tests import flux2_pair
+from tests.conversion import parity
 
 torch = flux2_pair.torch
 
@@ -78,9 +79,9 @@ class Flux2Test(parameterized.TestCase):
     params = self.params if layout == "diffusers" else flux2_pair.read_tree(
         flux2_pair.original_layout(self.tensors))[1]
     velocity, of_x, of_text = _pull_back(self.config, reference)(params, _X, _TEXT)
-    _assert_close(velocity, theirs.detach().numpy())
-    _assert_close(of_x, x.grad.numpy())
-    _assert_close(of_text, text.grad.numpy())
+    parity.assert_close("FLUX.2 velocity", velocity, theirs.detach(), 2e-5)
+    parity.assert_close("FLUX.2 gradient by the image", of_x, x.grad, 2e-5)
+    parity.assert_close("FLUX.2 gradient by the text", of_text, text.grad, 2e-5)
 
   def test_velocity_is_a_readout_of_the_hidden_state(self):
     velocity, hidden = self._run()
