@@ -6,7 +6,7 @@
 Data, in --config.data.path as ntm/data/arrays.py says: image.npy, 32 x 32
 standardised patches of the FLUX.2 autoencoder, text.npy, the 512 text features of
 its encoder, and null_text.npy, those of the empty text.
-Hardware: accelerators; not yet measured. The tests compile it, and do not run it.
+Hardware: see docs/scaling.md. Not yet measured. The tests compile it, and do not run it.
 """
 
 import ntm.config
@@ -37,4 +37,6 @@ def get_config():
   config.process.t_min_low = 0.01
   config.optimizer.peak = 5e-5
   config.train.batch_size = 1024
+  config.mesh.data = 1
+  config.mesh.fsdp = -1
   return config

@@ -5,7 +5,7 @@
 
 Data, in --config.data.path as ntm/data/arrays.py says: image.npy, 32 x 32 x 4
 latents of the autoencoder SiT was trained on, and label.npy.
-Hardware: accelerators; not yet measured. The tests compile it, and do not run it.
+Hardware: see docs/scaling.md. Not yet measured. The tests compile it, and do not run it.
 """
 
 import ntm.config
@@ -31,4 +31,6 @@ def get_config():
   config.process.t_min_low = 0.01
   config.optimizer.peak = 5e-5
   config.train.batch_size = 1024
+  config.mesh.data = 1
+  config.mesh.fsdp = -1
   return config

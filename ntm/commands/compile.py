@@ -52,6 +52,7 @@ def main(_) -> None:
   result = dataclasses.asdict(report) | {
       "program": _PROGRAM.value, "topology": _TOPOLOGY.value, "chips": count,
       "compile_seconds": seconds, "batch_size": config.train.batch_size,
+      "remat": config.model.remat,
       "hbm_limit_bytes": chip.hbm_bytes if chip else None}
   if chip and report.memory_bytes:
     bounds = report.bounds(chip)
@@ -103,11 +104,17 @@ def _print(result):
     print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")
     print(f"MFU at most           {result['mfu_bound']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")
-  if result["fits"] is False:
-    print("does not fit: try model.remat 'full', a larger mesh.fsdp or mesh.tensor, more "
-          "train.accumulation, a smaller train.batch_size, or a larger slice.")
+  if result["fits"] is None:
+    print("fits: not known, this chip is not in the table of ntm/training/chips.py")
   elif result["fits"]:
     print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
+  else:
+    changes = ["a larger slice", "a larger mesh.fsdp or mesh.tensor", "a smaller train.batch_size"]
+    if result["program"] != "sample":
+      changes.append("more train.accumulation")
+    if result["remat"] != "full":
+      changes.append("model.remat 'full'")
+    print(f"does not fit: try {', '.join(changes[:-1])} or {changes[-1]}.")
 
 
 def run(argv=None) -> None:

@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from ntm import config as config_lib
 from ntm.commands import program
 from ntm.data import pipeline
-from ntm.training import checkpoint, distillation, loop
+from ntm.training import checkpoint, distillation, loop, run_config
 
 _LOG = logging.getLogger("ntm")
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
@@ -27,10 +27,12 @@ flags.mark_flags_as_required(["config", "teacher"])
 
 def main(_) -> None:
   """Checks everything that can be, then distils."""
+  config = config_lib.from_dict(_CONFIG.value)
+  run_config.check_same(config, teacher=_TEACHER.value, checkpoint=_STEP.value)
   workdir = _WORKDIR.value or os.path.join(_TEACHER.value, "denoiser")
   teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _STEP.value)
   distillation.check_kind(_TEACHER.value, teacher_config)
-  config = distillation.join(config_lib.from_dict(_CONFIG.value), teacher_config)
+  config = distillation.join(config, teacher_config)
   loop.prepare(config, workdir)
   if (epath.Path(workdir) / "checkpoints").exists():
     distillation.check_teacher(workdir, params)

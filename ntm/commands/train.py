@@ -15,7 +15,7 @@ from ntm import config as config_lib
 from ntm.commands import program
 from ntm.conversion import engine
 from ntm.data import pipeline
-from ntm.training import checkpoint, finetuning, flow_matching, loop, task
+from ntm.training import checkpoint, finetuning, flow_matching, loop, run_config, task
 
 _LOG = logging.getLogger("ntm")
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
@@ -26,6 +26,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(_) -> None:
   """Checks everything that can be, then trains."""
   config = config_lib.from_dict(_CONFIG.value)
+  run_config.check_same(config)  # Before they read the source together.
   source = _source(config)
   loop.prepare(config, _WORKDIR.value)
   if config.model.kind == "flow_matching":

@@ -18,7 +18,8 @@ from ntm.data import sources
 from ntm.data.sources import Source
 
 _LOG = logging.getLogger("ntm")
-_HELD_OUT = 1024  # Test images behind the held-out loss during training.
+_HELD_OUT = 1024  # Test images behind the held-out loss during training, or fewer that take
+_HELD_OUT_BYTES = 2**30  # this much, on every process.
 
 
 def train_iterator(source: Source, batch_size: int, seed: int, process_index: int = 0,
@@ -89,4 +90,6 @@ def training_data(config: Config) -> tuple[Any, list[dict[str, Any]]]:
   iterator = train_iterator(source, config.train.batch_size, config.train.seed,
                             jax.process_index(), jax.process_count(),
                             config.train.label_dropout if by_text else 0.0)
-  return iterator, ordered_batches(test, config.train.batch_size, _HELD_OUT)
+  example = sum(np.asarray(part).nbytes for part in test[0].values())
+  return iterator, ordered_batches(test, config.train.batch_size,
+                                   min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))

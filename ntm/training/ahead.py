@@ -38,7 +38,7 @@ class Report:
     fits: hbm_per_chip_bytes are at most the chip's; None for a chip that is
       not in the table.
     flops_per_chip: of the model, see `ntm.training.flops`.
-    executed_flops_per_chip: with what full rematerialisation computes again.
+    executed_flops_per_chip: with what rematerialisation computes again, at least.
     collective_bytes: by kind, see `ntm.training.hlo`.
     memory_bytes: read and written, likewise; too many where an operation touches
       a part of its operand that the text does not tell.
@@ -57,7 +57,8 @@ class Report:
   def bounds(self, chip: Chip) -> dict[str, float]:
     """Seconds that the chip needs at least for arithmetic and for communication, at its peaks.
 
-    A collective of n bytes is taken to send as many, an all-reduce twice.
+    A collective of n bytes is taken to send as many, an all-reduce twice: nearly
+    so over many chips.
     """
     sent = sum(n * (2 if kind == "all-reduce" else 1)
                for kind, n in self.collective_bytes.items())
@@ -84,13 +85,12 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
   share = mesh.size / num_chips  # Devices of one chip.
   known = dict(parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
                flops_per_chip=total_flops / num_chips,
-               # Full rematerialisation is one more forward pass to the three of a training step.
-               executed_flops_per_chip=total_flops / num_chips * (
-                   4 / 3 if config.model.remat == "full" and program == "train" else 1))
+               executed_flops_per_chip=(
+                   total_flops + flops.recomputed(config, program, refine)) / num_chips)
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    needed = re.search(r"Used ([0-9.]+)([KMGT]) of", str(error))
+    needed = re.search(r"Used ([0-9.]+)([KMGT]) of \S+ hbm", str(error))
     if "RESOURCE_EXHAUSTED" not in str(error) or not needed:
       raise
     size = float(needed[1]) * 1024 ** ("KMGT".index(needed[2]) + 1)

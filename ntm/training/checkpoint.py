@@ -6,6 +6,7 @@ params, ema, rest (step, optimiser, skipped), iterator (data position) and confi
 Inference reads ema alone.
 """
 
+import json
 import logging
 import os
 import time
@@ -112,9 +113,10 @@ class Checkpointer:
       (state, iterator state), or None if there is no checkpoint.
 
     Raises:
-      ValueError: checkpoints exist, but none can be read.
+      ValueError: checkpoints exist, but none can be read; or processes see
+        different ones.
     """
-    steps = sorted(self._manager.all_steps(), reverse=True)
+    steps = _complete_steps(self._manager)
     args = ocp.args.Composite(
         params=ocp.args.StandardRestore(abstract.params),
         ema=ocp.args.StandardRestore(abstract.ema),
@@ -190,7 +192,7 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
     raise FileNotFoundError(f"{workdir} holds no config.json: not a workdir of `ntm train`.")
   options = ocp.CheckpointManagerOptions(read_only=True)
   with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
-    steps = sorted(manager.all_steps(), reverse=True)
+    steps = _complete_steps(manager)
     if not steps or (step is not None and step not in steps):
       raise FileNotFoundError(f"{workdir} has no checkpoint{'' if step is None else f' {step}'}; "
                               f"complete steps are {steps[::-1]}.")
@@ -206,6 +208,20 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
       except Exception as error:
         _LOG.error("checkpoint %d cannot be read (%s).", candidate, _first_line(error))
   raise ValueError(f"checkpoint {candidate} of {workdir} cannot be read; see the log.")
+
+
+def _complete_steps(manager):
+  """Newest first, the same on every process.
+
+  Raises:
+    ValueError: they do not see the same.
+  """
+  steps = sorted(manager.all_steps(), reverse=True)
+  first = json.loads(processes.text_of_first(json.dumps(steps)))
+  if not processes.all_true(steps == first):
+    raise ValueError(f"the processes see different checkpoints in {manager.directory}: the first "
+                     f"one {first}, this one {steps}; all must share the workdir.")
+  return steps
 
 
 def _directory(workdir):

@@ -178,20 +178,40 @@ def density(config: Config, num_steps: int) -> Flops:
   return transporter(config, num_steps) + predictor(config, num_steps)
 
 
+def recomputed(config: Config, program: str, refine: str | None = None) -> int:
+  """What `config.model.remat` computes again in one unit of `program`, at least.
+
+  A forward pass of what is differentiated under 'full', the same without
+  attention under 'attention', nothing otherwise.
+
+  Args:
+    config: of the run.
+    program: 'train', 'distill' or 'sample'.
+    refine: of a sample.
+  """
+  if program == "train":
+    again = _trained(config)
+  elif program == "distill":
+    again = density(config, max(config.process.num_steps)) + denoiser(config)
+  else:
+    again = density(config, config.process.num_steps[0]) if refine == "score" else Flops()
+  if config.model.remat == "attention":
+    again = dataclasses.replace(again, attention=0)
+  elif config.model.remat != "full":
+    again = Flops()
+  return config.train.batch_size * again.forward
+
+
 def train_step(config: Config) -> int:
   """One update: `config.train.batch_size` examples, over all accumulation rounds.
 
   An NTM trains on its largest T, or on a pair of levels and the step between
   them (pair_wise); finetuning adds one pass of the frozen velocity model.
   """
-  if config.model.kind == "flow_matching":
-    example = velocity(config).training
-  else:
+  example = _trained(config).training
+  if config.model.kind == "ntm" and config.finetune.source:
     pair = config.train.objective == "pair_wise"
-    num_steps = 1 if pair else max(config.process.num_steps)
-    example = (transporter(config, num_steps + pair) + predictor(config, num_steps)).training
-    if config.finetune.source:
-      example += velocity(config, num_steps).forward
+    example += velocity(config, 1 if pair else max(config.process.num_steps)).forward
   return config.train.batch_size * example
 
 
@@ -231,6 +251,15 @@ def sample(config: Config, batch_size: int, num_steps: int, refine: str | None =
     raise ValueError(f"refine is {refine!r}; expected one of {known} for a model of kind "
                      f"{config.model.kind!r}.")
   return batch_size * example
+
+
+def _trained(config: Config) -> Flops:
+  """A forward pass of what an update differentiates."""
+  if config.model.kind == "flow_matching":
+    return velocity(config)
+  pair = config.train.objective == "pair_wise"
+  num_steps = 1 if pair else max(config.process.num_steps)
+  return transporter(config, num_steps + pair) + predictor(config, num_steps)
 
 
 def _shared_steps(config: Config, width: int) -> Flops:

@@ -28,7 +28,8 @@ class Traffic:
   """Bytes of one run of a program on one device.
 
   Attributes:
-    collectives: of the results of every kind of collective.
+    collectives: of the results of every kind of collective; of a reduce-scatter,
+      of what it reduces.
     memory: read and written by the operations outside of on-chip memory, an
       upper estimate: operands count whole unless they are seen to be sliced.
   """
@@ -74,7 +75,9 @@ def traffic(text: str) -> Traffic:
     for i in instructions:
       kind = next((k for k in _COLLECTIVES if i.opcode in (k, f"{k}-start")), None)
       if kind:
-        collectives[kind] += abs(times) * _bytes(_result(i), on_chip=True)
+        arrays = _result(i) if kind != "reduce-scatter" else " ".join(
+            types.get(name, "") for name in i.operands)
+        collectives[kind] += abs(times) * _bytes(arrays, on_chip=True)
       if not in_fusion and i.opcode not in _FREE and not i.opcode.endswith(("-start", "-done")):
         memory += times * _moved(i, types, computations)
   return Traffic({kind: round(n) for kind, n in sorted(collectives.items())}, round(memory))
@@ -168,8 +171,8 @@ def _slices(instructions):
 
 
 def _result(i) -> str:
-  """The type of what a collective gives; one that only starts lists its inputs before it."""
-  if not i.opcode.endswith("-start"):
+  """The type of what a collective gives; most that only start list their inputs before it."""
+  if not i.opcode.endswith("-start") or i.opcode == "all-reduce-start":
     return i.type
   arrays = [found[0] for found in _ARRAY.finditer(i.type) if not found[0].startswith("u32[]")]
   return " ".join(arrays[len(arrays) // 2:])

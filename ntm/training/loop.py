@@ -67,7 +67,7 @@ def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
       different configs, levels that do not ascend, a workdir of another model or
       that cannot be written.
   """
-  run_config.check_same(config)
+  run_config.check_same(config, workdir=os.fspath(workdir))
   mesh = sharding.make_mesh(config.mesh)
   processes.check_mesh(mesh)
   sharding.check_batch(config.train.batch_size, config.train.accumulation, mesh)
@@ -151,7 +151,7 @@ class _Run:
     _LOG.info("compiling the training step")
     clock.restart()
     for step in range(first_step + 1, train.steps + 1):
-      self.profile.before(step)
+      self.profile.before(step, state)
       with clock.waiting_for_data():
         batch = next(self.iterator)
       state, metrics, norms = self.train_step(
@@ -161,15 +161,15 @@ class _Run:
       positions[step] = self.iterator.get_state()
       clock.update()
       last, stop = step == train.steps, asked_to_stop(step)
+      if step == first_step + 1:
+        jax.block_until_ready(state)
+        _LOG.info("compiled in %.0f s", clock.elapsed)
+        clock.restart()  # The compile is in no rate.
       if step % train.log_every == 0 or last or stop:
         self.require_healthy(state, positions)  # Waits for the step.
         self.log(step, state, pending, norms)
         pending, positions = [], {step: positions[step]}
         clock.restart()
-      elif step == first_step + 1:
-        jax.block_until_ready(state)
-        _LOG.info("compiled in %.0f s", clock.elapsed)
-        clock.restart()  # The compile is in no rate.
       look = step % train.sample_every == 0 or last or step == round(
           _FIRST_SAMPLES_AT * train.sample_every)
       save = step % train.checkpoint_every == 0 or last or stop
@@ -196,12 +196,15 @@ class _Run:
     values |= {name: float(value) for name, value in norms.items() if np.isfinite(value)}
     if self.config.train.skip_nonfinite:
       values["skipped"] = int(state.skipped)
-    left = (self.config.train.steps - step) * rates["step_seconds"]
-    values |= rates | {"seconds_left": left}
+    speed = ""
+    if rates:
+      left = (self.config.train.steps - step) * rates["step_seconds"]
+      values |= rates | {"seconds_left": left}
+      speed = (f"   {rates['steps_per_second']:.2f} steps/s   "
+               f"{datetime.timedelta(seconds=round(left))} left")
     self.writer.scalars(step, values)
-    _LOG.info("step %d of %d   %.4f %s   %.2f steps/s   %s left", step,
-              self.config.train.steps, values.get(f"train/{self.task.headline}", np.nan),
-              self.task.unit, rates["steps_per_second"], datetime.timedelta(seconds=round(left)))
+    _LOG.info("step %d of %d   %.4f %s%s", step, self.config.train.steps,
+              values.get(f"train/{self.task.headline}", np.nan), self.task.unit, speed)
 
   def checkpoint(self, step, state, wait):
     """Measures the held-out loss and starts a save, or waits for it too."""

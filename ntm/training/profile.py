@@ -21,9 +21,10 @@ class Profile:
     self._active = False
     self._wanted = start > 0 and processes.is_first()
 
-  def before(self, step: int) -> None:
-    """To be called before a step."""
+  def before(self, step: int, state) -> None:
+    """To be called before a step; waits for those before the profile."""
     if self._wanted and step == self._start:
+      jax.block_until_ready(state)
       jax.profiler.start_trace(self._directory)
       self._active = True
 

@@ -42,14 +42,13 @@ def prepare(workdir: str | os.PathLike, config: Config) -> None:
                      "another --workdir or change its permissions.") from error
 
 
-def check_same(config: Config) -> None:
-  """Raises ValueError unless every process has this config; all must ask.
+def check_same(config: Config, **flags) -> None:
+  """Raises ValueError unless every process has this config and these flags; all must ask.
 
   They run one program: of two configs it would at best never end.
   """
-  values = config_lib.to_dict(config)
-  first = json.loads(processes.text_of_first(json.dumps(values)))
-  changes = _differences(first, json.loads(json.dumps(values)))
+  values = json.loads(json.dumps(config_lib.to_dict(config) | flags))
+  changes = _differences(json.loads(processes.text_of_first(json.dumps(values))), values)
   if not processes.all_true(not changes):
     what = "; ".join(changes).replace(", was ", ", on the first process ")
     raise ValueError(f"the processes of this run have different configs: "

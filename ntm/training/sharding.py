@@ -30,8 +30,11 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
     rest = int(np.prod([n for n in sizes if n != -1]))
     sizes[sizes.index(-1)] = len(devices) // rest
   if int(np.prod(sizes)) != len(devices):
-    raise ValueError(f"mesh (data, fsdp, tensor) = {tuple(sizes)} needs {int(np.prod(sizes))} "
-                     f"devices, but there are {len(devices)}; set one axis to -1 to fill.")
+    asked = (config.data, config.fsdp, config.tensor)
+    needs = "divide" if -1 in asked else "multiply to"
+    raise ValueError(f"the sizes of mesh (data, fsdp, tensor) = {asked} do not {needs} the number "
+                     f"of devices, {len(devices)}; change config.mesh, where one -1 takes what is "
+                     "left.")
   return Mesh(np.asarray(devices).reshape(sizes), AXES)
 
 

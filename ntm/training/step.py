@@ -75,7 +75,9 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
                            skipped=state.skipped + healthy)
 
     norms = {"norm/gradient": grad_norm, "norm/params": optax.global_norm(state.params),
-             "learning_rate": schedule(state.step)}
+             "learning_rate": schedule(state.step - state.skipped)}  # Of updates that were made.
+    # Whoever adds up the losses leaves this one out.
+    metrics = metrics.replace(loss=jnp.where(finite, metrics.loss, jnp.nan))
     state = jax.lax.cond(healthy & finite, apply, leave, state)
     return state, metrics, norms
 

@@ -56,12 +56,14 @@ class Throughput:
     self._waited += time.monotonic() - started
 
   def scalars(self) -> dict[str, float]:
-    """Rates of the run, of all devices together, by name.
+    """Rates of the run, of all devices together, by name; none before an update.
 
     `data_wait` is the share of the time that the host waited for a batch; the
     devices may have been at work meanwhile. `mfu` is of the dense bfloat16 peak,
     where the chip is known.
     """
+    if not self._updates:
+      return {}
     elapsed = self.elapsed
     rate = self._updates / elapsed
     values = {"step_seconds": 1 / rate, "steps_per_second": rate,

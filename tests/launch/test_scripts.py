@@ -224,7 +224,7 @@ class ScriptsTest(parameterized.TestCase):
     self.assertIn(f"launch/{script}", done.stdout)
     self.assertNotIn("#", done.stdout)
 
-  @parameterized.parameters("tpu_vm.sh", "gke_xpk.sh", "slurm.sh")
+  @parameterized.parameters("common.sh", "tpu_vm.sh", "gke_xpk.sh", "slurm.sh")
   def test_shellcheck(self, script):
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
     shellcheck = shutil.which("shellcheck", path=path)

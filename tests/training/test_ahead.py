@@ -1,5 +1,6 @@
 import dataclasses
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import jax
 import pytest
 from absl.testing import absltest, parameterized
 
-from ntm.training import ahead, chips, sharding
+from ntm.training import ahead, chips, flops, sharding
 from tests import tiny
 
 _SMALL = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
@@ -43,6 +44,15 @@ class AheadTest(parameterized.TestCase):
     report = _report(model__remat="full")
     self.assertIsNone(report.fits)
     self.assertAlmostEqual(report.executed_flops_per_chip / report.flops_per_chip, 4 / 3)
+
+  @parameterized.parameters(("train", flops.train_step), ("distill", flops.distill_step))
+  def test_policies_compute_again_what_they_do_not_keep(self, program, total):
+    again = {policy: flops.recomputed(_config(model__remat=policy), program)
+             for policy in ("none", "dots", "attention", "full")}
+    self.assertEqual((again["none"], again["dots"]), (0, 0))
+    self.assertBetween(again["attention"], 0.5 * again["full"], again["full"] - 1)
+    self.assertLess(again["full"], total(_config()))
+    self.assertEqual(flops.recomputed(_config(model__remat="full"), "sample", "denoiser"), 0)
 
   @parameterized.parameters("sample", "distill")
   @pytest.mark.slow
@@ -100,7 +110,9 @@ class CommandTest(parameterized.TestCase):
 def _run(topology, *flags):
   return subprocess.run(
       [sys.executable, "-m", "ntm.commands.main", "compile", "--config=configs/digits.py",
-       f"--topology={topology}", *flags], capture_output=True, text=True)
+       f"--topology={topology}", *flags], capture_output=True, text=True,
+      # A program from the cache would bring no warnings.
+      env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"})
 
 
 def _compile(*arguments):

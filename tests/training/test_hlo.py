@@ -42,6 +42,16 @@ class HloTest(parameterized.TestCase):
     found = _traffic(lambda x: x, _array(64, 4), in_shardings=split, out_shardings=whole)
     self.assertEqual(found.collectives, {"all-gather": 64 * 4 * 4})
 
+  def test_scatters_count_what_they_reduce(self):
+    text = """ENTRY %main (x: f32[64]) -> f32[8] {
+  %x = f32[64]{0} parameter(0)
+  %sum = f32[64]{0} all-reduce-start(%x), to_apply=%add
+  %done = f32[64]{0} all-reduce-done(%sum)
+  ROOT %part = f32[8]{0} reduce-scatter(%done), dimensions={0}, to_apply=%add
+}"""
+    self.assertEqual(hlo.traffic(text).collectives,
+                     {"all-reduce": 64 * 4, "reduce-scatter": 64 * 4})
+
   def test_one_device_exchanges_nothing_and_moves_operands_and_result(self):
     found = _traffic(lambda x, y: x + y, _array(_MIB), _array(_MIB))
     self.assertEqual(found.collectives, {})

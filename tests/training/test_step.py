@@ -81,6 +81,12 @@ class StepTest(parameterized.TestCase):
     np.testing.assert_allclose(sharded, losses, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
                  one[-1].params, many[-1].params)
+    # Adam's updates are blind to the gradients' size; its mean after one update is the gradient.
+    gradient, sharded_gradient = (states[1].opt_state[1][0].mu for states in (one, many))
+    norm = optax.global_norm(gradient)
+    self.assertGreater(norm, 0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * norm),
+                 gradient, sharded_gradient)
 
   def test_parameters_are_born_in_pieces(self):
     width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
@@ -124,7 +130,8 @@ class StepTest(parameterized.TestCase):
   def test_so_many_non_finite_steps_are_left_out_and_no_more(self):
     bad = _batch()
     bad["image"][0, 0, 0, 0] = np.nan
-    states, _ = _run(tiny.config(train__skip_nonfinite=1), [bad, _batch(), bad])
+    states, losses = _run(tiny.config(train__skip_nonfinite=1), [bad, _batch(), bad])
+    self.assertEqual([bool(np.isfinite(loss)) for loss in losses], [False, True, False])
     born, skipped, updated, stopped = states
     self.assertEqual([int(state.step) for state in states], [0, 1, 2, 2])
     self.assertEqual([int(state.skipped) for state in states], [0, 1, 1, 1])
@@ -166,7 +173,10 @@ class MeshTest(absltest.TestCase):
 
   def test_sizes_must_multiply_to_the_devices(self):
     config = tiny.config(mesh={"data": 3})
-    with self.assertRaisesRegex(ValueError, "needs 3 devices, but there are 8"):
+    with self.assertRaisesRegex(ValueError, r"\(3, 1, 1\) do not multiply to .* devices, 8"):
+      sharding.make_mesh(config.mesh)
+    config = tiny.config(mesh={"data": -1, "fsdp": 16})
+    with self.assertRaisesRegex(ValueError, r"\(-1, 16, 1\) do not divide .* devices, 8"):
       sharding.make_mesh(config.mesh)
 
   def test_minus_one_fills(self):
