@@ -71,7 +71,7 @@ class AutoregressiveBlock(nn.Module):
     if config.class_conditional:
       self.label = embeddings.LabelEmbedding(self.num_classes, config.width, **types)
     self.stack = stack.Stack(config, causal=True, remat=self.remat, unroll=self.unroll, **types)
-    self.norm = nn.RMSNorm(**types)
+    self.norm = layers.rms_norm("embed", **types)
     self.readout = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, **types)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:

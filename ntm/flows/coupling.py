@@ -124,7 +124,7 @@ class _Block(nn.Module):
                                      config.width // config.num_heads)
     h_BND = stack.Stack(config, remat=self.remat, unroll=self.unroll, name="stack", **types)(
         h_BND, c_BD[:, None], angles_ME)
-    h_BND = nn.RMSNorm(name="norm", **types)(h_BND)
+    h_BND = layers.rms_norm("embed", name="norm", **types)(h_BND)
     raw = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, name="readout",
                        **types)(h_BND).astype(x_BNC.dtype)
     bound = config.log_scale_bound

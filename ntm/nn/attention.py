@@ -96,7 +96,8 @@ class Attention(nn.Module):
 
     def place(a_BMHE, name):
       if self.qk_norm:
-        a_BMHE = nn.RMSNorm(name=name, dtype=self.dtype, param_dtype=self.param_dtype)(a_BMHE)
+        a_BMHE = layers.rms_norm("head_width", name=name, dtype=self.dtype,
+                                 param_dtype=self.param_dtype)(a_BMHE)
       return a_BMHE if angles_ME is None else rotary.rotate(a_BMHE, angles_ME)
 
     query = place(project(self.num_heads, "query")(x_BMD), "query_norm")

@@ -1,4 +1,4 @@
-"""Linear layers with logical axis names, and adaptive modulation."""
+"""Linear layers and norms with logical axis names, and adaptive modulation."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -24,6 +24,12 @@ def dense(features, axes: tuple[str | None, ...], *, zero: bool = False, **kwarg
       kernel_init=nn.with_logical_partitioning(kernel_init, axes),
       bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), axes[-outputs:]),
       **kwargs)
+
+
+def rms_norm(axis: str, **kwargs) -> nn.Module:
+  """nn.RMSNorm whose gain carries the logical name of the axis it is over."""
+  return nn.RMSNorm(
+      scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), (axis,)), **kwargs)
 
 
 def modulate(x_BMD: Array, shift_BGD: Array, scale_BGD: Array) -> Array:

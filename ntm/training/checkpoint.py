@@ -6,7 +6,6 @@ params, ema, rest (step, optimiser, skipped), iterator (data position) and confi
 Inference reads ema alone.
 """
 
-import json
 import logging
 import os
 import time
@@ -217,10 +216,10 @@ def _complete_steps(manager):
     ValueError: they do not see the same.
   """
   steps = sorted(manager.all_steps(), reverse=True)
-  first = json.loads(processes.text_of_first(json.dumps(steps)))
-  if not processes.all_true(steps == first):
-    raise ValueError(f"the processes see different checkpoints in {manager.directory}: the first "
-                     f"one {first}, this one {steps}; all must share the workdir.")
+  seen = processes.texts_of_all(str(steps))
+  if len(set(seen)) > 1:
+    raise ValueError(f"the processes see different checkpoints in {manager.directory}: "
+                     f"{', '.join(seen)}; all must share the workdir.")
   return steps
 
 

@@ -54,15 +54,14 @@ def all_true(here: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.bool_(here)).all())
 
 
-def text_of_first(text: str) -> str:
-  """The text that the first process has; all must ask."""
+def texts_of_all(text: str) -> list[str]:
+  """The texts that the processes have, in their order; all must ask."""
   if jax.process_count() == 1:
-    return text
+    return [text]
   encoded = np.frombuffer(text.encode(), np.uint8)
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(encoded.size)))
-  encoded = multihost_utils.broadcast_one_to_all(
-      encoded if is_first() else np.zeros(size, np.uint8))
-  return np.asarray(encoded).astype(np.uint8).tobytes().decode()
+  sizes = multihost_utils.process_allgather(np.int32(encoded.size))
+  rows = multihost_utils.process_allgather(np.pad(encoded, (0, sizes.max() - encoded.size)))
+  return [row[:size].tobytes().decode() for row, size in zip(rows, sizes)]
 
 
 def wait_for_all(name: str) -> None:

@@ -47,12 +47,13 @@ def check_same(config: Config, **flags) -> None:
 
   They run one program: of two configs it would at best never end.
   """
-  values = json.loads(json.dumps(config_lib.to_dict(config) | flags))
-  changes = _differences(json.loads(processes.text_of_first(json.dumps(values))), values)
-  if not processes.all_true(not changes):
-    what = "; ".join(changes).replace(", was ", ", on the first process ")
-    raise ValueError(f"the processes of this run have different configs: "
-                     f"{what or 'see the others'}. Start all with the same command.")
+  first, *others = map(json.loads, processes.texts_of_all(
+      json.dumps(config_lib.to_dict(config) | flags)))
+  for number, other in enumerate(others, start=1):
+    if changes := _differences(first, other):
+      what = "; ".join(changes).replace(", was ", ", on the first one ")
+      raise ValueError(f"the processes of this run have different configs: on process {number} "
+                       f"{what}. Start all with the same command.")
 
 
 def read(workdir: str | os.PathLike) -> Config | None:

@@ -83,7 +83,7 @@ class SameRunTest(absltest.TestCase):
     launched = _launch(sys.executable, "-c", program)
     output = launched.communicate(timeout=600)[0]
     self.assertEqual(launched.returncode, 1, output)
-    self.assertIn("train.steps is 4, on the first process 3.", output)
+    self.assertIn("on process 1 train.steps is 4, on the first one 3.", output)
 
   @pytest.mark.slow
   def test_on_as_many_devices_and_resumed_by_one_process(self):

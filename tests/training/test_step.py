@@ -1,6 +1,7 @@
 import functools
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from ntm.models import ntm
-from ntm.training import flow_matching, objectives, optimizer, sharding
+from ntm.training import distillation, flow_matching, objectives, optimizer, sharding
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training import task as task_lib
@@ -169,7 +170,20 @@ class StepTest(parameterized.TestCase):
     self.assertTrue(np.isfinite(losses).all())
 
 
-class MeshTest(absltest.TestCase):
+class MeshTest(parameterized.TestCase):
+
+  @parameterized.named_parameters(
+      ("density", lambda: task_lib.density(tiny.config())),
+      ("coupling", lambda: task_lib.density(tiny.config(model__transporter__kind="coupling"))),
+      ("several_t", lambda: task_lib.density(tiny.config(process__num_steps=(2, 4)))),
+      ("flow_matching", lambda: flow_matching.velocity(tiny.config(model__kind="flow_matching"))),
+      ("denoiser", lambda: distillation.distill(tiny.config(), None)))
+  def test_every_axis_of_every_parameter_has_its_name(self, build):
+    boxed = jax.eval_shape(build().init, jax.random.key(0))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        boxed, is_leaf=lambda leaf: isinstance(leaf, nn.LogicallyPartitioned)):
+      self.assertIsInstance(leaf, nn.LogicallyPartitioned, jax.tree_util.keystr(path))
+      self.assertLen(leaf.names, leaf.value.ndim, jax.tree_util.keystr(path))
 
   def test_sizes_must_multiply_to_the_devices(self):
     config = tiny.config(mesh={"data": 3})

@@ -126,7 +126,7 @@ class Heads(nn.Module):
       return constrain(a_BMHE, "batch", None, "heads", None)
 
     def norm(name, x_BMHE):
-      return nn.RMSNorm(epsilon=self.config.eps, name=name, **types)(x_BMHE)
+      return layers.rms_norm("head_width", epsilon=self.config.eps, name=name, **types)(x_BMHE)
 
     return norm("query_norm", project("query")), norm("key_norm", project("key")), project("value")
 
