@@ -23,7 +23,7 @@ from ntm.training import processes, run_config
 from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
-_PAUSES = (1, 5, 25)  # Seconds before a failed save is tried again.
+_PAUSES = (1, 5, 25)  # Seconds before what failed is tried again.
 
 
 class StorageError(OSError):
@@ -42,6 +42,8 @@ class Checkpointer:
       headline: the best step is that of the smallest held_out/<headline>.
     """
     self._config = config
+    # What cannot be read from a disk is damaged; a bucket may be out of reach for a while.
+    self._read_pauses = _PAUSES if "://" in os.fspath(workdir) else ()
     policy = checkpoint_managers.AnyPreservationPolicy([
         checkpoint_managers.LatestN(config.train.keep_last),
         checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[f"held_out/{headline}"],
@@ -102,8 +104,8 @@ class Checkpointer:
   def restore_latest(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
     """The newest state that can be read, laid out as `abstract` asks.
 
-    A step that cannot be read is reported, set aside as `<step>.corrupt`, and
-    the one before it tried.
+    A step that cannot be read, from a bucket several times, is reported, set aside
+    as `<step>.corrupt`, and the one before it tried.
 
     Args:
       abstract: shapes, types and shardings; may be of another mesh.
@@ -126,8 +128,13 @@ class Checkpointer:
     unreadable = []
     for step in steps:
       found = []
-      error = self._attempt(lambda step=step, found=found: found.append(
-          self._manager.restore(step, args=args)))
+      for pause in (*self._read_pauses, None):
+        error = self._attempt(lambda step=step, found=found: found.append(
+            self._manager.restore(step, args=args)))
+        if not error or pause is None:
+          break
+        _LOG.warning("checkpoint %d cannot be read (%s); trying again in %d s", step, error, pause)
+        time.sleep(pause)
       if error:
         _LOG.error("checkpoint %d cannot be read (%s); falling back to the one before.",
                    step, error)

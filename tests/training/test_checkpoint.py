@@ -159,13 +159,24 @@ class StorageTest(absltest.TestCase):
     real, left = getattr(checkpointer._manager, action), [failures]
 
     def fail(*args, **kwargs):
-      real(*args, **kwargs)
+      result = real(*args, **kwargs)
       if left[0]:
         left[0] -= 1
         raise OSError(28, "No space left on device")
+      return result
 
     self.enter_context(absltest.mock.patch.object(checkpointer._manager, action, fail))
     return checkpointer
+
+  def test_what_a_bucket_does_not_give_at_once_is_asked_for_again(self):
+    config = _config()
+    _write(config, self.workdir, [3])
+    checkpointer = self._open(2, "restore")
+    checkpointer._read_pauses = checkpoint._PAUSES  # As of gs://...
+    state, _ = checkpointer.restore_latest(_abstract(config, 1)[0])
+    self.assertEqual((int(state.step), self.pauses), (3, [1, 5]))
+    self.assertFalse((pathlib.Path(self.workdir) / "checkpoints" / "3.corrupt").exists())
+    checkpointer.close()
 
   def test_a_save_is_tried_again_after_growing_pauses(self):
     config = _config()
