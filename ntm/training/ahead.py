@@ -23,6 +23,9 @@ from ntm.training import task as task_lib
 from ntm.training.chips import Chip
 
 PROGRAMS = ("train", "sample", "distill")
+# Two ways in which XLA says that a program does not fit; the second is of temporaries alone.
+_NEEDED = re.compile(r"(?:Used |HLO temporaries \()([0-9.]+)([KMGT])"
+                     r"(?: of \S+ hbm|\) exceeds available HBM)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Report:
     arguments: bytes of state, batch and frozen parameters.
     temporaries: bytes of the buffers in between.
     hbm_per_chip_bytes: both and the results that overwrite no argument; if the
-      program does not fit, what the compiler said that it needs.
+      program does not fit, what the compiler said that it needs, at least.
     fits: hbm_per_chip_bytes are at most the chip's; None for a chip that is
       not in the table.
     flops_per_chip: of the model, see `ntm.training.flops`.
@@ -90,7 +93,7 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    needed = re.search(r"Used ([0-9.]+)([KMGT]) of \S+ hbm", str(error))
+    needed = _NEEDED.search(str(error))
     if "RESOURCE_EXHAUSTED" not in str(error) or not needed:
       raise
     size = float(needed[1]) * 1024 ** ("KMGT".index(needed[2]) + 1)

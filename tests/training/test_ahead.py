@@ -61,8 +61,11 @@ class AheadTest(parameterized.TestCase):
     self.assertGreater(report.temporaries, 0)
     self.assertGreater(report.flops_per_chip, 0)
 
-  def test_what_the_compiler_refuses_does_not_fit(self):
-    message = "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 17.50G of 15.75G hbm."
+  @parameterized.parameters(
+      "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 17.50G of 15.75G hbm.",
+      "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries "
+      "(17.50G) exceeds available HBM (15.75G).")
+  def test_what_the_compiler_refuses_does_not_fit(self, message):
     with mock.patch.object(jax.stages.Lowered, "compile",
                            side_effect=jax.errors.JaxRuntimeError(message)):
       report = _report(chip=_CHIP)
