@@ -65,7 +65,7 @@ def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike
     shapes = family.target_shapes(architecture)
   except ValueError as error:
     raise ValueError(f"{source} has the tensors of family {family.name}, of sizes that do not fit "
-                     f"each other: {error}.") from error
+                     f"each other: {str(error).rstrip('.')}.") from error
   reasons = family.ignored(architecture)
   table.check(entries, tensors.shapes, shapes, reasons)
   run = family.run(architecture) if family.run else None

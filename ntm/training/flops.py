@@ -187,14 +187,16 @@ def recomputed(config: Config, program: str, refine: str | None = None) -> int:
   Args:
     config: of the run.
     program: 'train', 'distill' or 'sample'.
-    refine: of a sample.
+    refine: of a sample; a velocity model has none.
   """
   if program == "train":
     again = _trained(config)
   elif program == "distill":
     again = density(config, max(config.process.num_steps)) + denoiser(config)
+  elif config.model.kind == "ntm" and refine == "score":
+    again = density(config, config.process.num_steps[0])
   else:
-    again = density(config, config.process.num_steps[0]) if refine == "score" else Flops()
+    again = Flops()
   if config.model.remat == "attention":
     again = dataclasses.replace(again, attention=0)
   elif config.model.remat != "full":

@@ -1,4 +1,4 @@
-"""The one file that knows meshes and PartitionSpecs.
+"""Meshes, and how the arrays of a run lie on them.
 
 Modules name logical axes; `ntm.nn.axes.RULES` maps them to mesh axes. A run
 always has a mesh, of one device if need be, so one device and many run the same

@@ -53,6 +53,8 @@ class AheadTest(parameterized.TestCase):
     self.assertBetween(again["attention"], 0.5 * again["full"], again["full"] - 1)
     self.assertLess(again["full"], total(_config()))
     self.assertEqual(flops.recomputed(_config(model__remat="full"), "sample", "denoiser"), 0)
+    velocity = _config(model__remat="full", model__kind="flow_matching")
+    self.assertEqual(flops.recomputed(velocity, "sample", "score"), 0)  # Of an NTM alone.
 
   @parameterized.parameters("sample", "distill")
   @pytest.mark.slow

@@ -123,6 +123,8 @@ class LoopTest(absltest.TestCase):
       with self.assertRaises(loop.Preempted):
         _train(config, self.workdir, _Images(poison=0))
     lines = {line["step"]: line for line in metrics.read(self.workdir) if "skipped" in line}
+    self.assertNotIn("steps_per_second", lines[1])  # It was compiled; that is no rate.
+    self.assertIn("steps_per_second", lines[2])
     before = lines[6]["skipped"]
     self.assertIn(before, (1, 2))  # The second epoch is half done.
     self.assertLen([line for line in lines.values() if "train/nats_per_dim" not in line], before)
