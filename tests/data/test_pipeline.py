@@ -1,6 +1,9 @@
+from unittest import mock
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ntm import config as config_lib
 from ntm.data import pipeline
 
 
@@ -59,6 +62,17 @@ class PipelineTest(parameterized.TestCase):
       pipeline.train_iterator(_Numbers(20), 6, 0, 0, 4)
     with self.assertRaisesRegex(ValueError, "source is empty"):
       pipeline.train_iterator(_Numbers(0), 6, 0)
+
+
+class HeldOutTest(absltest.TestCase):
+
+  def test_no_more_examples_than_memory_is_set_aside_for(self):
+    config = config_lib.from_dict({"model": {"image_shape": (8, 8, 1)}})
+    count = lambda: sum(len(b["label"]) for b in pipeline.training_data(config)[1])
+    self.assertEqual(count(), 297)  # All test digits.
+    example = 8 * 8 * 4 + 4  # Float32 pixels and an int32 label.
+    with mock.patch.object(pipeline, "_HELD_OUT_BYTES", 10 * example + 1):
+      self.assertEqual(count(), 10)
 
 
 if __name__ == "__main__":
