@@ -78,27 +78,30 @@ def step_costs(tokens: int, quick: bool):
     values["model"]["predictor"]["context"] = context
     values["train"] |= {"objective": objective, "batch_size": batch_size}
     config = config_lib.from_dict(values)
-    run, mesh = task.density(config), sharding.make_mesh(config.mesh, jax.devices()[:1])
-    state = state_lib.init_state(run, config, mesh)
-    image = np.zeros((batch_size,) + config.model.image_shape, np.float32)
-    batch = sharding.put_batch(mesh, {"image": image, "label": np.zeros(batch_size, np.int32)})
-    step = step_lib.make_train_step(run, config, mesh).lower(state, batch, None).compile()
-    table[name] = {"temporary_MiB": step.memory_analysis().temp_size_in_bytes / 2 ** 20}
-    runs[name] = _Repeat(step, state, batch)
+    compiled, runs[name] = ready_step(config, jax.devices()[:1])
+    table[name] = {
+        "temporary_MiB": compiled.memory_analysis().temp_size_in_bytes / 2 ** 20}
   for name, seconds in interleaved(runs, 1 if quick else 3).items():
     table[name]["seconds"] = seconds
   return table
 
 
-class _Repeat:
-  """Calls a step that donates its state, each time on the last result."""
+def ready_step(config: config_lib.Config, devices):
+  """An NTM's compiled update, and a call of it on random images and the state it last gave."""
+  run, mesh = task.density(config), sharding.make_mesh(config.mesh, devices)
+  rng, size = np.random.default_rng(0), config.train.batch_size
+  batch = sharding.put_batch(mesh, {
+      "image": rng.normal(size=(size, *config.model.image_shape)).astype(np.float32),
+      "label": np.zeros(size, np.int32)})
+  step = step_lib.make_train_step(run, config, mesh)
+  compiled = step.lower(state_lib.abstract_state(run, config, mesh), batch, None).compile()
+  carry = [state_lib.init_state(run, config, mesh)]
 
-  def __init__(self, step, state, batch):
-    self.step, self.state, self.batch = step, state, batch
-
-  def __call__(self):
-    self.state, metrics, _ = self.step(self.state, self.batch, None)
+  def update():
+    carry[0], metrics, _ = compiled(carry[0], batch, None)
     return metrics
+
+  return compiled, update
 
 
 def block_memory(blocks: int, quick: bool):

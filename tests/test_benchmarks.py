@@ -12,9 +12,10 @@ from absl.testing import absltest
 _BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
 
-def _run(name):
+def _run(name, *flags):
   path = pathlib.Path(tempfile.mkdtemp()) / "result.json"
-  subprocess.run([sys.executable, _BENCHMARKS / name, "--quick", f"--json={path}"], check=True)
+  subprocess.run([sys.executable, _BENCHMARKS / name, "--quick", f"--json={path}", *flags],
+                 check=True)
   return json.loads(path.read_text())
 
 
@@ -51,6 +52,17 @@ class BenchmarksTest(absltest.TestCase):
     result = _run("training.py")
     self.assertIn("pair_wise, remat dots", result["steps"])
     self.assertGreater(result["reversible_memory_growth"], 0)
+
+  def test_accelerator(self):
+    result = _run("accelerator.py", _BENCHMARKS.parent / "configs" / "digits.py",
+                  "--batch_sizes", "8", "16")
+    small, large = (result["rows"][f"batch {size}, remat full"] for size in (8, 16))
+    work = lambda row: row["flops_per_second"] * row["seconds"]
+    self.assertAlmostEqual(work(large) / work(small), 2)
+    self.assertAlmostEqual(large["examples_per_second"] * large["seconds"], 16)
+    self.assertLess(small["memory_GiB"], large["memory_GiB"])
+    self.assertAlmostEqual(large["flops_per_second"] / result["product_flops_per_second"],
+                           large["of_product"])
 
   def test_convert_memory(self):
     result = _run("convert_memory.py")

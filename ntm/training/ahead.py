@@ -100,8 +100,7 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
     return Report(arguments=0, temporaries=0, hbm_per_chip_bytes=round(size * share), fits=False,
                   collective_bytes={}, memory_bytes=0, **known)
   memory, moved = compiled.memory_analysis(), hlo.traffic(compiled.as_text())
-  size = (memory.argument_size_in_bytes + memory.temp_size_in_bytes
-          + memory.output_size_in_bytes - memory.alias_size_in_bytes)
+  size = device_bytes(compiled)
   return Report(
       arguments=round(memory.argument_size_in_bytes * share),
       temporaries=round(memory.temp_size_in_bytes * share),
@@ -109,6 +108,13 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       fits=None if chip is None else size * share <= chip.hbm_bytes,
       collective_bytes={kind: round(n * share) for kind, n in moved.collectives.items()},
       memory_bytes=round(moved.memory * share), **known)
+
+
+def device_bytes(compiled: jax.stages.Compiled) -> int:
+  """Memory of one device that a program needs: arguments, temporaries and new outputs."""
+  memory = compiled.memory_analysis()
+  return (memory.argument_size_in_bytes + memory.temp_size_in_bytes
+          + memory.output_size_in_bytes - memory.alias_size_in_bytes)
 
 
 def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:

@@ -1,9 +1,11 @@
 import dataclasses
 import importlib.util
 import os
+import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 from unittest import mock
 
 import jax
@@ -110,6 +112,17 @@ class CommandTest(parameterized.TestCase):
     done = _run("v5x:nothing")
     self.assertEqual(done.returncode, 1)
     self.assertIn("error: --topology is v5x:nothing; expected a slice such as", done.stderr)
+
+  def test_a_missing_libtpu_is_named(self):
+    absent = tempfile.mkdtemp()
+    pathlib.Path(absent, "libtpu.py").write_text("raise ModuleNotFoundError('no libtpu')")
+    path = os.pathsep.join([absent, os.environ.get("PYTHONPATH", "")])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path}):
+      os.environ.pop("TPU_LIBRARY_PATH", None)  # As JAX sets it once it has found libtpu.
+      done = _run("v5e:2x2")
+    self.assertEqual(done.returncode, 1)
+    self.assertRegex(done.stderr, "error: --topology is v5e:2x2; .* pip install 'ntm.tpu.' "
+                     r"\(.*not installed.*\)\.\n$")
 
 
 def _run(topology, *flags):

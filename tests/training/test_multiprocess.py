@@ -24,11 +24,12 @@ _DEVICES = jax.devices()
 _RTOL = 1e-5
 
 
-def _launch(*command):
+def _launch(*command, processes=2):
+  """On eight devices in all."""
   env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
   return subprocess.Popen(
-      [sys.executable, _ROOT / "launch" / "local.py", "--processes=2", "--devices-per-process=4",
-       "--", *command],
+      [sys.executable, _ROOT / "launch" / "local.py", f"--processes={processes}",
+       f"--devices-per-process={8 // processes}", "--", *command],
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, cwd=_ROOT)
 
 
@@ -36,9 +37,9 @@ def _train(workdir, steps):
   return _launch(sys.executable, "-m", "tests.digits_run", workdir, str(steps))
 
 
-def _losses(workdir, prefix):
-  return {line["step"]: line[f"{prefix}/nats_per_dim"] for line in metrics.read(workdir)
-          if f"{prefix}/nats_per_dim" in line}
+def _scalars(workdir, name):
+  """The scalar of that name by step."""
+  return {line["step"]: line[name] for line in metrics.read(workdir) if name in line}
 
 
 def _saved(workdir):
@@ -54,7 +55,8 @@ class SameRunTest(absltest.TestCase):
 
   def _assert_same(self, ours, theirs, steps):
     for prefix in ("train", "held_out"):
-      ours_of, theirs_of = (_losses(workdir, prefix) for workdir in (ours, theirs))
+      ours_of, theirs_of = (
+          _scalars(workdir, f"{prefix}/nats_per_dim") for workdir in (ours, theirs))
       common = [step for step in theirs_of if step in steps]
       assert common or prefix == "held_out"
       np.testing.assert_allclose([ours_of[step] for step in common],
@@ -97,6 +99,40 @@ class SameRunTest(absltest.TestCase):
         shutil.copytree(two, workdir)
         self._train(workdir, 5, devices)
         self._assert_same(workdir, one, (1, 2, 3, 4, 5))
+
+
+class FrozenTest(absltest.TestCase):
+
+  @pytest.mark.slow
+  def test_two_processes_finetune_and_distil_as_one(self):
+    root = tempfile.mkdtemp()
+    nets = ["--config.train.batch_size=64", "--config.mesh.fsdp=2"] + [
+        f"--config.{net}={value}" for net, value in (
+            ("optimizer.warmup", 0), ("train.steps", 2), ("train.log_every", 1),
+            ("model.predictor.width", 16), ("model.predictor.layers", 1), ("model.unroll", 1))]
+    transporter = [f"--config.model.transporter.{net}" for net in ("width=16", "layers=1")]
+    denoiser = ["--config.denoiser.width=16", "--config.denoiser.layers=1"]
+
+    def run(command, config, *flags, processes=2):
+      launched = _launch(sys.executable, "-m", "ntm.commands.main", command,
+                         f"--config=configs/{config}.py", *nets, *flags, processes=processes)
+      output = launched.communicate(timeout=600)[0]
+      self.assertEqual(launched.returncode, 0, output)
+
+    run("train", "digits_fm", f"--workdir={root}/source")
+    for name, processes in (("one", 1), ("two", 2)):
+      run("train", "digits_finetune", f"--workdir={root}/{name}", *transporter,
+          f"--config.finetune.source={root}/source", processes=processes)
+      run("distill", "digits_denoiser", f"--teacher={root}/one", *denoiser,
+          f"--workdir={root}/denoiser_{name}", processes=processes)
+    for one, two, headline in ((f"{root}/one", f"{root}/two", "nats_per_dim"),
+                               (f"{root}/denoiser_one", f"{root}/denoiser_two", "mse")):
+      for name in (f"train/{headline}", f"held_out/{headline}"):
+        losses = _scalars(one, name)
+        self.assertNotEmpty(losses)
+        self.assertEqual(losses.keys(), _scalars(two, name).keys())
+        np.testing.assert_allclose(list(_scalars(two, name).values()), list(losses.values()),
+                                   rtol=_RTOL)
 
 
 def _wait_for(process, pattern):
