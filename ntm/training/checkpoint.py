@@ -27,7 +27,7 @@ _PAUSES = (1, 5, 25)  # Seconds before what failed is tried again.
 
 
 class StorageError(OSError):
-  """A checkpoint could not be written, however often it was tried."""
+  """A checkpoint could not be written, however often it was tried, or not by one process alone."""
 
 
 class Checkpointer:
@@ -41,7 +41,7 @@ class Checkpointer:
       config: written with every step; `keep_last` and the best are kept.
       headline: the best step is that of the smallest held_out/<headline>.
     """
-    self._config = config
+    self._config, self._failures = config, 0
     # What cannot be read from a disk is damaged; a bucket may be out of reach for a while.
     self._read_pauses = _PAUSES if "://" in os.fspath(workdir) else ()
     policy = checkpoint_managers.AnyPreservationPolicy([
@@ -69,7 +69,7 @@ class Checkpointer:
       wait: return when it is on disk.
 
     Raises:
-      StorageError: every attempt failed.
+      StorageError: every attempt failed, or this process alone did.
     """
     step = int(state.step)
     rest = {"step": state.step, "opt_state": state.opt_state, "skipped": state.skipped}
@@ -84,12 +84,12 @@ class Checkpointer:
       if wait:
         self._manager.wait_until_finished()
 
-    error = self._attempt(self._manager.wait_until_finished)
+    error = self._attempt(self._manager.wait_until_finished, f"write the one before {step}")
     if error:
       _LOG.warning("the checkpoint before step %d could not be written (%s)", step, error)
       wait = True
     for pause in (*_PAUSES, None):
-      error = self._attempt(write)
+      error = self._attempt(write, f"write {step}")
       if not error:
         return
       if pause is None:
@@ -116,6 +116,7 @@ class Checkpointer:
     Raises:
       ValueError: checkpoints exist, but none can be read; or processes see
         different ones.
+      StorageError: this process alone cannot read one.
     """
     steps = _complete_steps(self._manager)
     args = ocp.args.Composite(
@@ -130,7 +131,7 @@ class Checkpointer:
       found = []
       for pause in (*self._read_pauses, None):
         error = self._attempt(lambda step=step, found=found: found.append(
-            self._manager.restore(step, args=args)))
+            self._manager.restore(step, args=args)), f"read {step}")
         if not error or pause is None:
           break
         _LOG.warning("checkpoint %d cannot be read (%s); trying again in %d s", step, error, pause)
@@ -154,20 +155,30 @@ class Checkpointer:
 
   def close(self) -> None:
     """Waits and releases the workdir; a save that fails by then is logged."""
-    error = self._attempt(self._manager.wait_until_finished)
+    error = self._attempt(self._manager.wait_until_finished, "write the last one")
     if error:
       _LOG.error("the last checkpoint could not be written (%s)", error)
     self._manager.close()
 
-  def _attempt(self, action) -> str:
-    """What went wrong, on this process or another; nothing if all went well."""
-    error = ""
+  def _attempt(self, action, aim: str) -> str:
+    """What went wrong; nothing if all went well.
+
+    Raises:
+      StorageError: it went wrong here and not on the other processes, which now
+        wait inside Orbax for this one.
+    """
     try:
       action()
+      return ""
     except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
       error = _first_line(raised)
-    # All go on alike: they meet again in the next read or write.
-    return error if processes.all_true(not error) else error or "on another process"
+    self._failures += 1
+    if not processes.all_come(f"failure {self._failures} in {self._manager.directory}"):
+      raise StorageError(
+          f"of the checkpoints in {self._manager.directory} process {jax.process_index()} alone "
+          f"cannot {aim} ({error}). Mend its storage, or rename what it cannot read to "
+          "<step>.corrupt, and start again: the run resumes.")
+    return error
 
   def _set_aside(self, steps):
     for step in steps:

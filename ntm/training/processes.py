@@ -12,8 +12,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from orbax.checkpoint import multihost
 
 from ntm.training import sharding
+
+_PATIENCE = 120  # Seconds.
 
 
 def is_first() -> bool:
@@ -47,13 +50,6 @@ def to_host(tree):
   return jax.tree.map(gather, tree)
 
 
-def all_true(here: bool) -> bool:
-  """Whether it holds on every process; all must ask."""
-  if jax.process_count() == 1:
-    return here
-  return bool(multihost_utils.process_allgather(np.bool_(here)).all())
-
-
 def texts_of_all(text: str) -> list[str]:
   """The texts that the processes have, in their order; all must ask."""
   if jax.process_count() == 1:
@@ -68,6 +64,19 @@ def wait_for_all(name: str) -> None:
   """Returns when every process has come here."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
+
+
+def all_come(name: str) -> bool:
+  """Whether all processes come here, with that name for the first time, within two minutes.
+
+  Unlike the above no computation, which the devices might never end: the other
+  processes may be in another one that waits for this one.
+  """
+  try:
+    multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE * 1000)
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
 
 
 class Preemption:

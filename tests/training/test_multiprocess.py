@@ -23,6 +23,22 @@ _DEVICES = jax.devices()
 # processes: some units in the last place (1.2e-7), which the updates of a few steps carry on.
 _RTOL = 1e-5
 
+# A run in which the disk of process 1 is full.
+_FULL_DISK = """
+import os, sys
+from unittest import mock
+import orbax.checkpoint as ocp
+from ntm.commands import program
+from ntm.training import processes
+from tests import digits_run
+
+processes._PATIENCE = 5
+if os.environ["JAX_PROCESS_ID"] == "1":
+  error = OSError(28, "No space left on device")
+  mock.patch.object(ocp.CheckpointManager, "save", side_effect=error).start()
+program.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
+"""
+
 
 def _launch(*command, processes=2):
   """On eight devices in all."""
@@ -184,6 +200,28 @@ class FaultsTest(absltest.TestCase):
     _wait_for(launched, f"SIGTERM: saved step {last + 1}")
     launched.communicate(timeout=600)
     self.assertEqual(launched.returncode, 143)
+
+  def test_a_disk_that_is_full_for_one_process_is_named_and_stops_all(self):
+    workdir = tempfile.mkdtemp()
+    launched = _launch(sys.executable, "-c", _FULL_DISK, workdir)
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 1, output)
+    self.assertRegex(output, "error: of the checkpoints in .* process 1 alone cannot write 3 "
+                     r"\(OSError: .*No space left on device\)")
+    self.assertEmpty(_saved(workdir))
+
+  def test_a_damaged_checkpoint_is_passed_over_by_all(self):
+    workdir = tempfile.mkdtemp()
+    for steps in (2, 4):
+      launched = _train(workdir, steps)
+      self.assertEqual(launched.wait(timeout=600), 0, launched.communicate()[0])
+    for path in pathlib.Path(workdir, "checkpoints", "4", "params").rglob("*"):
+      if path.is_file():
+        path.write_bytes(path.read_bytes()[:10])
+    launched = _train(workdir, 5)
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 0, output)
+    self.assertIn("resuming at step 2", output)
 
 
 if __name__ == "__main__":
