@@ -29,10 +29,14 @@ _CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
 def _converted(family, tensors):
-  """Directory of the converted tensors."""
+  """Directory of the converted tensors, from a file of the kind that the family is published in."""
   root = pathlib.Path(tempfile.mkdtemp())
-  safetensors.numpy.save_file(tensors, root / "source.safetensors")
-  engine.convert(families.get(family), root / "source.safetensors", root / "target")
+  source = root / ("source.pt" if family == "sit" else "source.safetensors")
+  if family == "sit":
+    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, source)
+  else:
+    safetensors.numpy.save_file(tensors, source)
+  engine.convert(families.get(family), source, root / "target")
   return root / "target"
 
 
