@@ -22,11 +22,9 @@ from ntm import config as config_lib
 from ntm.config import Config
 from ntm.inference import generate, pictures, refinement
 from ntm.models import denoiser, ntm
-from ntm.training import checkpoint, flops, objectives, processes, task
+from ntm.training import checkpoint, flops, objectives, processes, run_config, task
 from ntm.training.sums import Sums
 from ntm.typing import Array, Condition
-
-_RECORD = "teacher.json"
 
 
 @flax.struct.dataclass
@@ -112,14 +110,14 @@ def write_teacher(workdir: str | os.PathLike, teacher: str, step: int, params) -
   record = {"teacher": os.fspath(teacher), "step": step, "fingerprint": fingerprint(params)}
   path = epath.Path(workdir)
   path.mkdir(parents=True, exist_ok=True)
-  (path / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+  (path / run_config.TEACHER_FILE).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def check_teacher(workdir: str | os.PathLike, params) -> None:
   """Raises ValueError unless the denoiser in `workdir` was made for these parameters."""
-  path = epath.Path(workdir) / _RECORD
+  path = epath.Path(workdir) / run_config.TEACHER_FILE
   if not path.exists():
-    raise ValueError(f"{workdir} holds no {_RECORD}: not a workdir of `ntm distill`.")
+    raise ValueError(f"{workdir} holds no {path.name}: not a workdir of `ntm distill`.")
   record = json.loads(path.read_text())
   if record["fingerprint"] != fingerprint(params):
     raise ValueError(

@@ -10,6 +10,7 @@ from ntm import config as config_lib
 from ntm.config import Config
 from ntm.training import processes
 
+TEACHER_FILE = "teacher.json"  # In the workdir of a denoiser, see `distillation`.
 _LOG = logging.getLogger("ntm")
 
 
@@ -22,8 +23,11 @@ def prepare(workdir: str | os.PathLike, config: Config) -> None:
   written = read(workdir)
   if written is not None:
     changes = _differences(config_lib.to_dict(written), config_lib.to_dict(config))
-    fatal = [c for c in changes if c.startswith(("model.", "denoiser.", "process.num_steps"))
-             and not c.startswith(("model.remat", "model.unroll", "model.dtype", "model.inverse"))]
+    fixed = ["model.", "process.num_steps"]
+    if (epath.Path(workdir) / TEACHER_FILE).exists():
+      fixed.append("denoiser.")  # Of no use to an NTM, whose config has it too.
+    free = ("model.remat", "model.unroll", "model.dtype", "model.inverse")
+    fatal = [c for c in changes if c.startswith(tuple(fixed)) and not c.startswith(free)]
     if fatal:
       raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
                        "Use that config, or a new workdir.")

@@ -234,6 +234,16 @@ class WorkdirTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "process.num_steps"):
       run_config.prepare(self.workdir, _config(process__num_steps=(2, 4)))
 
+  def test_another_denoiser_matters_to_a_denoiser_alone(self):
+    run_config.prepare(self.workdir, _config())
+    other = _config(denoiser__layers=2)
+    with self.assertLogs("ntm", "WARNING") as logs:
+      run_config.prepare(self.workdir, other)
+    self.assertIn("denoiser.layers is 2, was", logs.output[0])
+    (pathlib.Path(self.workdir) / run_config.TEACHER_FILE).write_text("{}")
+    with self.assertRaisesRegex(ValueError, "denoiser.layers is .*, was 2"):
+      run_config.prepare(self.workdir, _config())
+
   def test_another_length_or_remat_is_fine_but_said(self):
     run_config.prepare(self.workdir, _config())
     with self.assertLogs("ntm", "WARNING") as logs:
