@@ -67,10 +67,10 @@ def wait_for_all(name: str) -> None:
 
 
 def all_come(name: str) -> bool:
-  """Whether all processes come here, with that name for the first time, within two minutes.
+  """Whether all processes call this within two minutes; `name` must be new.
 
-  Unlike the above no computation, which the devices might never end: the other
-  processes may be in another one that waits for this one.
+  A barrier of the hosts, not of the devices as above: the other processes may be
+  inside a computation that waits for this one.
   """
   try:
     multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE * 1000)
