@@ -54,18 +54,24 @@ _PROGRAMS = [Case("imagenet256", "v5p:4x4x4", "sample", (f"--refine={refine}",))
                  # Every token of the inverse gathers parameters that are split.
                  Case("imagenet256", "v5p:4x4x4", "sample", ("--refine=score", *_WHOLE)),
                  Case("imagenet256", "v5p:4x4x4", "distill")]
-# Where a whole batch at once does not fit.
-_ACCUMULATION = [Case(config, topology, flags=(f"--config.train.accumulation={rounds}",))
-                 for config, rounds in (("imagenet256_multi_step", 2), ("t2i_256", 2),
-                                        ("flux2_klein_512", 4))
-                 for topology in ("v5e:8x8", "v6e:4x8")]
+_ROUNDS = "--config.train.accumulation={}".format
+# Where a whole batch does not fit these slices, or the mesh does not suit.
+_OTHERWISE = [
+    Case("imagenet256_multi_step", "v5e:8x8", flags=(_ROUNDS(2),)),
+    Case("imagenet256_768", "v5e:8x8", flags=_WHOLE),
+    Case("t2i_256", "v5e:8x8", flags=(_ROUNDS(2),)),
+    Case("t2i_256", "v6e:4x8", flags=(_ROUNDS(2),)),
+    Case("flux2_klein_512", "v5e:8x8", flags=(_ROUNDS(4),)),
+    Case("flux2_klein_512", "v6e:4x8", flags=(_ROUNDS(4),)),
+    Case("flux2_klein_512", "v5e:16x16"),
+    Case("flux2_klein_512", "v6e:8x8", flags=(_ROUNDS(2),))]
 TABLES: Mapping[str, list[Case]] = {
     "smallest": [Case("imagenet256", topology) for topology in (
         "v5e:4x4", "v5e:4x8", "v5p:2x2x1", "v5p:2x2x2", "v6e:2x4", "v6e:4x4")],
     "remat": _REMAT,
     "programs": _PROGRAMS,
     "configs": [Case(config, topology) for config in _FULL_SCALE for topology in _SLICES]
-               + _ACCUMULATION + [Case("imagenet256_768", "v5e:8x8", flags=_WHOLE)],
+               + _OTHERWISE,
     "weak": [_weak("cpu:1")] + [_weak(f"cpu:{n}", **mesh) for n in (2, 4, 8)
                                 for mesh in ({"data": -1, "fsdp": 1}, {"data": 1, "fsdp": -1})],
 }
