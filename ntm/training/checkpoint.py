@@ -27,7 +27,7 @@ _PAUSES = (1, 5, 25)  # Seconds before what failed is tried again.
 
 
 class StorageError(OSError):
-  """A checkpoint cannot be written, however often it is tried, or one process alone cannot use it."""
+  """A checkpoint cannot be written, however often tried, or one process alone cannot use it."""
 
 
 class Checkpointer:
