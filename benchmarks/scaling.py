@@ -64,6 +64,7 @@ _OTHERWISE = [
     Case("flux2_klein_512", "v5e:8x8", flags=(_ROUNDS(4),)),
     Case("flux2_klein_512", "v6e:4x8", flags=(_ROUNDS(4),)),
     Case("flux2_klein_512", "v5e:16x16"),
+    Case("flux2_klein_512", "v5e:16x16", flags=(_ROUNDS(4),)),
     Case("flux2_klein_512", "v6e:8x8", flags=(_ROUNDS(2),))]
 TABLES: Mapping[str, list[Case]] = {
     "smallest": [Case("imagenet256", topology) for topology in (
