@@ -58,6 +58,7 @@ _ROUNDS = "--config.train.accumulation={}".format
 # Where a whole batch does not fit these slices, or the mesh does not suit.
 _OTHERWISE = [
     Case("imagenet256_multi_step", "v5e:8x8", flags=(_ROUNDS(2),)),
+    Case("imagenet256_multi_step", "v6e:4x8", flags=(_ROUNDS(2),)),
     Case("imagenet256_768", "v5e:8x8", flags=_WHOLE),
     Case("t2i_256", "v5e:8x8", flags=(_ROUNDS(2),)),
     Case("t2i_256", "v6e:4x8", flags=(_ROUNDS(2),)),
