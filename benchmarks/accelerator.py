@@ -28,7 +28,7 @@ def main():
   """Prints the table and writes the JSON."""
   parser = argparse.ArgumentParser(
       description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("config", type=pathlib.Path, help="of an NTM")
+  parser.add_argument("config", type=pathlib.Path, help="of an NTM of classes or none")
   parser.add_argument("--batch_sizes", type=int, nargs="+", required=True)
   parser.add_argument("--remat", nargs="+", default=["full"])
   parser.add_argument("--quick", action="store_true", help="a small product, to see that it runs")
@@ -71,7 +71,7 @@ def product_flops(width: int, repeats: int) -> float:
 
 
 def update_costs(config: config_lib.Config, repeats: int):
-  """Seconds, FLOP/s and GiB a device of one update; GiB alone if it does not fit."""
+  """Seconds, FLOP/s and GiB a device of one update, or that it does not fit."""
   try:
     compiled, run = ready_step(config, jax.devices())
     seconds = interleaved({"update": run}, repeats)["update"]

@@ -95,7 +95,8 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     ValueError: as `prepare`, or checkpoints none of which can be read.
     NonFiniteError: after saving the last good state.
     Preempted: after a SIGTERM.
-    checkpoint.StorageError: a checkpoint could not be written.
+    checkpoint.StorageError: a checkpoint cannot be written, or one process
+      alone cannot read it.
   """
   mesh = prepare(config, workdir)
   checkpointer = checkpoint.Checkpointer(workdir, config, task.headline)

@@ -16,7 +16,7 @@ from orbax.checkpoint import multihost
 
 from ntm.training import sharding
 
-_PATIENCE = 120  # Seconds.
+_PATIENCE = 120  # Seconds from a failure on one process to the same on the others.
 
 
 def is_first() -> bool:

@@ -23,8 +23,8 @@ _DEVICES = jax.devices()
 # processes: some units in the last place (1.2e-7), which the updates of a few steps carry on.
 _RTOL = 1e-5
 
-# A run in which the disk of process 1 is full.
-_FULL_DISK = """
+# A run to step 3 in which the storage of process 1 fails to do one thing.
+_FAILING = """
 import os, sys
 from unittest import mock
 import orbax.checkpoint as ocp
@@ -34,8 +34,8 @@ from tests import digits_run
 
 processes._PATIENCE = 5
 if os.environ["JAX_PROCESS_ID"] == "1":
-  error = OSError(28, "No space left on device")
-  mock.patch.object(ocp.CheckpointManager, "save", side_effect=error).start()
+  error = OSError(5, "Input/output error")
+  mock.patch.object(ocp.CheckpointManager, sys.argv[2], side_effect=error).start()
 program.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
 """
 
@@ -201,14 +201,22 @@ class FaultsTest(absltest.TestCase):
     launched.communicate(timeout=600)
     self.assertEqual(launched.returncode, 143)
 
-  def test_a_disk_that_is_full_for_one_process_is_named_and_stops_all(self):
+  def test_storage_that_fails_for_one_process_is_named_and_stops_all(self):
     workdir = tempfile.mkdtemp()
-    launched = _launch(sys.executable, "-c", _FULL_DISK, workdir)
-    output = launched.communicate(timeout=600)[0]
-    self.assertEqual(launched.returncode, 1, output)
-    self.assertRegex(output, "error: of the checkpoints in .* process 1 alone cannot write 3 "
-                     r"\(OSError: .*No space left on device\)")
+
+    def check(action, message):
+      launched = _launch(sys.executable, "-c", _FAILING, workdir, action)
+      output = launched.communicate(timeout=600)[0]
+      self.assertEqual(launched.returncode, 1, output)
+      self.assertRegex(output, "error: of the checkpoints in .* process 1 alone cannot "
+                       rf"{message} \(OSError: .*Input/output error\)")
+
+    check("save", "write 3")
     self.assertEmpty(_saved(workdir))
+    launched = _train(workdir, 2)
+    self.assertEqual(launched.wait(timeout=600), 0, launched.communicate()[0])
+    check("restore", "read 2")
+    self.assertEqual(_saved(workdir), [2])
 
   def test_a_damaged_checkpoint_is_passed_over_by_all(self):
     workdir = tempfile.mkdtemp()
