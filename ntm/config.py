@@ -39,6 +39,9 @@ from ntm.config_sections import (
     TransporterConfig,
 )
 
+_MAX_INT = 2**31 - 1  # Devices count in int32 and compute in float32.
+_MIN_FLOAT = 1e-30
+
 __all__ = [
     "BackboneConfig",
     "Config",
@@ -115,13 +118,23 @@ def _convert(kind, value, where):
   if typing.get_origin(kind) is tuple:
     if isinstance(value, int):
       value = (value,)
-    if not isinstance(value, (list, tuple)) or any(type(v) is not int for v in value):
-      raise ValueError(f"{where} is {value!r}; expected a tuple of integers.")
+    if not isinstance(value, (list, tuple)) or any(
+        type(v) is not int or abs(v) > _MAX_INT for v in value):
+      raise ValueError(f"{where} is {value!r}; expected a tuple of integers of 32 bits.")
     return tuple(value)
+  if typing.get_origin(kind) is typing.Literal:
+    if value not in typing.get_args(kind):
+      raise ValueError(f"{where} is {value!r}; expected one of {', '.join(typing.get_args(kind))}.")
+    return value
   if kind is float and type(value) is int:
-    return float(value)
+    value = float(value)
   if type(value) is not kind:
     raise ValueError(f"{where} is {value!r}; expected {kind.__name__}.")
+  if kind is int and abs(value) > _MAX_INT:
+    raise ValueError(f"{where} is {value}; expected an integer of 32 bits, at most {_MAX_INT}.")
   if kind is float and not math.isfinite(value):
     raise ValueError(f"{where} is {value}; expected a finite number.")
+  if kind is float and value and not _MIN_FLOAT <= abs(value) <= 1 / _MIN_FLOAT:
+    raise ValueError(f"{where} is {value}; expected 0 or a number between {_MIN_FLOAT} and "
+                     f"{1 / _MIN_FLOAT:g} in size, which float32 can hold.")
   return value

@@ -1,7 +1,8 @@
-"""The sections of a run's configuration, with their defaults: see `ntm.config`."""
+"""The sections of a run's configuration, with their defaults and choices: see `ntm.config`."""
 
 import dataclasses
 import math
+from typing import Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class DataConfig:
       find strange; -1 leaves none out.
   """
 
-  source: str = "digits"
+  source: Literal["digits", "folder", "tfds", "arrays"] = "digits"
   path: str = ""
   data_dir: str = ""
   test_fraction: float = 0.1
@@ -59,12 +60,12 @@ class TransporterConfig(TransformerConfig):
     reversible: coupling: rebuild activations in the backward pass.
   """
 
-  kind: str = "autoregressive"
+  kind: Literal["autoregressive", "coupling"] = "autoregressive"
   layers: int = 4
   num_blocks: int = 2
   log_scale_bound: float = 3.0
   class_conditional: bool = False
-  split: str = "checkerboard"
+  split: Literal["checkerboard", "halves"] = "checkerboard"
   reversible: bool = True
 
 
@@ -83,9 +84,9 @@ class PredictorConfig(TransformerConfig):
     mean_correction: velocity: add a learned correction to mu_P, zero at first.
   """
 
-  context: str = "markov"
+  context: Literal["markov", "history"] = "markov"
   reads_noise: bool = False
-  output: str = "mean"
+  output: Literal["mean", "clean", "velocity"] = "mean"
   mean_correction: bool = False
 
 
@@ -101,7 +102,7 @@ class BackboneConfig:
     text_width: dit, flux2: width of those features.
   """
 
-  kind: str = "dit"
+  kind: Literal["dit", "sit", "flux2"] = "dit"
   double_layers: int = 0
   text_tokens: int = 0
   text_width: int = 0
@@ -123,7 +124,7 @@ class InverseConfig:
       inverted by scan; 0 is as many as are exact.
   """
 
-  solver: str = "scan"
+  solver: Literal["scan", "jacobi", "gs_jacobi"] = "scan"
   segment: int = 0
   chunk: int = 16
   tolerance: float = 1e-6
@@ -150,15 +151,15 @@ class ModelConfig:
     inverse: solver of the transporter's inverse.
   """
 
-  kind: str = "ntm"
+  kind: Literal["ntm", "flow_matching"] = "ntm"
   image_shape: tuple[int, ...] = (8, 8, 1)
   patch_shape: tuple[int, ...] = (2, 2)
   num_classes: int = 10
   transporter: TransporterConfig = TransporterConfig()
   predictor: PredictorConfig = PredictorConfig()
   backbone: BackboneConfig = BackboneConfig()
-  dtype: str = "float32"
-  remat: str = "none"
+  dtype: Literal["float32", "bfloat16"] = "float32"
+  remat: Literal["none", "full", "dots", "attention"] = "none"
   unroll: int = 1
   inverse: InverseConfig = InverseConfig()
 
@@ -190,7 +191,7 @@ class ProcessConfig:
     t_min: the cleanest level when sampling and evaluating.
   """
 
-  schedule: str = "shifted"
+  schedule: Literal["uniform", "shifted"] = "shifted"
   num_steps: tuple[int, ...] = (4,)
   t_min_low: float = 0.0
   t_min_high: float = 0.05
@@ -245,8 +246,8 @@ class TrainConfig:
     profile_steps: steps in it.
   """
 
-  objective: str = "end_to_end"
-  time_sampling: str = "logit_normal"
+  objective: Literal["end_to_end", "pair_wise"] = "end_to_end"
+  time_sampling: Literal["uniform", "logit_normal"] = "logit_normal"
   steps: int = 100_000
   batch_size: int = 256
   accumulation: int = 1

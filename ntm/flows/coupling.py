@@ -86,7 +86,7 @@ class CouplingChain(nn.Module):
     init = lambda rng: self._block().init(
         rng, example, Condition(jnp.zeros(1), one, one), 0)["params"]
     stacked = jax.vmap(init)(jax.random.split(rng, self.config.num_blocks))
-    return nn.meta.add_axis(stacked, 0, {nn.PARTITION_NAME: "layers"})
+    return nn.meta.add_axis(stacked, 0, {nn.PARTITION_NAME: "blocks"})
 
 
 class _Block(nn.Module):

@@ -20,6 +20,7 @@ RULES = (
     ("mlp", "tensor"),
     ("head_width", None),
     ("layers", None),
+    ("blocks", None),  # Stacked blocks of stacked layers: an axis may be named once per array.
 )
 
 
