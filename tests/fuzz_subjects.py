@@ -1,0 +1,212 @@
+"""What `tests.fuzz` damages: configurations, converted files, checkpoints."""
+
+import contextlib
+import functools
+import io
+import json
+import math
+import pathlib
+import shutil
+import struct
+import tempfile
+
+import jax
+import numpy as np
+
+from ntm import config as config_lib
+from ntm.conversion import engine, families
+from tests import options
+from tests.conversion import in_memory
+from tests.fuzz import WrongAcceptance
+
+_KL = {"image_channels": 3, "latent_channels": 4, "encoder_widths": [32, 64],
+       "decoder_widths": [32, 64], "num_blocks": 1, "attention": True, "moments_conv": True,
+       "latent_conv": True, "old_names": False}
+ARCHITECTURES = {
+    "sit": {"layers": 1, "width": 384, "num_heads": 6, "mlp_ratio": 1, "grid_shape": [2, 2],
+            "patch_size": 2, "channels": 3, "num_classes": 4, "learn_sigma": True},
+    "tarflow": {"num_blocks": 2, "layers": 2, "width": 64, "num_heads": 1, "num_tokens": 6,
+                "patch_size": 2, "image_channels": 3, "mlp_ratio": 2, "num_classes": 4,
+                "scales": True},
+    "flux2": {"layout": "diffusers", "width": 32, "num_heads": 2, "double_layers": 1,
+              "single_layers": 1, "text_width": 12, "in_channels": 8, "out_channels": 8,
+              "axes": [4, 4, 4, 4], "mlp_ratio": 3.0, "time_width": 32},
+    "autoencoder_kl": _KL | {"scale": 0.18215},
+    "autoencoder_flux2": _KL | {"patch": 2},
+}
+_ODD = [None, True, "", "nan", "64", 0, -1, 1, 2, 7, 2**31, -2**63, 0.0, -0.5, 1e-300, 1e300, 0.5,
+        math.nan, math.inf, (), (1,), [2, 2], [2.0], (0, 4, 1), (3, 4, 1), {}, {"kind": 3}, "sit",
+        "coupling", "history", "velocity", "bfloat16", b"x", object]
+
+
+def configurations(rng: np.random.Generator) -> None:
+  """Settings of any type anywhere in a config; every fortieth accepted one is traced."""
+  if rng.random() < 0.5:
+    config, _ = options.refused(options.random_changes(rng))
+    if config is None:
+      raise ValueError("refused")
+  else:
+    values = config_lib.to_dict(config_lib.Config())
+    for _ in range(rng.integers(1, 4)):
+      node, key = values, _pick(rng, list(values))
+      while isinstance(node[key], dict) and node[key] and rng.random() < 0.95:
+        node = node[key]
+        key = _pick(rng, list(node))
+      value = _pick(rng, _ODD)
+      node[key if rng.random() < 0.95 else f"{key}s"] = value
+    config = config_lib.from_dict(values)
+    kept = json.dumps(config_lib.to_dict(config), sort_keys=True)
+    if kept != json.dumps(values, sort_keys=True, default=float):
+      raise WrongAcceptance(f"{values} became {config}")
+  small = math.prod(config.model.image_shape) <= 256 and max(config.process.num_steps) <= 40
+  if small and rng.random() < 1 / 40:
+    try:
+      options.trace(config)
+    except Exception as error:
+      raise WrongAcceptance(f"{config} does not trace: {error}") from error
+
+
+def converted(rng: np.random.Generator) -> None:
+  """A published file of a random family and kind, its bytes damaged."""
+  name, kind = _pick(rng, list(ARCHITECTURES)), _pick(rng, ["safetensors", "pt", "sharded"])
+  with tempfile.TemporaryDirectory() as directory:
+    directory = pathlib.Path(directory)
+    source = _source(name, kind, directory)
+    damaged = _pick(rng, [path for path in directory.iterdir() if path.is_file()])
+    if kind == "safetensors" or (kind == "sharded" and damaged.suffix == ".safetensors"):
+      # The format has no checksum: of its numbers, only their header can be damaged and noticed.
+      damage_header(rng, damaged)
+    else:
+      damage(rng, damaged)
+    with contextlib.redirect_stdout(io.StringIO()):
+      engine.convert(families.get(name), source, directory / "ours")
+    _, _, params = engine.load(directory / "ours")
+    _require_same(params, _original(name), f"{name}, {kind}, {damaged.name}")
+
+
+def checkpoints(rng: np.random.Generator) -> None:
+  """A converted directory, which is a checkpoint of a run too, one of its files damaged."""
+  name = _pick(rng, list(ARCHITECTURES))
+  with tempfile.TemporaryDirectory() as directory:
+    target = pathlib.Path(directory) / "ours"
+    shutil.copytree(_converted(name), target)
+    damaged = _pick(rng, sorted(path for path in target.rglob("*") if path.is_file()))
+    damage(rng, damaged)
+    _, _, params = engine.load(target)
+    _require_same(params, _original(name), f"{name}, {damaged.relative_to(target)}")
+
+
+SUBJECTS = {"configurations": configurations, "converted": converted, "checkpoints": checkpoints}
+
+
+def damage(rng: np.random.Generator, path: pathlib.Path) -> None:
+  """Flips, cuts, clears, doubles or takes away bytes of a file."""
+  data = bytearray(path.read_bytes())
+  start = int(rng.integers(max(len(data), 1)))
+  length = int(rng.integers(1, 65))
+  kind = rng.integers(7)
+  if kind <= 1:
+    for i in range(start, min(start + length, len(data))):
+      data[i] ^= 1 << int(rng.integers(8))
+  elif kind == 2:
+    del data[start:]
+  elif kind == 3:
+    data[start:start + length] = bytes(len(data[start:start + length]))
+  elif kind == 4:
+    data[start:start] = data[start:start + length]
+  elif kind == 5:
+    del data[start:start + length]
+  else:
+    path.unlink()
+    if rng.random() < 0.5:
+      path.mkdir()
+    return
+  path.write_bytes(data)
+
+
+def damage_header(rng: np.random.Generator, path: pathlib.Path) -> None:
+  """Damages what says where the numbers of a .safetensors file are, or cuts the file."""
+  data = path.read_bytes()
+  (size,) = struct.unpack("<Q", data[:8])
+  kind = rng.integers(4)
+  if kind == 0:
+    path.write_bytes(data[:int(rng.integers(len(data)))])
+    return
+  if kind == 1:
+    text = bytearray(data[:8 + size])
+    for _ in range(rng.integers(1, 5)):
+      text[rng.integers(len(text))] = rng.integers(256)
+    path.write_bytes(bytes(text) + data[8 + size:])
+    return
+  header = json.loads(data[8:8 + size])
+  name = _pick(rng, [key for key in header if key != "__metadata__"])
+  entry = header[name]
+  if kind == 2:
+    entry |= _pick(rng, [
+        {"dtype": "I32"}, {"dtype": "BOOL"}, {"dtype": "F8_E4M3"}, {"dtype": None}, {"shape": []},
+        {"shape": entry["shape"][::-1] + [1]}, {"shape": [math.prod(entry["shape"])]},
+        {"shape": [-1]}, {"data_offsets": [0, 4]}, {"data_offsets": [0, 2**63]},
+        {"data_offsets": [n + 4 for n in entry["data_offsets"]]}, {"data_offsets": None}])
+    if len(entry["shape"] or []) > 1 and rng.random() < 0.3:
+      entry["shape"] = [math.prod(entry["shape"])]
+  else:
+    header[_pick(rng, [name + "x", "", name])] = header.pop(name)
+  text = json.dumps(header).encode()
+  if rng.random() < 0.2:
+    text = text[:-1] + b"," + json.dumps({name: entry})[1:].encode()  # A key twice.
+  path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size:])
+
+
+@functools.cache
+def _original(family):
+  """Random parameters of a small model, as a nested dict."""
+  rng, params = np.random.default_rng(0), {}
+  for target, shape in families.get(family).target_shapes(ARCHITECTURES[family]).items():
+    node, (*path, last) = params, target.split("/")
+    for key in path:
+      node = node.setdefault(key, {})
+    node[last] = rng.normal(size=shape).astype(np.float32)
+  return params
+
+
+def _source(family, kind, directory):
+  """Their file, or files, with these parameters."""
+  import safetensors.numpy
+  state = in_memory.write(families.get(family), ARCHITECTURES[family], _original(family))
+  state = {name: np.ascontiguousarray(array) for name, array in state.items()}
+  if kind == "pt":
+    import torch
+    path = directory / "model.pt"
+    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
+    return path
+  if kind == "safetensors":
+    path = directory / "model.safetensors"
+    safetensors.numpy.save_file(state, path)
+    return path
+  where = {name: f"part-{i % 2}.safetensors" for i, name in enumerate(state)}
+  for part in set(where.values()):
+    safetensors.numpy.save_file({n: a for n, a in state.items() if where[n] == part},
+                                directory / part)
+  path = directory / "model.safetensors.index.json"
+  path.write_text(json.dumps({"weight_map": where}))
+  return path
+
+
+@functools.cache
+def _converted(family):
+  """A directory with the converted parameters, undamaged."""
+  directory = pathlib.Path(tempfile.mkdtemp())
+  source = _source(family, "safetensors", directory)
+  engine.convert(families.get(family), source, directory / "ours")
+  return directory / "ours"
+
+
+def _require_same(params, original, what):
+  same = jax.tree.structure(params) == jax.tree.structure(original) and all(
+      np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(original)))
+  if not same:
+    raise WrongAcceptance(f"other parameters were read from a damaged file: {what}")
+
+
+def _pick(rng, values):
+  return values[rng.integers(len(values))]
