@@ -103,21 +103,29 @@ class Tfds:
       raise ImportError("tfds sources need tensorflow-datasets: pip install 'ntm[tfds]'") from error
     if not name:
       raise ValueError("config.data.path is empty; expected the name of a tfds data set.")
-    builder = tfds.builder(name, data_dir=data_dir or None)
+    try:
+      builder = tfds.builder(name, data_dir=data_dir or None)
+    except Exception as error:
+      raise ValueError(f"config.data.path is {name!r}, of which tensorflow-datasets says: "
+                       f"{_first_line(error)}") from error
     features, splits = builder.info.features, list(builder.info.splits)
     if split == "test" and "test" not in splits and "validation" in splits:
       split = "validation"  # ImageNet and others hold out under this name.
     if splits and split not in splits:
       raise ValueError(f"the tfds data set {name!r} has splits {splits}; expected 'train', and "
                        "'test' or 'validation'.")
-    if "image" not in features or not hasattr(features.get("label"), "num_classes"):
-      # Without a label it serves an unconditional model.
-      if "image" not in features or "label" in features:
-        raise ValueError(f"the tfds data set {name!r} has features {sorted(features)}; expected "
-                         "'image', and 'label' of one class each or no 'label'.")
-    self._source = builder.as_data_source(split=split)
+    label = features["label"] if "label" in features else None  # None: for unconditional models.
+    of_one_class = hasattr(label, "num_classes") and label.shape == ()
+    if "image" not in features or not (label is None or of_one_class):
+      raise ValueError(f"the tfds data set {name!r} has features {sorted(features)}; expected "
+                       "'image', and 'label' of one class per image or no 'label'.")
+    try:
+      self._source = builder.as_data_source(split=split)
+    except Exception as error:
+      raise ValueError(f"the tfds data set {name!r} cannot be read ({_first_line(error)}); prepare "
+                       "it in config.data.data_dir with file_format='array_record'.") from error
     self._name, self._shape = f"{builder.info.full_name} {split}", image_shape
-    self.num_classes = features["label"].num_classes if "label" in features else 1
+    self.num_classes = 1 if label is None else label.num_classes
 
   def __len__(self) -> int:
     return len(self._source)
@@ -138,6 +146,10 @@ class Tfds:
   def record(self) -> list[str]:
     """Name, version, split and number of the examples."""
     return [f"{self._name}, {len(self)} examples"]
+
+
+def _first_line(error):
+  return f"{error}".strip().partition("\n")[0] or type(error).__name__
 
 
 def level_spacing(config: DataConfig) -> float:
