@@ -49,7 +49,7 @@ class Folder:
     if ignored and split == "train":
       _LOG.warning("%s has files that are not read as images: %s", path,
                    _join([f"{count} {suffix or 'without a suffix'}"
-                          for suffix, count in ignored.most_common()]))
+                          for suffix, count in sorted(ignored.items())]))
     self.num_classes, self._shape = len(classes), image_shape
     self.names, self._labels = [], []
     for label, files in enumerate(classes.values()):
@@ -71,7 +71,10 @@ class Folder:
     name = self.names[index]
     path = self._root / name
     try:
-      image = images.decode(io.BytesIO(path.read_bytes()))
+      data = path.read_bytes()
+      if not data:
+        raise ValueError("the file is empty")
+      image = images.decode(io.BytesIO(data))
     except OSError as error:
       raise UnreadableError(name, error.strerror or str(error), os.fspath(path)) from error
     except ValueError as error:
@@ -112,8 +115,10 @@ def _images(directory, relative, ignored, above):
 
 def _is_image(name, ignored):
   suffix = os.path.splitext(name)[1].lower()
-  ignored[suffix] += suffix not in images.SUFFIXES
-  return suffix in images.SUFFIXES
+  if suffix in images.SUFFIXES:
+    return True
+  ignored[suffix] += 1
+  return False
 
 
 def _join(texts, most=5):
