@@ -33,12 +33,13 @@ def main(_) -> None:
   teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _STEP.value)
   distillation.check_kind(_TEACHER.value, teacher_config)
   config = distillation.join(config, teacher_config)
+  data = pipeline.training_data(config, workdir)
   loop.prepare(config, workdir)
   if (epath.Path(workdir) / "checkpoints").exists():
     distillation.check_teacher(workdir, params)
   distillation.write_teacher(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
-  loop.train(distillation.distill(config, params), config, workdir, *pipeline.training_data(config))
+  loop.train(distillation.distill(config, params), config, workdir, *data)
 
 
 def run(argv=None) -> None:

@@ -17,7 +17,7 @@ from absl import flags
 from ntm import api
 from ntm.api.velocity import DEFAULT_STEPS
 from ntm.commands import program
-from ntm.data import pipeline, sources
+from ntm.data import pipeline
 from ntm.evaluation import quality
 from ntm.inference import ode
 
@@ -44,9 +44,7 @@ def main(_) -> None:
   model = api.restore(_WORKDIR.value, _STEP.value)
   config = model.config
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
-  real = {split: pipeline.ordered_batches(sources.load(config.data, config.model, split), _LIMIT,
-                                          _LIMIT)[0] for split in sources.SPLITS}
-  train, test = real["train"], real["test"]
+  train, test = pipeline.evaluation_data(config, _WORKDIR.value, _LIMIT)
   if "label" not in train:
     raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the figures are "
                      "those of a classifier; use ntm.restore and its log_prob.")

@@ -52,8 +52,7 @@ def main(_) -> None:
     likelihood.check_comparable(model.config, other.config)
   config = model.config
   rngs = jax.random.split(jax.random.key(_SEED.value), 4)
-  train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), _LIMIT,
-                                          _LIMIT)[0] for split in ("train", "test"))
+  train, test = pipeline.evaluation_data(config, _WORKDIR.value, _LIMIT)
   output = _OUTPUT.value or str(pathlib.Path(_WORKDIR.value) / "likelihood")
   pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   spacing = sources.level_spacing(config.data)

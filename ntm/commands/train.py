@@ -28,12 +28,13 @@ def main(_) -> None:
   config = config_lib.from_dict(_CONFIG.value)
   run_config.check_same(config)  # Before they read the source together.
   source = _source(config)
+  data = pipeline.training_data(config, _WORKDIR.value)
   loop.prepare(config, _WORKDIR.value)
   if config.model.kind == "flow_matching":
     what = flow_matching.velocity(config)
   else:
     what = task.density(config, source)
-  loop.train(what, config, _WORKDIR.value, *pipeline.training_data(config))
+  loop.train(what, config, _WORKDIR.value, *data)
 
 
 def _source(config):

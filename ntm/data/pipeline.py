@@ -3,10 +3,13 @@
 Global batch i holds examples i B .. (i + 1) B - 1 of the endlessly repeated,
 each epoch reshuffled source. Process p of P reads the p-th P-th of every global
 batch, so the order does not depend on how many hosts read it, and the state of
-an iterator is the number of batches drawn.
+an iterator is the number of batches drawn. What is read in place of examples
+that cannot be is in `ntm.data.unreadable`.
 """
 
 import logging
+import os
+from collections.abc import Iterable
 from typing import Any
 
 import grain
@@ -14,16 +17,54 @@ import jax
 import numpy as np
 
 from ntm.config import Config
-from ntm.data import sources
-from ntm.data.sources import Source
+from ntm.data import sources, unreadable
+from ntm.data.unreadable import Replacing, Source
+from ntm.training import data_record
 
 _LOG = logging.getLogger("ntm")
 _HELD_OUT = 1024  # Test images behind the held-out loss during training, or fewer that take
 _HELD_OUT_BYTES = 2**30  # this much, on every process.
 
 
+class TrainIterator:
+  """Endless batches, with a position that can be saved, and what could not be read.
+
+  Attributes:
+    max_unreadable: examples that may be unreadable before a run should end.
+    record: {split: lines that say which examples it has}; empty if unknown.
+  """
+
+  def __init__(self, batches: grain.DatasetIterator, source: Replacing):
+    self._batches, self._source = batches, source
+    self.max_unreadable = unreadable.max_unreadable(len(source))
+    self.record: dict[str, list[str]] = {}
+
+  def __iter__(self):
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    return next(self._batches)
+
+  @property
+  def unreadable(self) -> dict[str, str]:
+    """{name: reason} of the examples that could not be read so far, some of batches to come."""
+    return dict(self._source.unreadable)
+
+  def retry(self, names: Iterable[str]) -> None:
+    """Reads the examples of these names, so that `unreadable` has those that still are."""
+    self._source.retry(names)
+
+  def get_state(self) -> dict[str, Any]:
+    """The position, JSON."""
+    return self._batches.get_state()
+
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Continues from a position."""
+    self._batches.set_state(state)
+
+
 def train_iterator(source: Source, batch_size: int, seed: int, process_index: int = 0,
-                   process_count: int = 1, text_dropout: float = 0.0) -> grain.DatasetIterator:
+                   process_count: int = 1, text_dropout: float = 0.0) -> TrainIterator:
   """Endless shuffled batches of this process's share.
 
   Args:
@@ -36,7 +77,8 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
 
   Returns:
     An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32}, or
-    "text" in place of the label, with `get_state` and `set_state`.
+    "text" in place of the label. An example that cannot be read is replaced by
+    the next one that can.
 
   Raises:
     ValueError: a batch that the processes do not divide, an empty source, no
@@ -46,7 +88,8 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
     raise ValueError(f"batch_size {batch_size} is not divisible by {process_count} processes.")
   if not len(source):
     raise ValueError("the data source is empty; there is nothing to train on.")
-  dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
+  replacing = Replacing(source)
+  dataset = grain.MapDataset.source(replacing).seed(seed).shuffle().repeat()
   if text_dropout:
     if source.null_text is None:
       raise ValueError(f"train.label_dropout is {text_dropout}, but there is no null_text.npy with "
@@ -56,7 +99,7 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
   dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
   dataset = dataset[process_index::process_count]
   options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
-  return iter(dataset.to_iter_dataset(options))
+  return TrainIterator(iter(dataset.to_iter_dataset(options)), replacing)
 
 
 class _DropText(grain.transforms.RandomMap):
@@ -71,25 +114,71 @@ class _DropText(grain.transforms.RandomMap):
 
 
 def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[str, Any]]:
-  """The first `limit` examples in order, in batches; the last may be smaller."""
-  examples = [source[i] for i in range(min(limit, len(source)))]
+  """The first `limit` examples in order, in batches; the last may be smaller.
+
+  Examples that cannot be read are left out, with a warning.
+
+  Raises:
+    ValueError: more than 1 % of them cannot be read.
+  """
+  examples, failed = [], {}
+  count = min(limit, len(source))
+  for i in range(count):
+    try:
+      examples.append(source[i])
+    except unreadable.UnreadableError as error:
+      failed[error.name] = error.reason
+  if failed:
+    most = unreadable.max_unreadable(count)
+    text = f"{len(failed)} of {count} examples cannot be read: {unreadable.summary(failed)}"
+    if len(failed) > most or not examples:
+      raise ValueError(f"{text}. At most {most} may be left out; replace them by readable ones.")
+    _LOG.warning("%s. They are left out.", text)
   return [{key: np.stack([example[key] for example in examples[start:start + batch_size]])
            for key in examples[0]} for start in range(0, len(examples), batch_size)]
 
 
-def training_data(config: Config) -> tuple[Any, list[dict[str, Any]]]:
+def training_data(config: Config, workdir: str | os.PathLike | None = None
+                  ) -> tuple[TrainIterator, list[dict[str, Any]]]:
   """(iterator over this process's training batches, held-out batches) of a config.
 
+  Args:
+    config: of the run.
+    workdir: whose record of the data, if it has one, must be of the same.
+
   Raises:
-    ValueError, FileNotFoundError: data that are missing or do not fit the model.
+    ValueError, FileNotFoundError: data that are missing, do not fit the model or
+      are not those that the run started with.
   """
   source = sources.load(config.data, config.model, "train")
   test = sources.load(config.data, config.model, "test")
   _LOG.info("%d training and %d test images", len(source), len(test))
+  record = {"train": source.record(), "test": test.record()}
+  data_record.check(workdir, record)
   by_text = config.model.backbone.text_tokens > 0
   iterator = train_iterator(source, config.train.batch_size, config.train.seed,
                             jax.process_index(), jax.process_count(),
                             config.train.label_dropout if by_text else 0.0)
-  example = sum(np.asarray(part).nbytes for part in test[0].values())
+  iterator.record = record
+  example = sum(np.asarray(part).nbytes for part in unreadable.first_readable(test).values())
   return iterator, ordered_batches(test, config.train.batch_size,
                                    min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))
+
+
+def evaluation_data(config: Config, workdir: str | os.PathLike, limit: int
+                    ) -> tuple[dict[str, Any], dict[str, Any]]:
+  """(first `limit` training examples, test examples), each as one batch.
+
+  A warning is logged if the data are not those that the run of `workdir` was
+  trained on: its training examples may be among the test examples then.
+
+  Raises:
+    ValueError, FileNotFoundError: data that are missing or do not fit the model.
+  """
+  splits = {split: sources.load(config.data, config.model, split) for split in sources.SPLITS}
+  changes = data_record.changes(workdir, {name: split.record() for name, split in splits.items()})
+  if changes:
+    _LOG.warning("the data are not those that %s was trained on (%s): test examples may be among "
+                 "those it has seen.", workdir, changes)
+  train, test = (ordered_batches(split, limit, limit)[0] for split in splits.values())
+  return train, test

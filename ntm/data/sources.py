@@ -2,38 +2,31 @@
 
 Every example is {"image": float32 [H, W, C] in [-1, 1], "label": int32}; of
 prepared arrays, what `ntm.data.arrays` says.
-8-bit images become x / 127.5 - 1. Images of another size are cropped to the
-target's aspect around the centre, then resized.
+What other kinds of pixels and sizes become is in `ntm.data.images`.
 """
 
-import os
-import pathlib
-from typing import Protocol
-
 import numpy as np
-from PIL import Image
 
 from ntm.config import DataConfig, ModelConfig
+from ntm.data import images
 from ntm.data.arrays import Arrays
+from ntm.data.folder import Folder
+from ntm.data.unreadable import Source, first_readable
 
 SPLITS = ("train", "test")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 _DIGITS_TRAIN = 1500
-
-
-class Source(Protocol):
-  """A sequence of examples that may be read in any order, by many threads."""
-
-  def __len__(self) -> int: ...
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]: ...
 
 
 def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
   """Opens a split of the configured source and checks it against the model.
 
+  Returns:
+    Examples, with `record()`: lines that say which they are, for the workdir.
+
   Raises:
     ValueError: images of another shape, labels that exceed num_classes, a
-      folder without images, arrays that are missing or of other shapes.
+      folder without images or whose first 100 cannot be read, arrays that are
+      missing or of other shapes.
     ImportError: a source whose extra is not installed.
   """
   if split not in SPLITS:
@@ -52,7 +45,7 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
     source = Folder(data.path, split, model.image_shape, data.test_fraction)
   else:
     source = Tfds(data.path, data.data_dir, split, model.image_shape)
-  first = source[0]
+  first = first_readable(source)
   if first["image"].shape != model.image_shape:
     raise ValueError(f"{data.source} images have shape {first['image'].shape}, but "
                      f"config.model.image_shape is {model.image_shape}; set them equal.")
@@ -83,7 +76,7 @@ class Digits:
     chosen = {"train": in_train & (labels != left_out), "test": ~in_train & (labels != left_out),
               "left_out": labels == left_out}[split]
     self._images = (digits.images[chosen, ..., None] / 8 - 1).astype(np.float32)
-    self._labels = labels[chosen]
+    self._labels, self._left_out = labels[chosen], left_out
 
   def __len__(self) -> int:
     return len(self._images)
@@ -91,48 +84,17 @@ class Digits:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     return {"image": self._images[index], "label": self._labels[index]}
 
-
-class Folder:
-  """Images below a directory; its sub-directories, in order, are the classes.
-
-  In every class the files in order of name are dealt out so that a test
-  fraction f takes every (1/f)-th; images right in the directory are class 0.
-  """
-
-  def __init__(self, path: str, split: str, image_shape: tuple[int, ...], test_fraction: float):
-    root = pathlib.Path(path)
-    if not path or not root.is_dir():
-      raise ValueError(f"config.data.path is {path!r}, which is not a directory; expected the "
-                       "folder of images.")
-    classes = sorted(p for p in root.iterdir() if p.is_dir()) or [root]
-    self.num_classes = len(classes)
-    self._shape = image_shape
-    self._examples = []
-    for label, directory in enumerate(classes):
-      files = sorted(p for p in directory.rglob("*") if p.suffix.lower() in _SUFFIXES)
-      for i, file in enumerate(files):
-        # One file of every 1 / fraction is a test image: floor(i f) steps there.
-        test = int((i + 1) * test_fraction) > int(i * test_fraction)
-        if test == (split == "test"):
-          self._examples.append((file, label))
-    if not self._examples:
-      raise ValueError(f"{root} has no {split} images ({', '.join(sorted(_SUFFIXES))}); check "
-                       "config.data.path and config.data.test_fraction.")
-
-  def __len__(self) -> int:
-    return len(self._examples)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    file, label = self._examples[index]
-    try:
-      with Image.open(file) as image:
-        return _example(image, label, self._shape)
-    except OSError as error:
-      raise ValueError(f"{os.fspath(file)} is not a readable image: {error}") from error
+  def record(self) -> list[str]:
+    """Number of the digits and the class that is left out."""
+    return [f"{len(self)} digits, class {self._left_out} left out"]
 
 
 class Tfds:
-  """A prepared tensorflow-datasets data set in a random-access format."""
+  """A prepared tensorflow-datasets data set in a random-access format.
+
+  Images are unsigned integers of 8 or 16 bits, of 1 to 4 channels (see
+  `images.from_pixels`), labels one class each.
+  """
 
   def __init__(self, name: str, data_dir: str, split: str, image_shape: tuple[int, ...]):
     try:
@@ -141,38 +103,53 @@ class Tfds:
       raise ImportError("tfds sources need tensorflow-datasets: pip install 'ntm[tfds]'") from error
     if not name:
       raise ValueError("config.data.path is empty; expected the name of a tfds data set.")
-    builder = tfds.builder(name, data_dir=data_dir or None)
-    if split not in builder.info.splits:
+    try:
+      builder = tfds.builder(name, data_dir=data_dir or None)
+    except Exception as error:
+      raise ValueError(f"config.data.path is {name!r}, of which tensorflow-datasets says: "
+                       f"{_first_line(error)}") from error
+    features, splits = builder.info.features, list(builder.info.splits)
+    if split == "test" and "test" not in splits and "validation" in splits:
       split = "validation"  # ImageNet and others hold out under this name.
-    self._source = builder.as_data_source(split=split)
-    self._shape = image_shape
-    features = builder.info.features
-    self.num_classes = features["label"].num_classes if "label" in features else 1
+    if splits and split not in splits:
+      raise ValueError(f"the tfds data set {name!r} has splits {splits}; expected 'train', and "
+                       "'test' or 'validation'.")
+    label = features["label"] if "label" in features else None  # None: for unconditional models.
+    of_one_class = hasattr(label, "num_classes") and label.shape == ()
+    if "image" not in features or not (label is None or of_one_class):
+      raise ValueError(f"the tfds data set {name!r} has features {sorted(features)}; expected "
+                       "'image', and 'label' of one class per image or no 'label'.")
+    try:
+      self._source = builder.as_data_source(split=split)
+    except Exception as error:
+      raise ValueError(f"the tfds data set {name!r} cannot be read ({_first_line(error)}); prepare "
+                       "it in config.data.data_dir with file_format='array_record'.") from error
+    self._name, self._shape = f"{builder.info.full_name} {split}", image_shape
+    self.num_classes = 1 if label is None else label.num_classes
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    """One example; ValueError if its pixels or label are none that are read."""
     example = self._source[index]
-    pixels = np.asarray(example["image"])
-    if pixels.dtype != np.uint8:
-      raise ValueError(f"example {index} has {pixels.dtype} pixels; expected uint8 images.")
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    return _example(image, example.get("label", 0), self._shape)
+    label = int(example.get("label", 0))
+    if not 0 <= label < self.num_classes:
+      raise ValueError(f"example {index} of {self._name} has label {label}; expected 0 to "
+                       f"{self.num_classes - 1}.")
+    try:
+      image = images.from_pixels(example["image"])
+    except ValueError as error:
+      raise ValueError(f"example {index} of {self._name} cannot be used: {error}.") from error
+    return images.example(image, label, self._shape)
+
+  def record(self) -> list[str]:
+    """Name, version, split and number of the examples."""
+    return [f"{self._name}, {len(self)} examples"]
 
 
-def _example(image: Image.Image, label, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-  """Crops, resizes and scales one 8-bit image."""
-  height, width, channels = shape
-  image = image.convert("L" if channels == 1 else "RGB")
-  if image.size != (width, height):
-    scale = max(width / image.width, height / image.height)
-    box_width, box_height = width / scale, height / scale
-    left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
-    image = image.resize((width, height), Image.Resampling.BICUBIC,
-                         box=(left, top, left + box_width, top + box_height))
-  pixels = np.asarray(image, np.float32).reshape(shape) / 127.5 - 1
-  return {"image": pixels, "label": np.int32(label)}
+def _first_line(error):
+  return f"{error}".strip().partition("\n")[0] or type(error).__name__
 
 
 def level_spacing(config: DataConfig) -> float:

@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -21,27 +20,16 @@ from jax.sharding import Mesh
 from ntm.config import Config
 from ntm.inference import pictures
 from ntm.process import schedule
-from ntm.training import checkpoint, processes, profile, run_config, sharding
+from ntm.training import checkpoint, data_record, processes, profile, run_config, sharding
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
+from ntm.training.data_record import DataIterator
 from ntm.training.task import Task
 from ntm.training.throughput import Throughput
 
 _LOG = logging.getLogger("ntm")
 _FIRST_SAMPLES_AT = 0.15  # of sample_every: something to look at early on
-
-
-class DataIterator(Protocol):
-  """Batches of {"image": float32 [-1, 1], "label": int32}, resumable."""
-
-  def __next__(self) -> dict[str, np.ndarray]: ...
-
-  def get_state(self) -> dict[str, Any]:
-    """The position, JSON."""
-
-  def set_state(self, state: dict[str, Any]) -> None:
-    """Continues from a position."""
 
 
 class NonFiniteError(FloatingPointError):
@@ -87,12 +75,14 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
   Args:
     task: what is trained.
     config: of the run.
-    workdir: gets config.json, checkpoints/, metrics.jsonl, samples/, curves.png.
+    workdir: gets config.json, checkpoints/, metrics.jsonl, samples/, curves.png,
+      and what `data_record` says.
     iterator: batches of this process's share of config.train.batch_size.
     held_out: batches for the held-out likelihood; may be empty.
 
   Raises:
-    ValueError: as `prepare`, or checkpoints none of which can be read.
+    ValueError: as `prepare`, checkpoints none of which can be read, or examples
+      that cannot be, after saving.
     NonFiniteError: after saving the last good state.
     Preempted: after a SIGTERM.
     checkpoint.StorageError: a checkpoint cannot be written, or one process
@@ -113,6 +103,7 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     _LOG.info("resuming at step %d", int(state.step))
   first_step, stopped = int(state.step), None
   run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
+  data_record.write(workdir, getattr(iterator, "record", {}), first_step)
   try:
     with processes.Preemption(first_step) as asked_to_stop:
       stopped = run.steps(state, first_step, asked_to_stop)
@@ -139,6 +130,8 @@ class _Run:
     self.task, self.config, self.mesh = task, config, mesh
     self.frozen = state_lib.place_frozen(task, mesh)
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
+    self.unreadable = data_record.Unreadable(workdir, iterator)
+    self.first_step = first_step
     self.writer = metrics_lib.Writer(workdir, first_step, task.headline, task.unit)
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
     self.clock = Throughput(task, config.train.batch_size, config.model.num_tokens, mesh)
@@ -154,7 +147,7 @@ class _Run:
     for step in range(first_step + 1, train.steps + 1):
       self.profile.before(step, state)
       with clock.waiting_for_data():
-        batch = next(self.iterator)
+        batch = self.next_batch(state, positions)
       state, metrics, norms = self.train_step(
           state, sharding.put_batch(self.mesh, batch), self.frozen)
       self.profile.after(step, state)
@@ -169,6 +162,8 @@ class _Run:
       if step % train.log_every == 0 or last or stop:
         self.require_healthy(state, positions)  # Waits for the step.
         self.log(step, state, pending, norms)
+        if problem := self.unreadable.too_many():
+          self.end(problem, state, positions)
         pending, positions = [], {step: positions[step]}
         clock.restart()
       look = step % train.sample_every == 0 or last or step == round(
@@ -197,6 +192,8 @@ class _Run:
     values |= {name: float(value) for name, value in norms.items() if np.isfinite(value)}
     if self.config.train.skip_nonfinite:
       values["skipped"] = int(state.skipped)
+    if unreadable := self.unreadable.update():  # Takes all processes.
+      values["unreadable"] = unreadable
     speed = ""
     if rates:
       left = (self.config.train.steps - step) * rates["step_seconds"]
@@ -244,3 +241,21 @@ class _Run:
         f"the loss or its gradient was not finite at step {good + 1}{skipped}. The state after "
         f"step {good} is saved; resume it with a lower optimizer.peak, a smaller optimizer.clip "
         "or model.dtype=float32.")
+
+  def next_batch(self, state, positions):
+    """The next batch, or an error with the state saved; it takes all processes to save."""
+    try:
+      return next(self.iterator)
+    except (ValueError, OSError) as error:
+      if jax.process_count() > 1:
+        raise  # The others may have their batch.
+      self.end(error, state, positions)
+
+  def end(self, problem, state, positions):
+    """Raises that data cannot be used, with the state saved."""
+    self.require_healthy(state, positions)
+    step = int(state.step)
+    if step > self.first_step:
+      self.checkpointer.save(state, positions[step], {}, wait=True)
+      problem = f"{problem} The state after step {step} is saved; the same command resumes there."
+    raise ValueError(f"{problem}")

@@ -126,9 +126,9 @@ def example_condition(config: Config) -> Array | None:
 
 
 def picture_labels(config: Config) -> tuple[np.ndarray | None, tuple[int, ...]]:
-  """Labels of a sample grid, one row a class, and the shape of its images."""
+  """Labels of a sample grid, one row per class (ten at most), and the shape of its images."""
   classes = min(config.model.num_classes, 10)
-  rows, columns = max(classes, 4), 10
+  rows, columns = classes or 4, 10
   label_B = np.arange(rows).repeat(columns) if classes else None
   return label_B, (rows, columns) + config.model.image_shape
 

@@ -27,6 +27,19 @@ def _model(shape=(8, 8, 3), classes=2):
   return ModelConfig(image_shape=shape, patch_shape=(2, 2), num_classes=classes)
 
 
+_CLASS = mock.Mock(shape=(), num_classes=2)
+
+
+def _tfds(example, label, images=True, splits=("train", "test")):
+  """The train split of a data set of this one example, whose features these are."""
+  import tensorflow_datasets as tfds
+  features = {"label": label} | ({"image": mock.Mock()} if images else {})
+  builder = mock.Mock(**{"as_data_source.return_value": [example]})
+  builder.info = mock.Mock(features=features, splits=splits, full_name="fake:1.0.0")
+  with mock.patch.object(tfds, "builder", return_value=builder):
+    return sources.Tfds("fake", "", "train", (8, 8, 3))
+
+
 class SourcesTest(parameterized.TestCase):
 
   def test_digits_have_the_protocols_split_and_range(self):
@@ -82,6 +95,41 @@ class SourcesTest(parameterized.TestCase):
     self.assertBetween(int(example["label"]), 0, 9)
     self.assertBetween(example["image"].min(), -1, 1)
 
+  @parameterized.parameters((np.uint8, 3), (np.uint16, 1), (np.uint8, 4), (np.uint8, 2))
+  def test_tfds_of_other_depths_and_channels(self, dtype, channels):
+    white = np.full((4, 6, channels), np.iinfo(dtype).max, dtype)
+    source = _tfds({"image": white, "label": 1}, label=_CLASS)
+    np.testing.assert_array_equal(source[0]["image"], np.ones((8, 8, 3)))
+    self.assertEqual(source[0]["label"], 1)
+
+  @parameterized.parameters(
+      (np.zeros((4, 4, 3), np.float32), 0, "example 0 of fake:1.0.0 train cannot be used: it has "
+       "float32 pixels"),
+      (np.zeros((4, 4, 7), np.uint8), 0, r"shape \(4, 4, 7\)"),
+      (np.zeros((4, 4, 3), np.uint8), -1, "example 0 of fake:1.0.0 train has label -1; expected 0 "
+       "to 1"))
+  def test_a_tfds_example_that_cannot_be_used_is_named(self, pixels, label, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _tfds({"image": pixels, "label": label}, label=_CLASS)[0]
+
+  @parameterized.parameters(
+      (dict(label=_CLASS, splits=("test",)), "has splits .'test'.; expected 'train'"),
+      (dict(label=_CLASS, images=False), "has features .'label'.; expected 'image'"),
+      (dict(label=mock.Mock(shape=(None,), num_classes=2)), "label' of one class per image"),
+      (dict(label=mock.Mock(shape=(), spec=["shape"])), "label' of one class per image"))
+  def test_tfds_sets_that_do_not_fit_are_refused(self, how, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _tfds({"image": np.zeros((4, 4, 3), np.uint8), "label": 0}, **how)
+
+  def test_tfds_sets_that_are_unknown_or_not_prepared_are_one_line(self):
+    data = DataConfig(source="tfds", path="mnst", data_dir=tempfile.mkdtemp())
+    for name, message in (("mnst", "is 'mnst', of which .* says: Dataset mnst not found"),
+                          ("mnist", "'mnist' cannot be read .*; prepare it in config.data.data_")):
+      data = DataConfig(source="tfds", path=name, data_dir=tempfile.mkdtemp())
+      with self.assertRaisesRegex(ValueError, message) as raised:
+        sources.load(data, _model((28, 28, 1), 10), "train")
+      self.assertNotIn("\n", str(raised.exception))
+
   @parameterized.parameters(
       (dict(source="folder", path="/nowhere"), _model(), "'/nowhere', which is not a directory"),
       (dict(source="folder", path=""), _model(), "not a directory"),
@@ -94,12 +142,22 @@ class SourcesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       sources.load(DataConfig(**data), model, "train")
 
-  def test_a_file_that_is_no_image_is_named(self):
+  def test_a_file_that_is_no_image_is_named_when_it_is_read(self):
     root = _folder()
     (root / "class_0" / "000.png").write_text("not a picture")
-    data = DataConfig(source="folder", path=str(root))
-    with self.assertRaisesRegex(ValueError, "000.png is not a readable image"):
-      sources.load(data, _model(), "train")
+    source = sources.load(DataConfig(source="folder", path=str(root)), _model(), "train")
+    with self.assertRaisesRegex(ValueError, "000.png is not a readable image: it is in none of"):
+      source[0]
+    self.assertEqual(source[1]["image"].shape, (8, 8, 3))
+
+  def test_a_folder_without_a_readable_image_is_refused_at_once(self):
+    root = pathlib.Path(tempfile.mkdtemp())
+    for i in range(7):
+      Image.new("F", (8, 8)).save(root / f"{i}.tif")
+    with self.assertRaisesRegex(ValueError, r"none of 6 examples in a row can be read: 0.tif \(it "
+                                r"has float pixels \(mode F\), whose range.* and 1 more"):
+      sources.load(DataConfig(source="folder", path=str(root), test_fraction=0.2),
+                   _model(classes=0), "train")
 
   def test_a_missing_extra_is_named(self):
     with mock.patch.dict("sys.modules", {"tensorflow_datasets": None, "sklearn": None}):

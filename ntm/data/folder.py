@@ -1,0 +1,126 @@
+"""A folder of images: what counts as a class, as an image, and as a test image.
+
+Hidden files and folders and `__MACOSX` are passed over, symbolic links are
+followed, and a link to a folder above itself is not entered again.
+"""
+
+import collections
+import io
+import logging
+import os
+import pathlib
+
+import numpy as np
+
+from ntm.data import images
+from ntm.data.unreadable import UnreadableError
+
+_LOG = logging.getLogger("ntm")
+
+
+class Folder:
+  """Images below a directory; its sub-directories, in order, are the classes.
+
+  In every class the files in order of name are dealt out so that a test
+  fraction f takes every (1/f)-th; of a directory without sub-directories all
+  images are class 0.
+
+  Attributes:
+    num_classes: sub-directories, or 1.
+    names: file of every example, relative to the directory, with slashes.
+  """
+
+  def __init__(self, path: str, split: str, image_shape: tuple[int, ...], test_fraction: float):
+    self._root = pathlib.Path(path)
+    if not path or not self._root.is_dir():
+      raise ValueError(f"config.data.path is {path!r}, which is not a directory; expected the "
+                       "folder of images.")
+    ignored = collections.Counter()
+    folders, outside = _entries(path)
+    classes = {name: _class(os.path.join(path, name), name, ignored, [os.path.realpath(path)])
+               for name in folders}
+    if empty := [name for name, files in classes.items() if not files]:
+      raise ValueError(f"{path} has folders without images ({_join(empty)}), and every folder in "
+                       "it is a class; remove them, or add their images.")
+    if not classes:
+      classes = {"": [name for name in outside if _is_image(name, ignored)]}
+    elif any(_is_image(name, ignored) for name in outside) and split == "train":
+      _LOG.warning("%s has images outside of its class folders; they are not used.", path)
+    if ignored and split == "train":
+      _LOG.warning("%s has files that are not read as images: %s", path,
+                   _join([f"{count} {suffix or 'without a suffix'}"
+                          for suffix, count in sorted(ignored.items())]))
+    self.num_classes, self._shape = len(classes), image_shape
+    self.names, self._labels = [], []
+    for label, files in enumerate(classes.values()):
+      for i, name in enumerate(files):
+        # One file of every 1 / fraction is a test image: floor(i f) steps there.
+        test = int((i + 1) * test_fraction) > int(i * test_fraction)
+        if test == (split == "test"):
+          self.names.append(name)
+          self._labels.append(label)
+    if not self.names:
+      raise ValueError(f"{path} has no {split} images ({', '.join(sorted(images.SUFFIXES))}); "
+                       "check config.data.path and config.data.test_fraction.")
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    """One example, as `images.example` gives it; UnreadableError if its file cannot be used."""
+    name = self.names[index]
+    path = self._root / name
+    try:
+      data = path.read_bytes()
+      if not data:
+        raise ValueError("the file is empty")
+      image = images.decode(io.BytesIO(data))
+    except OSError as error:
+      raise UnreadableError(name, error.strerror or str(error), os.fspath(path)) from error
+    except ValueError as error:
+      raise UnreadableError(name, str(error), os.fspath(path)) from error
+    return images.example(image, self._labels[index], self._shape)
+
+  def record(self) -> list[str]:
+    """The files of this split."""
+    return self.names
+
+
+def _entries(directory):
+  """(names of folders, names of files) in a directory, in order, without hidden ones."""
+  folders, files = [], []
+  for entry in os.scandir(directory):
+    if not entry.name.startswith(".") and entry.name != "__MACOSX":
+      (folders if entry.is_dir() else files).append(entry.name)
+  return sorted(folders), sorted(files)
+
+
+def _class(directory, relative, ignored, above):
+  """Names of all images below a directory, in the order of pathlib's paths."""
+  names = _images(directory, relative, ignored, above)
+  return sorted(names, key=lambda name: name.split("/"))
+
+
+def _images(directory, relative, ignored, above):
+  """Names of all images below a directory, which is itself below those of `above`."""
+  here = os.path.realpath(directory)
+  if here in above:  # A symbolic link to a folder that holds it.
+    return []
+  folders, files = _entries(directory)
+  found = [f"{relative}/{name}" for name in files if _is_image(name, ignored)]
+  for name in folders:
+    found += _images(os.path.join(directory, name), f"{relative}/{name}", ignored, [*above, here])
+  return found
+
+
+def _is_image(name, ignored):
+  suffix = os.path.splitext(name)[1].lower()
+  if suffix in images.SUFFIXES:
+    return True
+  ignored[suffix] += 1
+  return False
+
+
+def _join(texts, most=5):
+  more = len(texts) - most
+  return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

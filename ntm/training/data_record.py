@@ -1,0 +1,170 @@
+"""What a workdir keeps of the data: which examples each split has, and which are unreadable.
+
+  data.json.gz    {split: lines, one an example or an array}, written at the
+                  first start. A changed folder would be split and shuffled
+                  anew, so it is an error when the run resumes.
+  unreadable.txt  a line per example that another one stands for: its name, a
+                  tab, the reason. Read again, and tried again, at every start.
+"""
+
+import collections
+import gzip
+import hashlib
+import json
+import logging
+import os
+from typing import Any, Protocol
+
+import numpy as np
+from etils import epath
+
+from ntm.training import processes
+
+FILE = "data.json.gz"
+UNREADABLE = "unreadable.txt"
+_LOG = logging.getLogger("ntm")
+_NAMED = 5  # Lines or files that a message names.
+
+Record = dict[str, list[str]]
+
+
+class DataIterator(Protocol):
+  """Batches of {"image": float32 [-1, 1], "label": int32}, resumable.
+
+  Those of `ntm.data.pipeline` also have a `record` and what could not be read, see below.
+  """
+
+  def __next__(self) -> dict[str, np.ndarray]: ...
+
+  def get_state(self) -> dict[str, Any]:
+    """The position, JSON."""
+
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Continues from a position."""
+
+
+def check(workdir: str | os.PathLike | None, record: Record) -> None:
+  """Checks that all processes have these data, and that the workdir's run started with them.
+
+  Args:
+    workdir: of the run; may be new. None compares the processes alone.
+    record: {split: lines that say which examples it has, in order}.
+
+  Raises:
+    ValueError: they differ.
+  """
+  digests = processes.texts_of_all(hashlib.sha256(_encode(record)).hexdigest())
+  for number, digest in enumerate(digests):
+    if digest != digests[0]:
+      raise ValueError(f"process {number} sees other data than process 0 at the same "
+                       "config.data.path; all must see the same files.")
+  started = workdir is not None and _has_checkpoints(workdir)
+  if started and (what := changes(workdir, record)):
+    raise ValueError(
+        f"the data are not those that {workdir} started with: {what}. The order of training and "
+        "the test examples would change. Restore the data, or start in a new workdir; to continue "
+        f"with the data as they are, remove {epath.Path(workdir) / FILE}.")
+
+
+def changes(workdir: str | os.PathLike, record: Record) -> str:
+  """What differs from the record of a workdir, in words; nothing if none does or it has none.
+
+  Raises:
+    ValueError: a record that cannot be read.
+  """
+  path = epath.Path(workdir) / FILE
+  if not path.exists():
+    return ""
+  try:
+    old = json.loads(gzip.decompress(path.read_bytes()))
+    before = {line: split for split, lines in old.items() for line in lines}
+  except (OSError, EOFError, ValueError, AttributeError) as error:
+    raise ValueError(f"{path} cannot be read ({error}); remove it to continue with the data as "
+                     "they are.") from error
+  now = {line: split for split, lines in record.items() for line in lines}
+  kinds = {
+      "appeared": [line for line in now if line not in before],
+      "vanished": [line for line in before if line not in now],
+      "changed the split": [line for line in now if before.get(line, now[line]) != now[line]],
+      "changed the order": [] if before.keys() != now.keys() or old == record else list(now)}
+  return "; ".join(f"{len(lines)} {kind} ({_some(lines)})"
+                   for kind, lines in kinds.items() if lines)
+
+
+def write(workdir: str | os.PathLike, record: Record, first_step: int) -> None:
+  """Writes the record of a run that starts, or has none; for after all checks.
+
+  Args:
+    workdir: of the run.
+    record: as for `check`; empty writes nothing.
+    first_step: where the run starts or resumes.
+  """
+  path = epath.Path(workdir) / FILE
+  if record and processes.is_first() and not (first_step and path.exists()):
+    partial = path.with_name(f"{FILE}.partial")
+    partial.write_bytes(gzip.compress(_encode(record), mtime=0))
+    partial.replace(path)
+
+
+class Unreadable:
+  """The unreadable examples of a run, of all processes: counted, and listed in the workdir."""
+
+  def __init__(self, workdir: str | os.PathLike, iterator: DataIterator):
+    """Tries those that the workdir lists again; all processes must.
+
+    Args:
+      workdir: of the run.
+      iterator: its `unreadable` is {name: reason}, `max_unreadable` how many may be,
+        and `retry(names)` reads some again; one without these has none.
+
+    Raises:
+      ValueError: there are too many already.
+    """
+    self._path, self._iterator = epath.Path(workdir) / UNREADABLE, iterator
+    self._found: dict[str, str] = {}
+    self._listed: set[str] = set()  # In the file.
+    self._limit = getattr(iterator, "max_unreadable", 0)
+    if self._limit and self._path.exists():
+      lines = self._path.read_bytes().decode(errors="surrogateescape").splitlines()
+      self._listed = {line.split("\t")[0] for line in lines}
+      iterator.retry(self._listed)
+    self.update()
+    if problem := self.too_many():
+      raise ValueError(problem)
+
+  def update(self) -> int:
+    """Logs and lists what is new on any process, which all must ask; gives the count."""
+    found = collections.ChainMap(*map(json.loads, processes.texts_of_all(
+        json.dumps(getattr(self._iterator, "unreadable", {})))))
+    new = sorted(found.keys() - self._found.keys())
+    for name in new:
+      _LOG.warning("%s cannot be read (%s); the next one that can takes its place.", name,
+                   found[name])
+    self._found |= {name: found[name] for name in new}
+    if self._found.keys() != self._listed and processes.is_first():
+      lines = [f"{name}\t{reason}\n" for name, reason in sorted(self._found.items())]
+      self._path.write_bytes("".join(lines).encode(errors="surrogateescape"))
+      self._listed = set(self._found)
+    return len(self._found)
+
+  def too_many(self) -> str:
+    """An error's text if there are more than may be, or nothing."""
+    if len(self._found) <= self._limit:
+      return ""
+    return (f"{len(self._found)} files cannot be read, and at most {self._limit} may be replaced "
+            f"by others: {_some(sorted(self._found))}; all are in {self._path}. Put readable ones "
+            "in their places, under the same names.")
+
+
+def _has_checkpoints(workdir):
+  directory = epath.Path(workdir) / "checkpoints"
+  return directory.exists() and any(path.name.isdigit() for path in directory.iterdir())
+
+
+def _encode(record):
+  return json.dumps(record, indent=0).encode()
+
+
+def _some(lines):
+  more = len(lines) - _NAMED
+  return ", ".join(lines[:_NAMED]) + (f" and {more} more" if more > 0 else "")
