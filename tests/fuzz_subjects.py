@@ -1,4 +1,4 @@
-"""What `tests.fuzz` damages: configurations, converted files, checkpoints."""
+"""What `tests.fuzz` damages: configurations, converted files, checkpoints, images."""
 
 import contextlib
 import functools
@@ -9,13 +9,15 @@ import pathlib
 import shutil
 import struct
 import tempfile
+import warnings
 
 import jax
 import numpy as np
 
 from ntm import config as config_lib
 from ntm.conversion import engine, families
-from tests import options
+from ntm.data.folder import Folder
+from tests import damaged_images, options
 from tests.conversion import in_memory
 from tests.fuzz import WrongAcceptance
 
@@ -96,7 +98,22 @@ def checkpoints(rng: np.random.Generator) -> None:
     _require_same(params, _original(name), f"{name}, {damaged.relative_to(target)}")
 
 
-SUBJECTS = {"configurations": configurations, "converted": converted, "checkpoints": checkpoints}
+def images(rng: np.random.Generator) -> None:
+  """An image file of a random kind in a folder of classes, damaged."""
+  with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Pillow's own, about what it reads all the same.
+    directory, shape = pathlib.Path(directory), (8, 8, int(_pick(rng, [1, 3])))
+    path = damaged_images.write(rng, directory)
+    folder = Folder(str(directory), "train", shape, 0.1)
+    damaged_images.damage(rng, path)
+    pixels = folder[0]["image"]
+    if pixels.shape != shape or pixels.dtype != np.float32 or not np.abs(pixels).max() <= 1:
+      raise WrongAcceptance(f"{path.name} became {pixels.dtype} of shape {pixels.shape} with "
+                            f"values from {pixels.min()} to {pixels.max()}")
+
+
+SUBJECTS = {"configurations": configurations, "converted": converted, "checkpoints": checkpoints,
+            "images": images}
 
 
 def damage(rng: np.random.Generator, path: pathlib.Path) -> None:
