@@ -154,19 +154,20 @@ def _config_frame(argv, error) -> str | None:
   path = _config_path(argv)
   if path is None:
     return None
-  # The parser wraps some errors, with their traceback as text.
-  while error.__context__ is not None:
+  if f"--config=None: Flag --config {_ABSENT}" in str(error):
+    return f"config file {path}: get_config() returns None; expected a config, as configs/digits.py."
+  while error is not None:  # The parser wraps some errors; the first one says where.
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if os.path.abspath(frame.filename) == os.path.abspath(path)]
+    if isinstance(error, SyntaxError) and error.filename == path:
+      lines = [error.lineno]
+    if lines:
+      message = re.sub("Other fields present.*", "", str(error).strip("\"'"), flags=re.DOTALL)
+      return (f"config file {path}, line {lines[-1]}: {type(error).__name__}: "
+              f"{textwrap.shorten(message, 200)}; correct it, or start from a file in configs/.")
+    if "no attribute 'get_config'" in str(error):
+      return f"config file {path} defines no get_config(); expected a file as configs/digits.py."
     error = error.__context__
-  lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-           if os.path.abspath(frame.filename) == os.path.abspath(path)]
-  if isinstance(error, SyntaxError) and error.filename == path:
-    lines = [error.lineno]
-  message = (str(error).strip().splitlines() or [""])[0]
-  if lines:
-    return (f"config file {path}, line {lines[-1]}: {type(error).__name__}: {message}; correct it, "
-            "or start from a file in configs/.")
-  if isinstance(error, AttributeError) and "get_config" in message:
-    return f"config file {path} defines no get_config(); expected a file as configs/digits.py."
   return None
 
 

@@ -102,9 +102,12 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
       alone cannot read it.
   """
   mesh = prepare(config, workdir)
+  abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
+  if task.pretrained is not None:
+    state_lib.check_pretrained(abstract, task.pretrained)
   processes.wait_for_all("all that can be checked is")  # Nothing is written before.
   checkpointer = checkpoint.Checkpointer(workdir, config, task.headline)
-  restored = checkpointer.restore_latest(state_lib.abstract_state(task, config, mesh))
+  restored = checkpointer.restore_latest(abstract)
   if restored is None:
     state = state_lib.init_state(task, config, mesh)
     if task.pretrained is not None:

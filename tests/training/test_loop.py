@@ -175,7 +175,7 @@ class _StopAfter:
     return self
 
   def __enter__(self):
-    return lambda step: step == self._step
+    return lambda step: signal.SIGTERM if step == self._step else 0
 
   def __exit__(self, *exc_info):
     pass
