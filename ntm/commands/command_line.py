@@ -155,7 +155,8 @@ def _config_frame(argv, error) -> str | None:
   if path is None:
     return None
   if f"--config=None: Flag --config {_ABSENT}" in str(error):
-    return f"config file {path}: get_config() returns None; expected a config, as configs/digits.py."
+    return (f"config file {path}: get_config() returns None; expected a config, as "
+            "configs/digits.py.")
   while error is not None:  # The parser wraps some errors; the first one says where.
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if os.path.abspath(frame.filename) == os.path.abspath(path)]

@@ -23,20 +23,19 @@ _DIGITS = {
     "optimizer": {"warmup": 0},
     "train": {"steps": 4, "batch_size": 64},
 }
-# The same by flags, for a command line that starts with --config=configs/digits.py.
-FLAGS = [f"--config.{key}={value}" for key, value in (
-    ("model.patch_shape", "(8,8)"), ("model.transporter.layers", 1), ("model.transporter.width", 8),
-    ("model.transporter.num_heads", 2), ("model.transporter.num_kv_heads", 2),
-    ("model.transporter.num_blocks", 1), ("model.predictor.layers", 1),
-    ("model.predictor.width", 8), ("model.predictor.num_heads", 2),
-    ("model.predictor.num_kv_heads", 2), ("process.num_steps", "(2,)"), ("optimizer.warmup", 0),
-    ("train.steps", 4), ("train.batch_size", 64), ("denoiser.layers", 1), ("denoiser.width", 8),
-    ("denoiser.num_heads", 2), ("denoiser.num_kv_heads", 2))]
+
 
 
 def config(**model) -> config_lib.Config:
   """A model of one token per digit."""
   return config_lib.from_dict(_DIGITS | {"model": _DIGITS["model"] | model})
+
+
+def write_config(path: pathlib.Path) -> None:
+  """The same config as a file for --config."""
+  values = config_lib.to_dict(config())
+  path.write_text(f"import ml_collections\ndef get_config():\n"
+                  f"  return ml_collections.ConfigDict({values!r}).lock()\n")
 
 
 def write(workdir: pathlib.Path, run: config_lib.Config, step: int = 3, teacher=None) -> None:
@@ -66,6 +65,7 @@ def call(command: str, *arguments: object) -> tuple[int, str]:
   """(exit code, stderr) of `ntm <command> <arguments>`, run in this process."""
   module = importlib.import_module(f"ntm.commands.{command}")
   argv = [f"ntm {command}", *map(str, arguments)]
+  sys.modules.pop("config_config", None)  # The config file of a call before.
   saved, stderr = flagsaver.save_flag_values(module.FLAGS), io.StringIO()
   try:
     with (mock.patch.object(sys, "argv", argv), contextlib.redirect_stderr(stderr),

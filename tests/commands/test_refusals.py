@@ -63,8 +63,8 @@ _TRAIN = [
     ([_CONFIG, "--workdir={run}"], ["written with another model", "or a new workdir"]),
     ([_CONFIG, "--workdir={denoiser}"], ["holds a denoiser", "choose another --workdir"]),
     ([_CONFIG, "--workdir={converted}"], ["holds a converted model", "finetune.source"]),
-    ([_CONFIG, *runs.FLAGS, "--workdir={corrupt}"], ["config.json is damaged", "from a copy"]),
-    ([_CONFIG, *runs.FLAGS, "--workdir={gone}"], ["none of the checkpoints [3]", "new workdir"]),
+    (["--config={files}/tiny.py", "--workdir={corrupt}"], ["config.json is damaged", "from a copy"]),
+    (["--config={files}/tiny.py", "--workdir={gone}"], ["none of the checkpoints [3]", "new workdir"]),
     ([_CONFIG, _NEW, "--wrokdir=x"], ["--wrokdir is not a flag of `ntm train`", "--workdir?"]),
     ([_CONFIG, _NEW, "extra"], ["'extra' is not a flag; expected --name=value"]),
 ]
@@ -243,6 +243,7 @@ def _write_files(files):
                      ("value", "def get_config():\n  raise ValueError('no such thing')\n"),
                      ("nothing", "def get_config():\n  return None\n")):
     (files / f"{name}.py").write_text(text)
+  runs.write_config(files / "tiny.py")
   (files / "none.npz").write_text("no zip")
   np.save(files / "one.npy", np.zeros(3))
   np.savez(files / "other.npz", image=np.zeros(3))
@@ -296,7 +297,7 @@ class RefusalsTest(parameterized.TestCase):
 
   def test_after_a_refusal_the_corrected_command_trains(self):
     workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
-    flags = [f"--config={_ROOT}/configs/digits.py", f"--workdir={workdir}", *runs.FLAGS]
+    flags = [f"--config={_fixtures()[1]['files']}/tiny.py", f"--workdir={workdir}"]
     self.assertEqual(runs.call("train", *flags, "--config.model.num_classes=3")[0], 1)
     self.assertFalse(workdir.exists())
     code, stderr = runs.call("train", *flags, "--config.train.steps=1")
