@@ -63,8 +63,10 @@ _TRAIN = [
     ([_CONFIG, "--workdir={run}"], ["written with another model", "or a new workdir"]),
     ([_CONFIG, "--workdir={denoiser}"], ["holds a denoiser", "choose another --workdir"]),
     ([_CONFIG, "--workdir={converted}"], ["holds a converted model", "finetune.source"]),
-    (["--config={files}/tiny.py", "--workdir={corrupt}"], ["config.json is damaged", "from a copy"]),
-    (["--config={files}/tiny.py", "--workdir={gone}"], ["none of the checkpoints [3]", "new workdir"]),
+    (["--config={files}/tiny.py", "--workdir={corrupt}"],
+     ["config.json is damaged", "from a copy"]),
+    (["--config={files}/tiny.py", "--workdir={gone}"],
+     ["none of the checkpoints [3]", "new workdir"]),
     ([_CONFIG, _NEW, "--wrokdir=x"], ["--wrokdir is not a flag of `ntm train`", "--workdir?"]),
     ([_CONFIG, _NEW, "extra"], ["'extra' is not a flag; expected --name=value"]),
 ]
