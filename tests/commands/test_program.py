@@ -31,9 +31,9 @@ import time
 from ntm.commands import program
 
 def main(args):
-  print("waiting", flush=True)
   while True:
     try:
+      print("waiting", flush=True)
       time.sleep(300)
     except KeyboardInterrupt:
       if {stubborn}:

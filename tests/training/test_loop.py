@@ -154,9 +154,10 @@ class LoopTest(absltest.TestCase):
 
   def test_metrics_after_the_resumed_step_are_rewritten(self):
     path = pathlib.Path(self.workdir) / "metrics.jsonl"
-    path.write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 2}\n{"step": 5, "a"')
-    metrics.Writer(self.workdir, 2).close()
-    self.assertEqual(metrics.read(self.workdir), [{"step": 2, "a": 1}])
+    for damaged in ('{"step": 5, "a"', "5", '{"a": 3}'):
+      path.write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 2}\n' + damaged)
+      metrics.Writer(self.workdir, 2).close()
+      self.assertEqual(metrics.read(self.workdir), [{"step": 2, "a": 1}])
 
 
 class _Numbered(_Images):
