@@ -48,6 +48,9 @@ def main(_) -> None:
     program.refuse(FLAGS, ["refine"], f"--program is {_PROGRAM.value}, which does not sample")
   elif config.model.kind == "flow_matching":
     program.refuse(FLAGS, ["refine"], "the model is a flow-matching one")
+  if _PROGRAM.value == "distill" and config.model.kind != "ntm":
+    raise ValueError(f"--program is distill, but config.model.kind is {config.model.kind!r}; "
+                     "expected the config of an NTM, which alone can teach a denoiser.")
   if _JSON.value:
     program.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)

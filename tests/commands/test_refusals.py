@@ -170,6 +170,8 @@ _COMPILE = [
     ([_CONFIG, "--topology=cpu:none"], ["cpu:none; expected a number of devices from 1", "cpu:8"]),
     ([_CONFIG, "--topology=cpu:99999999999"], ["expected a number of devices from 1 to"]),
     ([_CONFIG, "--topology=cpu:8", "--program=run"], ["--program is run; expected one of train"]),
+    ([f"--config={_ROOT}/configs/digits_fm.py", "--topology=cpu:8", "--program=distill"],
+     ["config.model.kind is 'flow_matching'; expected the config of an NTM"]),
     ([_CONFIG, "--topology=cpu:8", "--refine=none"], ["--refine does not apply", "leave it out"]),
     ([_CONFIG, "--topology=cpu:8", "--json={files}"], ["Is a directory", "another path"]),
     ([_CONFIG, "--topology=cpu:8", "--config.model.dtype=int8"], ["int8", "expected one of float"]),
