@@ -51,6 +51,16 @@ class ApiTest(parameterized.TestCase):
     self.assertEqual(result.step_SB.shape, (3, 300))
     self.assertEqual(result.log_prob_B.shape, (300,))
 
+  def test_progress_is_called_after_every_chunk(self):
+    model, calls = _model(), []
+    model.sample(jax.random.key(0), np.arange(300) % 3, num_samples=300, refine=None,
+                 progress=lambda *state: calls.append(state))
+    self.assertEqual(calls, [(256, 300), (300, 300)])
+    calls.clear()
+    model.log_weights(jax.random.key(0), _images(), [0, 1, 2], draws=2,
+                      progress=lambda *state: calls.append(state))
+    self.assertEqual(calls, [(1, 2), (2, 2)])
+
   def test_several_numbers_of_steps(self):
     model = _model(process__num_steps=(2, 4))
     for steps in (2, 4):
@@ -83,6 +93,7 @@ class ApiTest(parameterized.TestCase):
       (dict(labels=[]), "non-empty list of integers"),
       (dict(labels=[0.5]), "non-empty list of integers"),
       (dict(), "labels is None"),
+      (dict(labels=[0], num_samples=2), "num_samples is 2, but there are 1 labels; leave num_sam"),
       (dict(labels=[0], guidance=-0.1), "guidance is -0.1"),
       (dict(labels=[0], num_steps=0), "num_steps is 0, but the model was trained for 3"),
       (dict(labels=[0], num_steps=7), "num_steps is 7"),

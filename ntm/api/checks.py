@@ -52,12 +52,15 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
   Args:
     config: of the model.
     values: class indices, text features, or None.
-    count: images of an unconditional model; not read otherwise.
+    count: images of an unconditional model; otherwise None, or that of the values.
 
   Raises:
     ValueError: labels missing, surplus, out of range, or of wrong type; no count.
   """
   classes = config.num_classes
+  if count is not None and values is not None and np.ndim(values) and len(values) != count:
+    raise ValueError(f"num_samples is {count}, but there are {len(values)} labels; leave "
+                     "num_samples out, or pass a label for every image.")
   if config.backbone.text_tokens:
     if values is None:
       raise ValueError("labels is None, but the model is conditioned on text; pass its features.")
@@ -65,7 +68,7 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
   if not classes:
     if values is not None:
       raise ValueError("labels were given, but the model is unconditional; pass None.")
-    if count is None or count < 1:
+    if not isinstance(count, int | np.integer) or count < 1:
       raise ValueError(f"num_samples is {count}; an unconditional model needs at least 1.")
     return None
   if values is None:

@@ -7,10 +7,12 @@ import numpy as np
 
 from ntm.typing import PRNGKey
 
+Progress = Callable[[int, int], None]  # Called with (images done, images in all).
 SIZE = 256  # Bounds memory, and every call compiles once.
 
 
-def draw(generate: Callable, rng: PRNGKey, label_B: np.ndarray | None, count: int) -> np.ndarray:
+def draw(generate: Callable, rng: PRNGKey, label_B: np.ndarray | None, count: int,
+         progress: Progress | None = None) -> np.ndarray:
   """`count` images of a generator of fixed batch size.
 
   Args:
@@ -18,10 +20,13 @@ def draw(generate: Callable, rng: PRNGKey, label_B: np.ndarray | None, count: in
     rng: a key.
     label_B: class indices or text features, or None.
     count: images; that of the labels if there are any.
+    progress: called with (images done, count) after every call.
   """
   images = []
   for i, (size, part) in enumerate(_parts(label_B, count)):
     images.append(np.asarray(generate(jax.random.fold_in(rng, i), part, size)))
+    if progress:
+      progress(min((i + 1) * size, count), count)
   return np.concatenate(images)[:count]
 
 

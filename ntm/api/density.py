@@ -40,7 +40,8 @@ class Model:
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
              refine: str | None = "score", num_samples: int | None = None,
-             clip_percentile: float = 100.0, null_text=None) -> np.ndarray:
+             clip_percentile: float = 100.0, null_text=None,
+             progress: chunks.Progress | None = None) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -51,9 +52,10 @@ class Model:
       guidance: classifier-free guidance scale, 0 for none.
       refine: None for the sampled state at level t_min, 'score' for trajectory
         score refinement, 'denoiser' for the learned one.
-      num_samples: number of images of an unconditional model.
+      num_samples: number of images of an unconditional model; None if there are labels.
       clip_percentile: clips the score's entries; 100 does not.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
+      progress: called with (images done, images in all) after every 256 images.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
@@ -90,7 +92,7 @@ class Model:
       return out.images
 
     return chunks.draw(generate_images, rng, labels,
-                       num_samples if labels is None else len(labels))
+                       num_samples if labels is None else len(labels), progress)
 
   def log_prob(self, rng: PRNGKey, images, labels=None,
                num_steps: int | None = None) -> likelihood_lib.Likelihood:
@@ -118,7 +120,8 @@ class Model:
     return self._chunked(self._likelihood, rng, images, labels, num_steps)
 
   def log_weights(self, rng: PRNGKey, images, labels=None, num_steps: int | None = None,
-                  draws: int = 1, level_spacing: float | None = None) -> np.ndarray:
+                  draws: int = 1, level_spacing: float | None = None,
+                  progress: chunks.Progress | None = None) -> np.ndarray:
     """Importance weights of images, whose log-mean bounds their log-likelihood.
 
     Args:
@@ -130,6 +133,7 @@ class Model:
       level_spacing: distance of the data's levels in [-1, 1] (1/8 for the
         digits, 1/127.5 for 8-bit images): the weights are of the probability of
         these levels. None: of the density at t_min of the images sent there.
+      progress: called with (draws done, draws) after every draw.
 
     Returns:
       log weights in nats, float32 [J, B]; see `ntm.inference.likelihood`.
@@ -150,6 +154,8 @@ class Model:
       keys = jax.random.split(key) if level_spacing else (jax.random.fold_in(rng, draws), key)
       weights.append(self._chunked(self._weigh, tuple(keys), images, labels, num_steps,
                                    level_spacing))
+      if progress:
+        progress(len(weights), draws)
     return np.stack(weights)
 
   def residuals(self, rng: PRNGKey, images, labels=None,
@@ -210,9 +216,9 @@ class Model:
     """Labels to score under: those given, or the null class."""
     if self.config.model.num_classes and labels is None:
       return np.full(count, self.config.model.num_classes, np.int32)
-    labels = checks.labels(self.config.model, labels, count)
+    labels = checks.labels(self.config.model, labels, count if labels is None else None)
     if labels is not None and len(labels) != count:
-      raise ValueError(f"there are {len(labels)} labels for {count} images.")
+      raise ValueError(f"there are {len(labels)} labels for {count} images; pass one for each.")
     return labels
 
   def _num_steps(self, num_steps):

@@ -27,7 +27,7 @@ class VelocityModel:
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
              solver: str = "euler", num_samples: int | None = None,
-             null_text=None) -> np.ndarray:
+             null_text=None, progress: chunks.Progress | None = None) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -37,8 +37,9 @@ class VelocityModel:
       num_steps: of the solver, any number.
       guidance: classifier-free guidance scale, 0 for none.
       solver: 'euler', 'heun', 'dpm++' or 'gaussian', see `ntm.inference.ode`.
-      num_samples: number of images of an unconditional model.
+      num_samples: number of images of an unconditional model; None if there are labels.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
+      progress: called with (images done, images in all) after every 256 images.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
@@ -58,4 +59,5 @@ class VelocityModel:
       null = None if null_B is None else chunks.fill(null_B, size)
       return self._generate(rng, self.params, label_B, size, num_steps, solver, guidance, null)
 
-    return chunks.draw(generate, rng, labels, num_samples if labels is None else len(labels))
+    return chunks.draw(generate, rng, labels, num_samples if labels is None else len(labels),
+                       progress)

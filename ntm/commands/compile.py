@@ -1,4 +1,4 @@
-"""Compiles a program for machines that are not here: what it needs, whether it fits.
+"""Compiles a program for machines that are not here, and says what it needs and whether it fits.
 
   ntm compile --config=configs/imagenet256.py --topology=v5p:4x4x4
   ntm compile --config=configs/digits.py --topology=cpu:8 --config.mesh.fsdp=2
@@ -20,25 +20,39 @@ from ml_collections import config_flags
 
 from ntm import config as config_lib
 from ntm.commands import program
+from ntm.commands.progress import progress
 from ntm.training import ahead, chips, sharding
 
 _LOG = logging.getLogger("ntm")
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Config file, as configs/imagenet256.py.", flag_values=FLAGS)
 _TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "v5e:4x4, v5p:4x4x4, v6e:4x4 and so on, or cpu:8 for devices of this one.")
-_PROGRAM = flags.DEFINE_enum("program", "train", ahead.PROGRAMS,
-                             "One update, one batch of samples, one update of the denoiser.")
+    "topology", None, "TPU slice, as v5e:4x4, v5p:4x4x4 or v6e:4x4, or cpu:8 for eight devices of "
+    "this machine.", required=True, flag_values=FLAGS)
+_PROGRAM = flags.DEFINE_enum("program", "train", ahead.PROGRAMS, "What to compile: one update, one "
+                             "batch of samples, or one update of the denoiser.", flag_values=FLAGS)
 _REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
-                            "Of --program=sample of an NTM.")
-_JSON = flags.DEFINE_string("json", None, "File for the figures.")
-flags.mark_flags_as_required(["config", "topology"])
+                            "How --program=sample of an NTM denoises the last state.",
+                            flag_values=FLAGS)
+_JSON = flags.DEFINE_string("json", None, "File to write the figures to, as JSON.",
+                            flag_values=FLAGS)
+flags.mark_flag_as_required("config", FLAGS)
+_MAX_CPU_DEVICES = 4096
 
 
 def main(_) -> None:
   """Prints the figures and writes them as JSON."""
   config = config_lib.from_dict(_CONFIG.value)
   if _PROGRAM.value != "sample":
-    program.refuse(["refine"], "the program is no sampling")
+    program.refuse(FLAGS, ["refine"], f"--program is {_PROGRAM.value}, which does not sample")
+  elif config.model.kind == "flow_matching":
+    program.refuse(FLAGS, ["refine"], "the model is a flow-matching one")
+  if _PROGRAM.value == "distill" and config.model.kind != "ntm":
+    raise ValueError(f"--program is distill, but config.model.kind is {config.model.kind!r}; "
+                     "expected the config of an NTM, which alone can teach a denoiser.")
+  if _JSON.value:
+    program.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)
   mesh = sharding.make_mesh(config.mesh, devices)
   chip = chips.lookup(devices[0].device_kind)
@@ -46,8 +60,9 @@ def main(_) -> None:
   _LOG.info("compiling for %d x %s, mesh %s", count, chip.name if chip else "device",
             dict(mesh.shape))
   started = time.monotonic()
-  report = ahead.report(_PROGRAM.value, config, mesh, chip, count,
-                        None if _REFINE.value == "none" else _REFINE.value)
+  with progress("compiling"):
+    report = ahead.report(_PROGRAM.value, config, mesh, chip, count,
+                          None if _REFINE.value == "none" else _REFINE.value)
   seconds = time.monotonic() - started
   result = dataclasses.asdict(report) | {
       "program": _PROGRAM.value, "topology": _TOPOLOGY.value, "chips": count,
@@ -62,6 +77,7 @@ def main(_) -> None:
                "flops_per_byte": report.executed_flops_per_chip / report.memory_bytes}
   _print(result)
   if _JSON.value:
+    pathlib.Path(_JSON.value).parent.mkdir(parents=True, exist_ok=True)
     pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=2) + "\n")
 
 
@@ -70,8 +86,9 @@ def _devices(name):
   kind, _, shape = name.partition(":")
   jax.config.update("jax_platforms", "cpu")  # Nothing runs, and a TPU here may be in use.
   if kind == "cpu":
-    if not shape.isdigit() or not int(shape):
-      raise ValueError(f"--topology is {name}; expected a number of devices, as in cpu:8.")
+    if not shape.isdecimal() or not 0 < int(shape[:9]) <= _MAX_CPU_DEVICES:
+      raise ValueError(f"--topology is {name}; expected a number of devices from 1 to "
+                       f"{_MAX_CPU_DEVICES}, as in cpu:8.")
     jax.config.update("jax_num_cpu_devices", int(shape))
     return jax.devices()
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # There is no metadata server to ask,
@@ -119,7 +136,7 @@ def _print(result):
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv)
+  program.run(main, argv, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

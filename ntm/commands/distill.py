@@ -1,4 +1,6 @@
-"""Distils a denoiser: ntm distill --config=configs/digits_denoiser.py --teacher=runs/digits.
+"""Trains the denoiser that makes sampling from a trained NTM fast.
+
+  ntm distill --config=configs/digits_denoiser.py --teacher=runs/digits
 
 The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
 --workdir. Run again, it resumes from the newest checkpoint. Model, process and
@@ -15,14 +17,19 @@ from ml_collections import config_flags
 from ntm import config as config_lib
 from ntm.commands import program
 from ntm.data import pipeline
-from ntm.training import checkpoint, distillation, loop, run_config
+from ntm.training import checkpoint, distillation, loop, processes, run_config
 
 _LOG = logging.getLogger("ntm")
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
-_TEACHER = flags.DEFINE_string("teacher", None, "Workdir of the trained model.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; default TEACHER/denoiser.")
-_STEP = flags.DEFINE_integer("checkpoint", None, "Step of the teacher; default the newest.")
-flags.mark_flags_as_required(["config", "teacher"])
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Config file, as configs/digits_denoiser.py.", flag_values=FLAGS)
+_TEACHER = flags.DEFINE_string("teacher", None, "Workdir of the trained NTM.", required=True,
+                               flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the denoiser's run; TEACHER/denoiser "
+                               "if left out.", flag_values=FLAGS)
+_STEP = flags.DEFINE_integer("checkpoint", None, "Step of the teacher's checkpoint; the newest if "
+                             "left out.", flag_values=FLAGS)
+flags.mark_flag_as_required("config", FLAGS)
 
 
 def main(_) -> None:
@@ -33,18 +40,22 @@ def main(_) -> None:
   teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _STEP.value)
   distillation.check_kind(_TEACHER.value, teacher_config)
   config = distillation.join(config, teacher_config)
-  data = pipeline.training_data(config, workdir)
-  loop.prepare(config, workdir)
-  if (epath.Path(workdir) / "checkpoints").exists():
+  path = epath.Path(workdir)
+  resumes = (path / "config.json").exists() or (path / "checkpoints").exists()
+  if resumes:  # Before the configs are compared: it may be another model's run.
     distillation.check_teacher(workdir, params)
-  distillation.write_teacher(workdir, _TEACHER.value, step, params)
+  loop.prepare(config, workdir)
+  data = pipeline.training_data(config, workdir)
+  processes.wait_for_all("all that can be checked is, of the teacher too")
+  if not resumes:
+    distillation.write_teacher(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
   loop.train(distillation.distill(config, params), config, workdir, *data)
 
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, several_processes=True)
+  program.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

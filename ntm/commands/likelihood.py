@@ -1,4 +1,6 @@
-"""What a model's exact likelihood says: ntm likelihood --workdir=runs/digits.
+"""Bounds the likelihood of test images, and measures calibration and anomaly scores.
+
+  ntm likelihood --workdir=runs/digits
 
 Of the test images: log-likelihood of every step; a lower bound on log P(image)
 in bits per dimension and its importance-weighted tightening; calibration of the
@@ -21,6 +23,7 @@ from absl import flags
 
 from ntm import api
 from ntm.commands import program
+from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
 from ntm.evaluation import anomaly, calibration
 from ntm.inference import likelihood, pictures, uncertainty
@@ -30,14 +33,21 @@ from ntm.process import schedule
 from ntm.process.trajectory import sample_trajectory
 
 _LOG = logging.getLogger("ntm")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
-_COMPARE = flags.DEFINE_string("compare", None, "Directory of another run on the same data.")
-_OUTPUT = flags.DEFINE_string("output", None, "Path without suffix; default WORKDIR/likelihood.")
-_DRAWS = flags.DEFINE_integer("draws", 64, "Importance weights an image.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", None, "T; default the first the model was trained for.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of all noise.", lower_bound=0)
-_STEP = flags.DEFINE_integer("checkpoint", None, "Checkpoint step; default the newest.")
-flags.mark_flag_as_required("workdir")
+FLAGS = flags.FlagValues()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True,
+                               flag_values=FLAGS)
+_COMPARE = flags.DEFINE_string("compare", None, "Directory of another run on the same data, to "
+                               "compare with.", flag_values=FLAGS)
+_OUTPUT = flags.DEFINE_string("output", None, "Path without suffix of the files to write; "
+                              "WORKDIR/likelihood if left out.", flag_values=FLAGS)
+_DRAWS = flags.DEFINE_integer("draws", 64, "Importance weights per image.", 1, program.MANY,
+                              flag_values=FLAGS)
+_STEPS = flags.DEFINE_integer("steps", None, "Steps T of the trajectories; the first T the model "
+                              "was trained for if left out.", 1, program.MANY, flag_values=FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed for all noise.", 0, program.MAX_SEED,
+                             flag_values=FLAGS)
+_STEP = flags.DEFINE_integer("checkpoint", None, "Step of the checkpoint; the newest if left out.",
+                             flag_values=FLAGS)
 
 _LIMIT = 10_000  # Real images read of either split.
 _SCORE_DRAWS = 8  # Trajectories an image behind a score.
@@ -46,25 +56,30 @@ _SPREAD_IMAGES, _SPREAD_DRAWS = 10, 64  # Of the picture of the spread.
 
 def main(_) -> None:
   """Prints the figures and writes the files."""
+  output = _OUTPUT.value or str(pathlib.Path(_WORKDIR.value) / "likelihood")
+  if not _OUTPUT.value and "://" in _WORKDIR.value:
+    raise ValueError(f"--workdir is {_WORKDIR.value}, which is not on this machine; expected a "
+                     "local path for the figures in --output.")
+  program.check_output("output", output, (".json", ".csv", ".png"))
   model = api.restore_density(_WORKDIR.value, _STEP.value)
   other = api.restore_density(_COMPARE.value) if _COMPARE.value else None
   if other:
     likelihood.check_comparable(model.config, other.config)
   config = model.config
   rngs = jax.random.split(jax.random.key(_SEED.value), 4)
-  train, test = pipeline.evaluation_data(config, _WORKDIR.value, _LIMIT)
-  output = _OUTPUT.value or str(pathlib.Path(_WORKDIR.value) / "likelihood")
-  pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   spacing = sources.level_spacing(config.data)
-
+  with progress("reading images"):
+    train, test = pipeline.evaluation_data(config, _WORKDIR.value, _LIMIT)
   _LOG.info("weighing %d images, %d draws each", len(test["image"]), _DRAWS.value)
   weights_JB = log_weights(model, rngs[0], test, spacing)
   result = {"images": len(test["image"]), "t_min": config.process.t_min,
             "level_spacing": spacing, "bits_per_dim": bits_per_dim(weights_JB, config.model)}
   if other:
     result["compare"] = compare(weights_JB, log_weights(other, rngs[0], test, spacing))
-  z_SBD = model.residuals(rngs[1], test["image"], labels_of(model, test), _STEPS.value)
+  with progress("standardising residuals"):
+    z_SBD = model.residuals(rngs[1], test["image"], labels_of(model, test), _STEPS.value)
   result["calibration"] = calibration.moments(z_SBD)
+  pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   calibration.draw_quantiles(f"{output}.png", z_SBD)
   if config.model.predictor.context == "markov":
     _LOG.info("sampling from noisy states")
@@ -83,8 +98,9 @@ def labels_of(model, batch):
 
 def log_weights(model, rng, batch, spacing) -> np.ndarray:
   """Importance weights of the images' levels, [J, B]."""
-  return model.log_weights(rng, batch["image"], labels_of(model, batch), _STEPS.value,
-                           _DRAWS.value, spacing)
+  with progress("weighing") as report:
+    return model.log_weights(rng, batch["image"], labels_of(model, batch), _STEPS.value,
+                             _DRAWS.value, spacing, progress=report)
 
 
 def bits_per_dim(weights_JB, model_config) -> dict[str, dict[str, float]]:
@@ -123,8 +139,10 @@ def draw_spread(model, rng, batch, path) -> None:
   spread = jax.jit(uncertainty.predictive_spread, static_argnums=(1, 5, 7))
   rows = [images]
   for level in range(1, num_steps + 1):
-    mean_BNC, std_BNC = spread(rng_levels[level - 1], net, model.params, x_KBNC[level], times_K,
-                               level, labels, _SPREAD_DRAWS)
+    with progress(f"level {level} of {num_steps}"):
+      mean_BNC, std_BNC = jax.device_get(spread(
+          rng_levels[level - 1], net, model.params, x_KBNC[level], times_K, level, labels,
+          _SPREAD_DRAWS))
     rows += [np.asarray(unpatchify(a, config.model.image_shape, config.model.patch_shape))
              for a in (x_KBNC[level], mean_BNC, 2 * std_BNC - 1)]
   pictures.save(path, pictures.grid(np.stack(rows)))
@@ -133,8 +151,12 @@ def draw_spread(model, rng, batch, path) -> None:
 def anomalies(model, rng, train, test, spacing, path) -> dict[str, dict[str, float]]:
   """AUROC of both scores against other inputs; the scores of every image as CSV."""
   def steps(images):
-    return np.mean([model.log_prob(key, images, None, _STEPS.value).step_SB
-                    for key in jax.random.split(rng, _SCORE_DRAWS)], axis=0)
+    draws = []
+    with progress("scoring") as report:
+      for key in jax.random.split(rng, _SCORE_DRAWS):
+        draws.append(np.asarray(model.log_prob(key, images, None, _STEPS.value).step_SB))
+        report(len(draws), _SCORE_DRAWS)
+    return np.mean(draws, axis=0)
 
   train_steps = steps(train["image"])
   kinds = {"test digits": test["image"]} | anomaly.other_inputs(test["image"], spacing)
@@ -183,7 +205,7 @@ def _standard_error(values) -> float:
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv)
+  program.run(main, argv, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,22 @@ def main() -> None:
     sys.exit(0 if len(sys.argv) > 1 else 2)
   command = sys.argv[1]
   if command not in COMMANDS:
-    near = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.0)[0]
-    print(f"ntm: unknown command {command!r}; did you mean {near!r}?\n\n{usage}", file=sys.stderr)
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}."
+    print(f"error: {command!r} is not a command of ntm; {hint} `ntm --help` explains them.",
+          file=sys.stderr)
     sys.exit(2)
-  if command != "convert":  # It computes nothing, and is to stay small.
-    allocation.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
-  program = importlib.import_module(f"ntm.commands.{command}")
+  try:
+    if command != "convert":  # It computes nothing, and is to stay small.
+      allocation.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
+    program = importlib.import_module(f"ntm.commands.{command}")
+  except ImportError as error:  # Of an extra; below this, `program.run` says so.
+    print(f"error: `ntm {command}` needs a package that is not installed ({error}); "
+          "pip install 'ntm[digits]'.", file=sys.stderr)
+    sys.exit(1)
+  except KeyboardInterrupt:
+    print("interrupted.", file=sys.stderr)
+    sys.exit(130)
   program.run([f"ntm {command}", *sys.argv[2:]])
 
 

@@ -1,4 +1,6 @@
-"""Trains a model: ntm train --config=configs/digits.py --workdir=runs/digits.
+"""Trains a model.
+
+  ntm train --config=configs/digits.py --workdir=runs/digits
 
 An NTM from scratch or from a flow-matching model (`config.finetune.source`), or
 a flow-matching model (`config.model.kind`).
@@ -9,6 +11,7 @@ Run again with the same workdir, it resumes from the newest checkpoint.
 import logging
 
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
 from ntm import config as config_lib
@@ -18,23 +21,37 @@ from ntm.data import pipeline
 from ntm.training import checkpoint, finetuning, flow_matching, loop, run_config, task
 
 _LOG = logging.getLogger("ntm")
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config file.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
-flags.mark_flags_as_required(["config", "workdir"])
+FLAGS = flags.FlagValues()
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="Config file, as configs/digits.py.", flag_values=FLAGS)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory that gets checkpoints, metrics and samples; a run that is there "
+    "resumes.", required=True, flag_values=FLAGS)
+flags.mark_flag_as_required("config", FLAGS)
 
 
 def main(_) -> None:
   """Checks everything that can be, then trains."""
   config = config_lib.from_dict(_CONFIG.value)
   run_config.check_same(config)  # Before they read the source together.
+  _check_workdir(_WORKDIR.value)
   source = _source(config)
-  data = pipeline.training_data(config, _WORKDIR.value)
   loop.prepare(config, _WORKDIR.value)
+  data = pipeline.training_data(config, _WORKDIR.value)
   if config.model.kind == "flow_matching":
     what = flow_matching.velocity(config)
   else:
     what = task.density(config, source)
   loop.train(what, config, _WORKDIR.value, *data)
+
+
+def _check_workdir(workdir):
+  """Raises ValueError for what other commands wrote."""
+  if (epath.Path(workdir) / run_config.TEACHER_FILE).exists():
+    raise ValueError(f"{workdir} holds a denoiser of `ntm distill`; choose another --workdir.")
+  if engine.source_paths(workdir):
+    raise ValueError(f"{workdir} holds a converted model, which has no optimiser state to resume; "
+                     "choose another --workdir, and start from it with config.finetune.source.")
 
 
 def _source(config):
@@ -54,7 +71,7 @@ def _source(config):
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, several_processes=True)
+  program.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

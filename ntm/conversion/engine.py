@@ -236,11 +236,12 @@ def _whole_or_nothing(target, size) -> Iterator[pathlib.Path]:
     raise ValueError(f"{partial} exists, of a conversion that is running or was killed; "
                      "remove it, or choose another target.")
   try:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target.parent).free
+    disk = next(path for path in target.absolute().parents if path.exists())
+    free = shutil.disk_usage(disk).free
     if free < size:
       raise ValueError(f"{target} needs {size / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} "
                        "GB left.")
+    target.parent.mkdir(parents=True, exist_ok=True)
     yield partial
     partial.replace(target)
   except BaseException as error:

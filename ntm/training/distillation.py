@@ -118,8 +118,13 @@ def check_teacher(workdir: str | os.PathLike, params) -> None:
   path = epath.Path(workdir) / run_config.TEACHER_FILE
   if not path.exists():
     raise ValueError(f"{workdir} holds no {path.name}: not a workdir of `ntm distill`.")
-  record = json.loads(path.read_text())
-  if record["fingerprint"] != fingerprint(params):
+  try:
+    record = json.loads(path.read_text())
+    theirs = record["fingerprint"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path} is damaged ({error!r}); restore it from a copy, or distil into "
+                     "another --workdir.") from error
+  if theirs != fingerprint(params):
     raise ValueError(
         f"the denoiser in {workdir} was distilled from step {record['step']} of "
         f"{record['teacher']}, whose parameters are not those of this model; run `ntm distill` "

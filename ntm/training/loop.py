@@ -37,15 +37,18 @@ class NonFiniteError(FloatingPointError):
 
 
 class Preempted(SystemExit):
-  """The run stopped at a SIGTERM, its state saved; ends the program with code 143."""
+  """The run stopped at a signal, its state saved.
+
+  Ends the program with code 143 after SIGTERM, 130 after Ctrl-C.
+  """
 
 
 def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
-  """Checks all that can be checked before any long work; writes config.json.
+  """Checks all that can be checked before any long work; writes nothing.
 
   Args:
     config: of the run.
-    workdir: made if needed.
+    workdir: need not exist.
 
   Returns:
     The mesh of the run.
@@ -64,7 +67,7 @@ def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
     for t_min in (process.t_min, process.t_min_high):
       schedule.padded_times(process.schedule, num_steps, num_steps, t_min,
                             config.model.num_tokens)
-  run_config.prepare(workdir, config)
+  run_config.check(workdir, config)
   return mesh
 
 
@@ -84,13 +87,17 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     ValueError: as `prepare`, checkpoints none of which can be read, or examples
       that cannot be, after saving.
     NonFiniteError: after saving the last good state.
-    Preempted: after a SIGTERM.
+    Preempted: after a SIGTERM or Ctrl-C.
     checkpoint.StorageError: a checkpoint cannot be written, or one process
       alone cannot read it.
   """
   mesh = prepare(config, workdir)
+  abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
+  if task.pretrained is not None:
+    state_lib.check_pretrained(abstract, task.pretrained)
+  processes.wait_for_all("all that can be checked is")  # Nothing is written before.
   checkpointer = checkpoint.Checkpointer(workdir, config, task.headline)
-  restored = checkpointer.restore_latest(state_lib.abstract_state(task, config, mesh))
+  restored = checkpointer.restore_latest(abstract)
   if restored is None:
     state = state_lib.init_state(task, config, mesh)
     if task.pretrained is not None:
@@ -101,6 +108,7 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     state, iterator_state = restored
     iterator.set_state(iterator_state)
     _LOG.info("resuming at step %d", int(state.step))
+  run_config.prepare(workdir, config)
   first_step, stopped = int(state.step), None
   run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
   data_record.write(workdir, getattr(iterator, "record", {}), first_step)
@@ -114,7 +122,7 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
       checkpointer.close()
       run.writer.close()
   if stopped:
-    raise Preempted(128 + signal.SIGTERM)
+    raise Preempted(128 + stopped)
 
 
 def parameter_count(params) -> int:
@@ -138,8 +146,8 @@ class _Run:
     self.train_step = step_lib.make_train_step(task, config, mesh)
     self.eval_step = step_lib.make_eval_step(task, mesh)
 
-  def steps(self, state, first_step: int, asked_to_stop: Callable[[int], bool]) -> bool:
-    """Runs the updates that are left; gives whether it was stopped before the last."""
+  def steps(self, state, first_step: int, asked_to_stop: Callable[[int], int]) -> int:
+    """Runs the updates that are left; gives the signal that stopped it before the last, or 0."""
     train, clock = self.config.train, self.clock
     pending, positions = [], {first_step: self.iterator.get_state()}  # Since the last look.
     _LOG.info("compiling the training step")
@@ -177,9 +185,10 @@ class _Run:
           if save:
             self.checkpoint(step, state, wait=last or stop)
       if stop and not last:
-        _LOG.warning("SIGTERM: saved step %d; the same command resumes there.", step)
-        return True
-    return False
+        _LOG.warning("%s: saved step %d; the same command resumes there.",
+                     "Ctrl-C" if stop == signal.SIGINT else "SIGTERM", step)
+        return stop
+    return 0
 
   def log(self, step, state, pending, norms):
     """Writes one line of metrics, of the steps since the last one."""

@@ -84,14 +84,17 @@ class Writer:
 
 
 def read(workdir: str | os.PathLike) -> list[dict]:
-  """The lines of metrics.jsonl; a last line cut off by a crash is left out."""
+  """The lines of metrics.jsonl up to the first one that a crash or an edit left damaged."""
   path = epath.Path(workdir) / "metrics.jsonl"
   lines = []
   for text in path.read_text().splitlines() if path.exists() else []:
     try:
-      lines.append(json.loads(text))
+      line = json.loads(text)
     except json.JSONDecodeError:
       break
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+      break
+    lines.append(line)
   return lines
 
 

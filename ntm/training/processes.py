@@ -6,6 +6,7 @@ processes, in the same order; files other than checkpoints are the first one's.
 With one process all of this is what it would be anyway.
 """
 
+import os
 import signal
 
 import jax
@@ -80,27 +81,41 @@ def all_come(name: str) -> bool:
 
 
 class Preemption:
-  """While active, a SIGTERM of any process asks all of them to stop after the same step."""
+  """While active, a SIGTERM or Ctrl-C of any process asks all to stop after the same step.
+
+  A second Ctrl-C ends the process at once.
+  """
 
   def __init__(self, first_step: int):
     """Remembers where the run starts, for the processes to agree on a step."""
-    self._first_step, self._received = first_step, False
+    self._first_step, self._received = first_step, 0
 
   def __enter__(self):
-    """Gives step → whether to save it and stop; to be asked after every step."""
-    if jax.distributed.is_initialized():  # JAX has a handler of its own.
+    """Gives step → signal that asks to save it and stop, or 0; to be asked after every step."""
+    self._previous = {signal.SIGINT: signal.signal(signal.SIGINT, self._interrupt)}
+    if jax.distributed.is_initialized():  # JAX has a handler of its own for SIGTERM.
       # They stop at the step after the furthest they have asked about, which is 1 for a signal
       # that came before any.
       early = multihost_utils.reached_preemption_sync_point(1)
       multihost_utils.reached_preemption_sync_point(self._first_step)
-      return lambda step: multihost_utils.reached_preemption_sync_point(step) or early
-    self._previous = signal.signal(signal.SIGTERM, self._remember)
+      return lambda step: int(signal.SIGTERM) * bool(
+          multihost_utils.reached_preemption_sync_point(step) or early)
+    self._previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._remember)
     return lambda step: self._received
 
   def __exit__(self, *exc_info):
-    if not jax.distributed.is_initialized():
-      signal.signal(signal.SIGTERM, self._previous)
+    for signum, handler in self._previous.items():
+      signal.signal(signum, handler)
 
   def _remember(self, signum, frame):
-    del signum, frame
-    self._received = True
+    del frame
+    self._received = signum
+
+  def _interrupt(self, signum, frame):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Not by the log, which the signal may have interrupted.
+    os.write(2, b"Ctrl-C: saving after this step; once more ends at once.\n")
+    if jax.distributed.is_initialized():
+      os.kill(os.getpid(), signal.SIGTERM)  # JAX tells the other processes.
+    else:
+      self._remember(signum, frame)

@@ -1,8 +1,10 @@
-"""config.json of a workdir: written at the start, checked when a run resumes."""
+"""config.json of a workdir: checked when a run starts or resumes, written when all is checked."""
 
+import errno
 import json
 import logging
 import os
+import pathlib
 
 from etils import epath
 
@@ -14,27 +16,38 @@ TEACHER_FILE = "teacher.json"  # In the workdir of a denoiser, see `distillation
 _LOG = logging.getLogger("ntm")
 
 
-def prepare(workdir: str | os.PathLike, config: Config) -> None:
-  """Makes the workdir and writes config.json, or checks the one that is there.
+def check(workdir: str | os.PathLike, config: Config) -> None:
+  """Checks that a run of this config can start or resume here; writes nothing.
 
   Raises:
     ValueError: the workdir was written with another model, or cannot be written.
   """
-  written = read(workdir)
-  if written is not None:
-    changes = _differences(config_lib.to_dict(written), config_lib.to_dict(config))
-    fixed = ["model.", "process.num_steps"]
-    if (epath.Path(workdir) / TEACHER_FILE).exists():
-      fixed.append("denoiser.")  # Of no use to an NTM, whose config has it too.
-    free = ("model.remat", "model.unroll", "model.dtype", "model.inverse")
-    fatal = [c for c in changes if c.startswith(tuple(fixed)) and not c.startswith(free)]
-    if fatal:
-      raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
-                       "Use that config, or a new workdir.")
-    for change in changes:
-      _LOG.warning("resuming with another config: %s", change)
+  problem = "" if "://" in os.fspath(workdir) else why_not_writable(workdir)
+  if problem:
+    raise ValueError(f"workdir {workdir} cannot be written ({problem}); choose another --workdir "
+                     "or change its permissions.")
+  fixed = ["model.", "process.num_steps"]
+  if (epath.Path(workdir) / TEACHER_FILE).exists():
+    fixed.append("denoiser.")  # Of no use to an NTM, whose config has it too.
+  free = ("model.remat", "model.unroll", "model.dtype", "model.inverse")
+  fatal = [change for change in _changes(workdir, config)
+           if change.startswith(tuple(fixed)) and not change.startswith(free)]
+  if fatal:
+    raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
+                     "Use that config, or a new workdir.")
+
+
+def prepare(workdir: str | os.PathLike, config: Config) -> None:
+  """Checks, then makes the workdir and writes config.json, on the first process alone.
+
+  Raises:
+    ValueError: as `check`.
+  """
+  check(workdir, config)
   if not processes.is_first():
     return
+  for change in _changes(workdir, config):
+    _LOG.warning("resuming with another config: %s", change)
   path = _path(workdir)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +76,42 @@ def check_same(config: Config, **flags) -> None:
 def read(workdir: str | os.PathLike) -> Config | None:
   """The config of a workdir, or None if it has none."""
   path = _path(workdir)
-  return config_lib.from_dict(json.loads(path.read_text())) if path.exists() else None
+  if not path.exists():
+    return None
+  try:
+    return config_lib.from_dict(json.loads(path.read_text()))
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged or of another version of ntm ({str(error).rstrip('.')}); "
+                     "restore it from a copy, or use another workdir.") from error
+
+
+def why_not_writable(path: str | os.PathLike, is_file: bool = False) -> str:
+  """Why a local directory, or a file, cannot be made or written; empty if it can."""
+  path = pathlib.Path(os.path.abspath(path))
+  try:
+    if path.is_dir():
+      if is_file:
+        return os.strerror(errno.EISDIR)
+    elif path.exists():
+      return "" if is_file and os.access(path, os.W_OK) else os.strerror(
+          errno.EACCES if is_file else errno.ENOTDIR)
+    while not path.exists():
+      path = path.parent
+  except OSError as error:
+    return error.strerror
+  if not path.is_dir():
+    return os.strerror(errno.ENOTDIR)
+  return "" if os.access(path, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
 
 
 def _path(workdir):
   return epath.Path(workdir) / "config.json"
+
+
+def _changes(workdir, config):
+  written = read(workdir)
+  return [] if written is None else _differences(
+      config_lib.to_dict(written), config_lib.to_dict(config))
 
 
 def _differences(old, new, prefix=""):

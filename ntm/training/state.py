@@ -89,23 +89,35 @@ def with_pretrained(state: TrainState, pretrained) -> TrainState:
     pretrained: a part of the tree of parameters.
 
   Raises:
-    ValueError: a leaf that the state lacks, or of another shape.
+    ValueError: as `check_pretrained`.
   """
+  check_pretrained(state, pretrained)
   flat = flax.traverse_util.flatten_dict(pretrained)
 
   def replace(params):
     """The tree with the leaves put in, each laid out as the one it replaces."""
     leaves = flax.traverse_util.flatten_dict(params)
     for path, leaf in flat.items():
-      if path not in leaves or leaves[path].shape != leaf.shape:
-        raise ValueError(
-            f"pretrained parameter {'/'.join(path)} {list(leaf.shape)} does not fit the model, "
-            f"which has {list(leaves[path].shape) if path in leaves else 'no such parameter'}.")
       like = leaves[path]
       leaves[path] = sharding.from_host(np.asarray(leaf, like.dtype), like.sharding)
     return flax.traverse_util.unflatten_dict(leaves)
 
   return state.replace(params=replace(state.params), ema=replace(state.ema))
+
+
+def check_pretrained(state: TrainState, pretrained) -> None:
+  """Checks that `with_pretrained` can replace these parameters of a state, abstract or not.
+
+  Raises:
+    ValueError: a leaf that the state lacks, or of another shape.
+  """
+  leaves = flax.traverse_util.flatten_dict(state.params)
+  for path, leaf in flax.traverse_util.flatten_dict(pretrained).items():
+    if path not in leaves or leaves[path].shape != leaf.shape:
+      raise ValueError(
+          f"pretrained parameter {'/'.join(path)} {list(leaf.shape)} does not fit the model, "
+          f"which has {list(leaves[path].shape) if path in leaves else 'no such parameter'}; "
+          "expected a source of the same sizes in config.finetune.source.")
 
 
 def _create(rng, task: Task, config: Config) -> TrainState:

@@ -13,7 +13,7 @@ import chex
 import jax
 import numpy as np
 import pytest
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ntm.data import pipeline
 from ntm.training import checkpoint, loop, metrics, processes, sharding, task
@@ -154,9 +154,10 @@ class LoopTest(absltest.TestCase):
 
   def test_metrics_after_the_resumed_step_are_rewritten(self):
     path = pathlib.Path(self.workdir) / "metrics.jsonl"
-    path.write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 2}\n{"step": 5, "a"')
-    metrics.Writer(self.workdir, 2).close()
-    self.assertEqual(metrics.read(self.workdir), [{"step": 2, "a": 1}])
+    for damaged in ('{"step": 5, "a"', "5", '{"a": 3}'):
+      path.write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 2}\n' + damaged)
+      metrics.Writer(self.workdir, 2).close()
+      self.assertEqual(metrics.read(self.workdir), [{"step": 2, "a": 1}])
 
 
 class _Numbered(_Images):
@@ -175,7 +176,7 @@ class _StopAfter:
     return self
 
   def __enter__(self):
-    return lambda step: step == self._step
+    return lambda step: signal.SIGTERM if step == self._step else 0
 
   def __exit__(self, *exc_info):
     pass
@@ -209,17 +210,19 @@ def _losses(workdir):
 
 
 @pytest.mark.slow
-class ProcessTest(absltest.TestCase):
+class ProcessTest(parameterized.TestCase):
 
-  def test_sigterm_saves_and_says_so_by_its_exit_code(self):
+  @parameterized.parameters((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C"))
+  def test_a_signal_saves_and_says_so_by_its_exit_code(self, signum, name):
     workdir = tempfile.mkdtemp()
     process = _command(workdir, "--config.train.steps=100000",
                        "--config.train.checkpoint_every=100000")
     _wait_for(process, "step 5 of")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signum)
     output = process.communicate(timeout=120)[0]
-    self.assertEqual(process.returncode, 143, output)
-    self.assertIn("SIGTERM: saved step", output)
+    self.assertEqual(process.returncode, 128 + signum, output)
+    self.assertIn(f"{name}: saved step", output)
+    self.assertNotIn("Traceback", output)
     _, _, step = checkpoint.restore_ema(workdir)
     self.assertGreaterEqual(step, 5)
 

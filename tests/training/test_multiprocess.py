@@ -40,6 +40,20 @@ program.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_pr
 """
 
 
+# A run whose data are there for process 0 alone.
+_REFUSING = """
+import os, sys
+from unittest import mock
+from ntm.commands import program
+from ntm.data import pipeline
+from tests import digits_run
+
+if os.environ["JAX_PROCESS_ID"] == "1":
+  mock.patch.object(pipeline, "training_data", side_effect=ValueError("no data here")).start()
+program.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
+"""
+
+
 def _launch(*command, processes=2):
   """On eight devices in all."""
   env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
@@ -115,6 +129,17 @@ class SameRunTest(absltest.TestCase):
         shutil.copytree(two, workdir)
         self._train(workdir, 5, devices)
         self._assert_same(workdir, one, (1, 2, 3, 4, 5))
+
+
+class RefusalTest(absltest.TestCase):
+
+  def test_what_one_process_refuses_none_writes(self):
+    workdir = tempfile.mkdtemp()
+    launched = _launch(sys.executable, "-c", _REFUSING, workdir)
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 1, output)
+    self.assertIn("error: no data here", output)
+    self.assertEmpty(os.listdir(workdir))
 
 
 class FrozenTest(absltest.TestCase):
@@ -198,6 +223,13 @@ class FaultsTest(absltest.TestCase):
     _wait_for(launched, f"resuming at step {last}")
     launched.send_signal(signal.SIGTERM)  # Before the first step, which comes all the same.
     _wait_for(launched, f"SIGTERM: saved step {last + 1}")
+    launched.communicate(timeout=600)
+    self.assertEqual(launched.returncode, 143)
+
+    launched = _train(workdir, steps)
+    _wait_for(launched, f"step {last + 3} of")
+    launched.send_signal(signal.SIGINT)  # As Ctrl-C: the launcher passes it to all.
+    _wait_for(launched, "SIGTERM: saved step")
     launched.communicate(timeout=600)
     self.assertEqual(launched.returncode, 143)
 

@@ -1,0 +1,51 @@
+"""How far a long computation is, in the log on stderr."""
+
+import contextlib
+import datetime
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+_LOG = logging.getLogger("ntm")
+_SECONDS = 10.0  # Between two lines; what takes less says nothing.
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+  """Logs every ten seconds how far `what` is, and about how much time is left.
+
+  Works inside one long call too, which reports nothing: then the time so far is
+  logged.
+
+  Args:
+    what: is done, as "sampling".
+
+  Yields:
+    (done, total) → None, to be called when some more is done.
+  """
+  start, ended, state = time.monotonic(), threading.Event(), [0, 0]
+
+  def report(done: int, total: int) -> None:
+    state[:] = done, total
+
+  def log_now_and_then() -> None:
+    while not ended.wait(_SECONDS):
+      (done, total), passed = state, time.monotonic() - start
+      if done:
+        _LOG.info("%s: %d of %d, %s left", what, done, total,
+                  _duration(passed * (total / done - 1)))
+      else:
+        _LOG.info("%s: %s so far", what, _duration(passed))
+
+  thread = threading.Thread(target=log_now_and_then, daemon=True)
+  thread.start()
+  try:
+    yield report
+  finally:
+    ended.set()
+    thread.join()
+
+
+def _duration(seconds: float) -> datetime.timedelta:
+  return datetime.timedelta(seconds=round(seconds))

@@ -1,0 +1,28 @@
+import time
+
+from absl.testing import absltest
+
+from ntm.commands import progress
+
+
+class ProgressTest(absltest.TestCase):
+
+  def test_says_how_far_and_how_long(self):
+    with (absltest.mock.patch.object(progress, "_SECONDS", 0.05),
+          self.assertLogs("ntm", "INFO") as logs):
+      with progress.progress("weighing") as report:
+        time.sleep(0.3)  # As one long call.
+        report(1, 4)
+        time.sleep(0.3)
+    self.assertRegex(logs.output[0], "weighing: 0:00:00 so far")
+    self.assertRegex(logs.output[-1], r"weighing: 1 of 4, 0:00:0\d left")
+
+  def test_says_nothing_of_what_is_quick_and_passes_errors_on(self):
+    with self.assertNoLogs("ntm"), self.assertRaisesRegex(ValueError, "no"):
+      with progress.progress("weighing") as report:
+        report(1, 1)
+        raise ValueError("no")
+
+
+if __name__ == "__main__":
+  absltest.main()
