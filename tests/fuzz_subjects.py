@@ -1,7 +1,8 @@
-"""What `tests.fuzz` damages: configurations, converted files, checkpoints, images."""
+"""What `tests.fuzz` damages: configs, command lines, converted files, checkpoints, images."""
 
 import contextlib
 import functools
+import importlib
 import io
 import json
 import math
@@ -15,12 +16,15 @@ import jax
 import numpy as np
 
 from ntm import config as config_lib
+from ntm.commands import main
 from ntm.conversion import engine, families
 from ntm.data.folder import Folder
 from tests import damaged_images, options
+from tests.commands import runs
 from tests.conversion import in_memory
 from tests.fuzz import WrongAcceptance
 
+_CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 _KL = {"image_channels": 3, "latent_channels": 4, "encoder_widths": [32, 64],
        "decoder_widths": [32, 64], "num_blocks": 1, "attention": True, "moments_conv": True,
        "latent_conv": True, "old_names": False}
@@ -68,6 +72,35 @@ def configurations(rng: np.random.Generator) -> None:
       raise WrongAcceptance(f"{config} does not trace: {error}") from error
 
 
+def command_lines(rng: np.random.Generator) -> None:
+  """Random flags with random values of a random command, whose input does not exist."""
+  command = _pick(rng, list(main.COMMANDS))
+  known = sorted(importlib.import_module(f"ntm.commands.{command}").FLAGS)
+  with tempfile.TemporaryDirectory() as directory:
+    good = {"config": _CONFIGS / "digits.py", "workdir": f"{directory}/run",
+            "teacher": f"{directory}/run", "source": f"{directory}/none.safetensors",
+            "target": f"{directory}/ours", "family": "sit", "topology": "cpu:0"}
+    # Nothing may get to work: there is no run, no source, no such topology, and no such class.
+    arguments = [f"--{flag}={value}" for flag, value in good.items()
+                 if flag in known and rng.random() < 0.9]
+    arguments += ["--config.model.num_classes=3"] * (command == "train")
+    for _ in range(rng.integers(0, 4)):
+      flag = _pick(rng, [*known, "confg", "config.train.steps", "config.model", "config.x.y", ""])
+      value = _pick(rng, [*_ODD, "/", "a/../b", "gs://bucket/run", "-", "1,2", "é", "x" * 5000])
+      arguments.append(_pick(rng, [f"--{flag}={value}", f"--{flag}={value}", f"--{flag}",
+                                   f"{value}", f"--no{flag}", f"-{flag}={value}"]))
+    rng.shuffle(arguments)
+    arguments = [text for text in arguments if text not in ("-h", "--h", "--help")]
+    code, stderr = runs.call(command, *arguments)
+    left = list(pathlib.Path(directory).iterdir())
+  if code == 0 or left:
+    raise WrongAcceptance(f"ntm {command} {arguments} ended with {code} and left {left}")
+  lines = stderr.splitlines()
+  if code != 1 or len(lines) > 3 or not lines[-1].startswith("error: "):
+    raise RuntimeError(f"ntm {command} {arguments} ended with {code} and said {stderr}")
+  raise ValueError(lines[-1])
+
+
 def converted(rng: np.random.Generator) -> None:
   """A published file of a random family and kind, its bytes damaged."""
   name, kind = _pick(rng, list(ARCHITECTURES)), _pick(rng, ["safetensors", "pt", "sharded"])
@@ -112,8 +145,8 @@ def images(rng: np.random.Generator) -> None:
                             f"values from {pixels.min()} to {pixels.max()}")
 
 
-SUBJECTS = {"configurations": configurations, "converted": converted, "checkpoints": checkpoints,
-            "images": images}
+SUBJECTS = {"configurations": configurations, "command lines": command_lines,
+            "converted": converted, "checkpoints": checkpoints, "images": images}
 
 
 def damage(rng: np.random.Generator, path: pathlib.Path) -> None:
