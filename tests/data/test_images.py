@@ -1,6 +1,7 @@
 """Every kind of pixel that Pillow writes is read as it looks, or refused by name."""
 
 import io
+import struct
 
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -139,6 +140,12 @@ class TransparencyTest(parameterized.TestCase):
     after = _decoded(_file(image, "PNG", transparency=colour))
     np.testing.assert_array_equal(after, np.where(chosen[..., None], 255, before))
 
+  def test_a_transparent_entry_of_a_gif_is_white(self):
+    image, _ = _drawn("P")
+    before, chosen = np.asarray(image.convert("RGB")), np.asarray(image) == 3
+    after = _decoded(_file(image, "GIF", transparency=3))
+    np.testing.assert_array_equal(after, np.where(chosen[..., None], 255, before))
+
   def test_a_palette_with_alpha_is_blended(self):
     image, _ = _drawn("P")
     before = np.asarray(image.convert("RGB"), np.float32)
@@ -170,12 +177,14 @@ class FilesTest(parameterized.TestCase):
     image, look = _drawn("I;16")
     np.testing.assert_array_equal(_decoded(_file(image, "PNG", exif=exif)), np.rot90(look, -1))
 
-  @parameterized.parameters(("GIF", "P"), ("PNG", "RGB"), ("WEBP", "RGB"), ("TIFF", "RGB"))
+  @parameterized.parameters(("GIF", "P"), ("PNG", "RGB"), ("WEBP", "RGB"), ("TIFF", "RGB"),
+                            ("MPO", "RGB"))
   def test_the_first_of_several_frames_is_read(self, kind, mode):
     frames = [Image.new("RGB", (8, 8), colour).convert(mode) for colour in ("red", "blue", "lime")]
     file = _file(frames[0], kind, save_all=True, append_images=frames[1:])
     self.assertEqual(Image.open(file).n_frames, 3)
-    np.testing.assert_array_equal(_decoded(file), np.full((8, 8, 3), (255, 0, 0)))
+    np.testing.assert_allclose(_decoded(file), np.full((8, 8, 3), (255, 0, 0)),
+                               atol=2 if kind == "MPO" else 0)
 
   @parameterized.parameters(0, 1)
   def test_tiff_of_16_bits_with_white_or_black_as_zero(self, photometric):
@@ -189,6 +198,14 @@ class FilesTest(parameterized.TestCase):
     place = data.index(b"\x06\x01\x03\x00\x01\x00\x00\x00")
     data[place + 8] = photometric
     np.testing.assert_array_equal(_decoded(io.BytesIO(data))[..., 0], _grey())
+
+  def test_tiff_of_12_bits(self):
+    pixels = bytes([0x00, 0x0F, 0xFF, 0x80, 0x00, 0x00])  # 0, 4095, 2048 and padding.
+    tags = ((256, 3), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1),
+            (279, 6))
+    data = (b"II*\0" + struct.pack("<I", 14) + pixels + struct.pack("<H", len(tags))
+            + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4))
+    np.testing.assert_array_equal(_decoded(io.BytesIO(data))[0, :, 0], [0, 255, 128])
 
   def test_tiff_of_signed_bytes_is_refused(self):
     file = _file(_drawn("L")[0], "TIFF", tiffinfo={339: 2})
