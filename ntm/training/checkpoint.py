@@ -22,6 +22,7 @@ from ntm import checksums
 from ntm import config as config_lib
 from ntm.config import Config
 from ntm.training import processes, run_config
+from ntm.training import steps as steps_lib
 from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
@@ -53,7 +54,7 @@ class Checkpointer:
                                   keep_checkpoints_without_metrics=False),
     ])
     self._manager = ocp.CheckpointManager(
-        _directory(workdir), options=ocp.CheckpointManagerOptions(
+        steps_lib.directory(workdir), options=ocp.CheckpointManagerOptions(
             preservation_policy=policy, cleanup_tmp_directories=True))
 
   def save(self, state: TrainState, iterator_state: dict[str, Any],
@@ -120,7 +121,7 @@ class Checkpointer:
         different ones.
       StorageError: this process alone cannot read one.
     """
-    steps = _complete_steps(self._manager)
+    steps = steps_lib.complete(self._manager)
     unreadable = []
     for step in steps:
       found = []
@@ -136,7 +137,7 @@ class Checkpointer:
                    step, error)
         unreadable.append(step)
         continue
-      self._set_aside(unreadable)
+      steps_lib.set_aside(self._manager, unreadable)
       return found[0]
     if steps:
       raise ValueError(f"none of the checkpoints {steps} in {self._manager.directory} can be "
@@ -182,15 +183,6 @@ class Checkpointer:
           "<step>.corrupt, and start again: the run resumes.")
     return error
 
-  def _set_aside(self, steps):
-    for step in steps:
-      directory = epath.Path(self._manager.directory) / str(step)
-      if processes.is_first() and directory.exists():
-        directory.rename(directory.with_name(f"{step}.corrupt"))
-    if steps:
-      processes.wait_for_all("unreadable checkpoints are set aside")
-      self._manager.reload()
-
 
 def restore_ema(workdir: str | os.PathLike, step: int | None = None):
   """Config and averaged parameters of a run, for inference.
@@ -210,8 +202,8 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
   if config is None:
     raise FileNotFoundError(f"{workdir} holds no config.json: not a workdir of `ntm train`.")
   options = ocp.CheckpointManagerOptions(read_only=True)
-  with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
-    steps = _complete_steps(manager)
+  with ocp.CheckpointManager(steps_lib.directory(workdir), options=options) as manager:
+    steps = steps_lib.complete(manager)
     if not steps or (step is not None and step not in steps):
       raise FileNotFoundError(f"{workdir} has no checkpoint{'' if step is None else f' {step}'}; "
                               f"complete steps are {steps[::-1]}.")
@@ -219,7 +211,7 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
     for candidate in candidates:
       found, error = None, ""
       try:
-        found = _read_ema(manager, _directory(workdir) / str(candidate))
+        found = _read_ema(manager, steps_lib.directory(workdir) / str(candidate))
       except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
         error = _first_line(raised)
       # All processes take the same step.
@@ -230,11 +222,8 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
                        candidate, workdir, candidates[0])
         return config, found, candidate
       _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)
-  raise ValueError(
-      f"checkpoint {candidate} of {workdir} cannot be read ({error}); "
-      + ("no other can be read either; restore a copy." if step is None and len(steps) > 1 else
-         f"restore a copy, or choose another of {steps[::-1]}." if len(steps) > 1 else
-         "restore a copy."))
+  raise ValueError(f"checkpoint {candidate} of {workdir} cannot be read ({error}); restore a copy"
+                   + (f", or choose another of {steps[::-1]}." if step is not None else "."))
 
 
 def _read_ema(manager, directory):
@@ -253,26 +242,6 @@ def _trees(state):
   """The arrays of a state by item."""
   return {"params": state.params, "ema": state.ema,
           "rest": {"step": state.step, "opt_state": state.opt_state, "skipped": state.skipped}}
-
-
-def _complete_steps(manager):
-  """Newest first, the same on every process.
-
-  Raises:
-    ValueError: they do not see the same.
-  """
-  steps = sorted(manager.all_steps(), reverse=True)
-  seen = processes.texts_of_all(str(steps))
-  if len(set(seen)) > 1:
-    raise ValueError(f"the processes see different checkpoints in {manager.directory}: "
-                     f"{', '.join(seen)}; all must share the workdir.")
-  return steps
-
-
-def _directory(workdir):
-  # Orbax wants it absolute; one on gs:// is, and stays what it is.
-  path = epath.Path(workdir)
-  return (path if "://" in os.fspath(workdir) else path.absolute()) / "checkpoints"
 
 
 def _first_line(error):
