@@ -237,16 +237,13 @@ def _covers(ranges, whole):
 
 
 def _misfit(transform: Transform, piece: tuple[int, ...], expected: tuple[int, ...]) -> str:
-  """Why a piece does not become the expected shape, or ''.
-
-  Both ways: a reshape would take any shape of as many numbers, as of a matrix that is
-  transposed or flattened, but gives back the only one that is right.
-  """
+  """Why a piece does not become the expected shape, or ''."""
   if math.prod(piece) != math.prod(expected):
     return f"{math.prod(piece)} numbers for {math.prod(expected)}"
   # Strides of zero: an array of any shape that holds one number.
   probe = lambda shape: np.broadcast_to(np.zeros((), np.bool_), shape)
   try:
+    # Both ways: a reshape takes any shape of as many numbers, but gives back the right one.
     got, back = transform.forward(probe(piece)).shape, transform.backward(probe(expected)).shape
   except (ValueError, IndexError) as error:
     return str(error)
