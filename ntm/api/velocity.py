@@ -41,7 +41,8 @@ class VelocityModel:
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
 
     Returns:
-      float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
+      float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1]. Not checked
+      for NaN, which extreme guidance can give; `ntm sample` refuses to write them.
 
     Raises:
       ValueError: an argument out of range, with what was expected.

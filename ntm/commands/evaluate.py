@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from ntm import api
+from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
 from ntm.commands import program
 from ntm.data import pipeline, sources
@@ -91,6 +92,7 @@ def draw(model, rng, **how):
   keywords = {key: None if value == "none" else value for key, value in how.items()}
   samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM.value, **steps,
                          **keywords)
+  checks.finite("samples", samples)
   return samples, labels, how | steps
 
 
@@ -99,6 +101,7 @@ def held_out_nll(model: api.Model, rng, batch) -> tuple[np.ndarray, float]:
   labels = batch["label"] if model.config.model.num_classes else None
   steps_SB = np.mean([model.log_prob(key, batch["image"], labels, _STEPS.value).step_SB
                       for key in jax.random.split(rng, _DRAWS.value)], axis=0)
+  checks.finite("log-likelihoods", steps_SB.T)
   steps_SB = -steps_SB / np.prod(model.config.model.image_shape)
   error = steps_SB.mean(axis=0).std(ddof=1) / np.sqrt(steps_SB.shape[1])
   return steps_SB.mean(axis=1), float(error)

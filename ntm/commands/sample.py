@@ -12,6 +12,7 @@ import numpy as np
 from absl import flags
 
 from ntm import api
+from ntm.api import checks
 from ntm.commands import program
 from ntm.inference import ode, pictures
 
@@ -51,6 +52,7 @@ def main(_) -> None:
     how |= {"solver": _SOLVER.value}
   images = model.sample(jax.random.key(_SEED.value), labels, guidance=_GUIDANCE.value,
                         num_samples=None if len(rows) else _NUM.value, **how)
+  checks.finite("images", images)
   output = pathlib.Path(_OUTPUT.value or pathlib.Path(_WORKDIR.value) / "samples" / "sample")
   output.parent.mkdir(parents=True, exist_ok=True)
   arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
