@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 
 import ntm as package
 from ntm import api
+from ntm.api import checks
 from ntm.training import checkpoint, flow_matching, run_config, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
@@ -123,6 +124,13 @@ class ApiTest(parameterized.TestCase):
   def test_bad_weights_are_named(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
       _model().log_weights(jax.random.key(0), _images(), **arguments)
+
+  def test_results_that_are_not_finite_are_counted(self):
+    images = np.zeros((5, 2, 2, 1))
+    checks.finite("images", images)
+    images[1, 0, 0], images[1, 1, 1], images[4, 0, 1] = np.nan, np.nan, np.inf
+    with self.assertRaisesRegex(FloatingPointError, "^2 of 5 images hold NaN or infinite"):
+      checks.finite("images", images)
 
   def test_guidance_needs_a_class_free_transporter(self):
     model = _model(model__transporter={"layers": 1, "width": 16, "num_heads": 2,

@@ -1,4 +1,4 @@
-"""What the arguments of the interface must satisfy; each failure names value and expectation."""
+"""What arguments and results must satisfy; each failure names value and expectation."""
 
 import numpy as np
 
@@ -81,6 +81,24 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
   if wrong.size:
     raise ValueError(f"label {wrong[0]} is out of range; classes are 0 to {classes - 1}.")
   return values.astype(np.int32)
+
+
+def finite(what: str, values_B) -> None:
+  """Refuses results of which some are NaN or infinite, as damaged parameters give.
+
+  Args:
+    what: the examples, for the error.
+    values_B: an array whose first axis is the examples.
+
+  Raises:
+    FloatingPointError: how many of how many examples are not finite.
+  """
+  values = np.asarray(values_B)
+  wrong = (~np.isfinite(values.reshape(len(values), -1))).any(axis=1).sum()
+  if wrong:
+    raise FloatingPointError(
+        f"{wrong} of {len(values)} {what} hold NaN or infinite numbers and are not written. Try "
+        "another --checkpoint or less --guidance; if all do, the model is of no use.")
 
 
 def images(config: Config, values) -> np.ndarray:

@@ -58,7 +58,8 @@ class Model:
       progress: called with (images done, images in all) after every 256 images.
 
     Returns:
-      float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
+      float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1]. Not checked
+      for NaN, which extreme guidance can give; `ntm sample` refuses to write them.
 
     Raises:
       ValueError: an argument out of range, with what was expected.
@@ -109,7 +110,8 @@ class Model:
     Returns:
       Per example, in nats: the trajectory's log-likelihood, its steps, a lower
       bound on that of the image at noise level t_min; nats and bits per
-      dimension. See `ntm.inference.likelihood`.
+      dimension. See `ntm.inference.likelihood`. Not checked for NaN or infinity;
+      `ntm likelihood` and `ntm evaluate` end with an error.
 
     Raises:
       ValueError: images or labels of wrong shape, type or range; NaN.

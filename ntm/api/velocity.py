@@ -42,7 +42,8 @@ class VelocityModel:
       progress: called with (images done, images in all) after every 256 images.
 
     Returns:
-      float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1].
+      float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1]. Not checked
+      for NaN, which extreme guidance can give; `ntm sample` refuses to write them.
 
     Raises:
       ValueError: an argument out of range, with what was expected.

@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags
 
 from ntm import api
+from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
 from ntm.commands import program
 from ntm.commands.progress import progress
@@ -110,6 +111,7 @@ def draw(model, rng, **how):
   with progress("sampling") as report:
     samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM.value,
                            progress=report, **steps, **keywords)
+  checks.finite("samples", samples)
   return samples, labels, how | steps
 
 
@@ -121,6 +123,7 @@ def held_out_nll(model: api.Model, rng, batch, report) -> tuple[np.ndarray, floa
     draws.append(np.asarray(model.log_prob(key, batch["image"], labels, _STEPS.value).step_SB))
     report(len(draws), _DRAWS.value)
   steps_SB = np.mean(draws, axis=0)
+  checks.finite("log-likelihoods", steps_SB.T)
   steps_SB = -steps_SB / np.prod(model.config.model.image_shape)
   error = steps_SB.mean(axis=0).std(ddof=1) / np.sqrt(steps_SB.shape[1])
   return steps_SB.mean(axis=1), float(error)

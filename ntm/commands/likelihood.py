@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from ntm import api
+from ntm.api import checks
 from ntm.commands import program
 from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
@@ -78,6 +79,7 @@ def main(_) -> None:
     result["compare"] = compare(weights_JB, log_weights(other, rngs[0], test, spacing))
   with progress("standardising residuals"):
     z_SBD = model.residuals(rngs[1], test["image"], labels_of(model, test), _STEPS.value)
+  checks.finite("test images' residuals", np.swapaxes(z_SBD, 0, 1))
   result["calibration"] = calibration.moments(z_SBD)
   pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   calibration.draw_quantiles(f"{output}.png", z_SBD)
@@ -99,8 +101,10 @@ def labels_of(model, batch):
 def log_weights(model, rng, batch, spacing) -> np.ndarray:
   """Importance weights of the images' levels, [J, B]."""
   with progress("weighing") as report:
-    return model.log_weights(rng, batch["image"], labels_of(model, batch), _STEPS.value,
-                             _DRAWS.value, spacing, progress=report)
+    weights_JB = model.log_weights(rng, batch["image"], labels_of(model, batch), _STEPS.value,
+                                   _DRAWS.value, spacing, progress=report)
+  checks.finite("test images' weights", weights_JB.T)
+  return weights_JB
 
 
 def bits_per_dim(weights_JB, model_config) -> dict[str, dict[str, float]]:
@@ -143,6 +147,7 @@ def draw_spread(model, rng, batch, path) -> None:
       mean_BNC, std_BNC = jax.device_get(spread(
           rng_levels[level - 1], net, model.params, x_KBNC[level], times_K, level, labels,
           _SPREAD_DRAWS))
+    checks.finite(f"spreads of level {level}", mean_BNC + std_BNC)
     rows += [np.asarray(unpatchify(a, config.model.image_shape, config.model.patch_shape))
              for a in (x_KBNC[level], mean_BNC, 2 * std_BNC - 1)]
   pictures.save(path, pictures.grid(np.stack(rows)))
@@ -156,7 +161,9 @@ def anomalies(model, rng, train, test, spacing, path) -> dict[str, dict[str, flo
       for key in jax.random.split(rng, _SCORE_DRAWS):
         draws.append(np.asarray(model.log_prob(key, images, None, _STEPS.value).step_SB))
         report(len(draws), _SCORE_DRAWS)
-    return np.mean(draws, axis=0)
+    steps_SB = np.mean(draws, axis=0)
+    checks.finite("log-likelihoods", steps_SB.T)
+    return steps_SB
 
   train_steps = steps(train["image"])
   kinds = {"test digits": test["image"]} | anomaly.other_inputs(test["image"], spacing)

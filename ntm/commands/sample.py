@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 
 from ntm import api
+from ntm.api import checks
 from ntm.commands import program
 from ntm.commands.progress import progress
 from ntm.inference import ode, pictures
@@ -72,6 +73,7 @@ def main(_) -> None:
   with progress("sampling") as report:
     images = model.sample(jax.random.key(_SEED.value), labels, guidance=_GUIDANCE.value,
                           num_samples=None if len(rows) else _NUM.value, progress=report, **how)
+  checks.finite("images", images)
   pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
   arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
   np.savez(f"{output}.npz", **arrays)

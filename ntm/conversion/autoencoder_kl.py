@@ -16,6 +16,7 @@ from ntm.models.autoencoder import Autoencoder, AutoencoderConfig
 
 # Names of query, key, value and output: of today, and of files from before 2023.
 _ATTENTION = (("to_q", "to_k", "to_v", "to_out.0"), ("query", "key", "value", "proj_attn"))
+_GROUPS = 32  # Of all known models; shapes do not show it.
 _MIDDLE = "encoder.mid_block.attentions.0"
 
 
@@ -113,9 +114,18 @@ def _count(shapes, pattern):
 
 
 def _widths(shapes, blocks):
-  """Output channels of every level, in the order of the file."""
+  """Output channels of every level, in the order of the file.
+
+  Raises:
+    ValueError: not those of a convolution before a norm of _GROUPS groups.
+  """
   pattern = blocks + ".{}.resnets.0.conv1.weight"
-  return [shapes[pattern.format(i)][0] for i in range(_count(shapes, pattern))]
+  names = [pattern.format(i) for i in range(_count(shapes, pattern))]
+  for name in names:
+    if sizes(shapes, name, 4)[0] % _GROUPS:
+      raise ValueError(f"{name} {list(shapes[name])} has {shapes[name][0]} output channels, which "
+                       f"{_GROUPS} groups do not divide")
+  return [shapes[name][0] for name in names]
 
 
 def _conv(theirs, ours):

@@ -11,30 +11,25 @@ It is written beside its place and renamed when whole, so that a conversion
 stopped at any moment leaves nothing that could be taken for a model.
 """
 
-import contextlib
-import errno
-import hashlib
 import json
 import logging
 import os
 import pathlib
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 
 import ntm
 from ntm import config as config_lib
-from ntm.conversion import families, store, table
+from ntm.conversion import damage, families, record, store, table, targets
 from ntm.conversion.files import Spec, open_files, write_safetensors
 from ntm.conversion.progress import Progress
 from ntm.conversion.table import Family
 
 _LOG = logging.getLogger("ntm")
-_RECORD, _IGNORED = "conversion.json", "ignored.safetensors"
+_IGNORED = "ignored.safetensors"
 DTYPES = ("bfloat16", "float32")
 
 
@@ -68,6 +63,8 @@ def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike
                      f"each other: {str(error).rstrip('.')}.") from error
   reasons = family.ignored(architecture)
   table.check(entries, tensors.shapes, shapes, reasons)
+  damage.check_types(entries, tensors)
+  inspector = damage.Inspector(entries, tensors)
   run = family.run(architecture) if family.run else None
   run = run and config_lib.to_dict(config_lib.from_dict(run))
   types = {entry.target: _leaf_type(entry, tensors, dtype) for entry in entries}
@@ -77,29 +74,30 @@ def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike
   ignored = {name: spec for name, spec in tensors.specs.items() if name in reasons}
   specs = {path: Spec(tuple(shape), types[path]) for path, shape in shapes.items()}
   size = sum(spec.nbytes for spec in (*specs.values(), *ignored.values()))
-  with _whole_or_nothing(target, size) as partial:
+  with targets.whole_or_nothing(target, size) as partial:
     partial.mkdir()
     progress = Progress(sum(len(entry.pieces()) for entry in entries),
                         sum(spec.nbytes for spec in specs.values()))
     store.save(partial, {
         family.prefix + entry.target: store.Leaf(
             specs[entry.target].shape, types[entry.target], entry.layers > 0,
-            lambda entry=entry: _counted(entry, tensors, types[entry.target], progress))
+            lambda entry=entry: _counted(entry, inspector, types[entry.target], progress))
         for entry in entries})
+    inspector.finish()
     if ignored:
       write_safetensors(partial / _IGNORED, ignored,
                         ((name, tensors.read(name)) for name in ignored), {})
-    record = {
+    record.write(partial, {
         "family": family.name, "architecture": architecture, "prefix": family.prefix,
         "dtype": dtype,
         "ntm": ntm.__version__,
         "source": [{"path": str(path.absolute()), "bytes": path.stat().st_size,
-                    "sha256": _digest(path)} for path in tensors.paths],
+                    "sha256": record.digest(path)} for path in tensors.paths],
         "metadata": tensors.metadata,
         "tensors": {name: [spec.dtype.name, *spec.shape] for name, spec in tensors.specs.items()},
         "ignored": {name: reasons[name] for name in ignored},
-    }
-    (partial / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        "ignored_sha256": record.digest(partial / _IGNORED) if ignored else None,
+    })
     if run:
       (partial / "config.json").write_text(json.dumps(run, indent=2) + "\n")
   _LOG.info("%s: %s, %.2f GB", target, family.name, size / 1e9)
@@ -124,56 +122,74 @@ def export(directory: str | os.PathLike, output: str | os.PathLike,
 
   Raises:
     FileNotFoundError: no converted directory.
-    ValueError: the output exists or cannot be written.
+    ValueError: the directory is damaged; the output exists or cannot be written.
   """
   directory = pathlib.Path(directory)
-  record = _read_record(directory)
-  family = family or families.get(record["family"])
-  entries = family.entries(record["architecture"])
+  made = record.read(directory)
+  family = family or families.get(made["family"])
+  entries = family.entries(made["architecture"])
   leaves = {entry.target: store.StoredLeaf(directory, family.prefix + entry.target)
             for entry in entries}
   specs = {}
-  for name, (dtype, *shape) in record["tensors"].items():
+  for name, (dtype, *shape) in made["tensors"].items():
     specs[name] = Spec(tuple(shape), jnp.dtype(dtype))
   for entry in entries:
     for name, _ in entry.pieces():
       held = leaves[entry.target].dtype
       if _widest(specs[name].dtype, held) != held:
         specs[name] = Spec(specs[name].shape, held)
+  shapes = {name: spec.shape for name, spec in specs.items()}
+  table.check(entries, shapes, {path: leaf.shape for path, leaf in leaves.items()},
+              family.ignored(made["architecture"]))
   stacked = {entry.target for entry in entries if entry.layers}
   leaf = lambda path: leaves[path] if path in stacked else leaves[path][...]
 
   def arrays():
     yield from table.write(entries, leaf)
-    if record["ignored"]:
+    _verify(directory, family.prefix, leaves)
+    if made["ignored"]:
+      if made.get("ignored_sha256") not in (None, record.digest(directory / _IGNORED)):
+        raise ValueError(f"{directory / _IGNORED} is damaged; convert the source again.")
       ignored = open_files(directory / _IGNORED)
       for name in ignored.specs:
         yield name, ignored.read(name)
 
   progress = Progress(len(specs), sum(spec.nbytes for spec in specs.values()))
-  with _whole_or_nothing(output, progress.total_bytes) as partial:
-    write_safetensors(partial, specs, progress.over(arrays()), record["metadata"])
+  with targets.whole_or_nothing(output, progress.total_bytes) as partial:
+    write_safetensors(partial, specs, progress.over(arrays()), made["metadata"])
 
 
 def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, Any]]:
-  """A converted directory: (family name, architecture, params as nested dict of arrays).
+  """A converted directory: (family name, architecture, parameters).
+
+  The parameters are a nested dict of jax.Array on the default device; float64 becomes
+  float32 unless JAX is told to keep it.
 
   Raises:
     FileNotFoundError: it is none.
+    ValueError: damaged.
   """
-  record = _read_record(epath.Path(directory))
+  made = record.read(directory)
   params = store.restore(directory)
-  for key in record["prefix"].split("/")[:-1]:
+  for key in made["prefix"].split("/")[:-1]:
     params = params[key]
-  return record["family"], record["architecture"], params
+  return made["family"], made["architecture"], jax.tree.map(jnp.asarray, params)
 
 
 def source_paths(directory: str | os.PathLike) -> list[str]:
   """The files a converted directory was made from; empty if it is none."""
-  directory = epath.Path(directory)
-  if not (directory / _RECORD).exists():
+  if not record.exists(directory):
     return []
-  return [file["path"] for file in _read_record(directory)["source"]]
+  return [file["path"] for file in record.read(directory)["source"]]
+
+
+def _verify(directory, prefix, leaves):
+  """Raises ValueError unless the leaves, all of them read, are as they were written."""
+  written = store.read_manifest(directory)
+  for path, leaf in leaves.items():
+    if written is not None and written.get(prefix + path) != leaf.manifest_entry():
+      raise ValueError(f"{path} in {directory} is damaged: its checksum does not match; convert "
+                       "the source again.")
 
 
 def _recognise(family, source, tensors):
@@ -201,11 +217,11 @@ def _widest(one, other):
   return one if one == other else np.dtype(jnp.promote_types(one, other))
 
 
-def _counted(entry, tensors, dtype, progress):
+def _counted(entry, inspector, dtype, progress):
   """The pieces of a leaf, reported as they are done."""
-  for index, piece in table.read_pieces(entry, tensors.read):
+  for index, piece in table.read_pieces(entry, inspector.read):
     size = piece.size * dtype.itemsize
-    yield index, piece
+    yield index, damage.narrowed(piece, dtype, entry.target)
     del piece  # Else it is held while the next one is read.
     progress.add(size)
 
@@ -221,53 +237,3 @@ def _print_mapping(entries, tensors, shapes, types, reasons):
   for name in tensors.specs:
     if name in reasons:
       print(f"{name} {list(tensors.specs[name].shape)} is kept aside: {reasons[name]}")
-
-
-@contextlib.contextmanager
-def _whole_or_nothing(target, size) -> Iterator[pathlib.Path]:
-  """A path beside the target to write to, put in its place on success, removed on failure."""
-  if "://" in os.fspath(target):
-    raise ValueError(f"{target} is not on this machine; write to a local path and copy it there.")
-  target = pathlib.Path(target)
-  partial = target.with_name(target.name + ".partial")
-  if target.exists():
-    raise ValueError(f"{target} exists; remove it or choose another target.")
-  if partial.exists():
-    raise ValueError(f"{partial} exists, of a conversion that is running or was killed; "
-                     "remove it, or choose another target.")
-  try:
-    disk = next(path for path in target.absolute().parents if path.exists())
-    free = shutil.disk_usage(disk).free
-    if free < size:
-      raise ValueError(f"{target} needs {size / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} "
-                       "GB left.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    yield partial
-    partial.replace(target)
-  except BaseException as error:
-    _remove(partial)
-    # tensorstore reports a full disk as a ValueError of many lines.
-    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
-      raise ValueError(f"the disk of {target} is full; nothing was kept.") from error
-    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-      raise ValueError(f"{target} cannot be made ({error}).") from error
-    raise
-
-
-def _remove(path):
-  if path.is_dir():
-    shutil.rmtree(path)
-  elif path.exists():
-    path.unlink()
-
-
-def _read_record(directory):
-  path = directory / _RECORD
-  if not path.exists():
-    raise FileNotFoundError(f"{directory} holds no {_RECORD}: not the target of `ntm convert`.")
-  return json.loads(path.read_text())
-
-
-def _digest(path):
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 import ml_dtypes
 import numpy as np
 
+from ntm.conversion import header
+
 _TYPES = {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16,
     "U32": np.uint32, "I32": np.int32, "U64": np.uint64, "I64": np.int64,
@@ -147,17 +149,24 @@ def _find(path):
 def _open_sharded(index):
   """The shards an index names, checked against it."""
   try:
-    places = json.loads(index.read_text())["weight_map"]
+    record = json.loads(index.read_text(), object_pairs_hook=header.unique)
+    places, size = record["weight_map"], record.get("metadata", {}).get("total_size")
     shards = [index.with_name(name) for name in sorted(set(places.values()))]
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(f"{index} is no index of shards beside it ({error!r}).") from error
   for shard in shards:
     if not shard.exists():
       raise FileNotFoundError(f"{shard} does not exist, but {index.name} names it.")
+    if not shard.is_file():
+      raise ValueError(f"{shard} is not a file, but {index.name} names it as one.")
   tensors = _open_safetensors(shards)
   astray = sorted(set(places) ^ set(tensors.specs))
   if astray:
     raise ValueError(f"{index} and its shards do not agree on {', '.join(astray)}.")
+  found = sum(spec.nbytes for spec in tensors.specs.values())
+  if size is not None and size != found:
+    raise ValueError(f"{index} gives total_size {size}, but its shards hold {found} bytes of "
+                     "numbers; download them again.")
   return tensors
 
 
@@ -165,6 +174,7 @@ def _open_safetensors(paths):
   places, specs, metadata = {}, {}, None
   for path in paths:
     with _safe_open(path) as file:
+      header.check(path)
       metadata = file.metadata() or {} if metadata is None else metadata
       for name in file.offset_keys():
         if name in places:

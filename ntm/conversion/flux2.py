@@ -90,6 +90,9 @@ def recognise(shapes: Shapes) -> dict[str, Any] | None:
 
   Returns:
     {"layout": "diffusers" or "original", and attributes of Flux2Config}.
+
+  Raises:
+    ValueError: heads that do not divide the width.
   """
   for layout in _LAYOUTS:
     names = _names(layout)
@@ -98,6 +101,10 @@ def recognise(shapes: Shapes) -> dict[str, Any] | None:
       continue
     image, text, time, readout, norm, down, *_ = (
         table.sizes(shapes, name, axes) for name, axes in telling.items())
+    if not norm[0] or image[0] % norm[0] or not image[0]:
+      name = names["image_embed/kernel"]
+      raise ValueError(f"{name} {list(shapes[name])} makes the model {image[0]} wide, which heads "
+                       f"of {norm[0]} do not divide")
     return {
         "layout": layout,
         "width": image[0],

@@ -18,8 +18,9 @@ def open_pickle(path: pathlib.Path) -> TensorFiles:
   """Finds the tensors of a PyTorch file.
 
   The file holds a state dict, or a dict of which exactly one entry is a state
-  dict; of several, "ema" is taken. Files of PyTorch before 1.6 cannot be
-  mapped and are held in memory.
+  dict; of several, "ema" is taken. The checksums (CRC-32) of its parts are verified,
+  which reads it once. Files of PyTorch before 1.6 have none, cannot be mapped and are
+  held in memory.
 
   Args:
     path: of the file.
@@ -30,15 +31,32 @@ def open_pickle(path: pathlib.Path) -> TensorFiles:
     ImportError: PyTorch is not installed.
   """
   mapped = zipfile.is_zipfile(path)
+  if mapped:
+    _verify(path)
   tensors = _state_dict(path, _load(path, mapped))
   try:
-    specs = {name: Spec(tuple(t.shape), _dtype(t)) for name, t in tensors.items()}
+    specs = {name: _spec(name, tensor) for name, tensor in tensors.items()}
   except ValueError as error:
     raise ValueError(f"{path}: {error}.") from error
   # Where it can be, loaded anew: pages of the file stay in memory for as long as it is mapped.
   held = None if mapped else tensors
   read = lambda name: _array((held or _state_dict(path, _load(path, mapped), log=False))[name])
   return TensorFiles([path], specs, read, {})
+
+
+def _verify(path):
+  """Raises ValueError unless every part of the file has the checksum that is written with it."""
+  try:
+    with zipfile.ZipFile(path) as file:
+      if not any(part.CRC for part in file.infolist() if part.file_size):
+        _LOG.warning("%s was saved without checksums; damage of its numbers cannot be seen", path)
+        return
+      damaged = file.testzip()
+  except Exception as error:  # What bytes out of place raise is anyone's guess.
+    raise ValueError(f"{path} is damaged or no PyTorch file ({_reason(error)}).") from error
+  if damaged:
+    raise ValueError(f"{path} is damaged: the checksum of {damaged} does not match; copy or "
+                     "download the file again.")
 
 
 def _load(path, mapped):
@@ -79,6 +97,24 @@ def _is_state_dict(value):
   import torch
   return isinstance(value, dict) and bool(value) and all(
       isinstance(key, str) and isinstance(t, torch.Tensor) for key, t in value.items())
+
+
+def _spec(name, tensor):
+  """Shape and type.
+
+  Raises:
+    ValueError: numbers that are not an array of one of the types that are read.
+  """
+  import torch
+  if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+    kind = ("quantised" if tensor.is_quantized else "without numbers" if tensor.is_meta
+            else "sparse")
+    raise ValueError(f"{name} {list(tensor.shape)} is {kind}, which is not read; save it as a "
+                     "dense tensor of floating-point numbers")
+  try:
+    return Spec(tuple(tensor.shape), _dtype(tensor))
+  except (TypeError, ValueError) as error:
+    raise ValueError(f"{name}: {error}") from error
 
 
 def _dtype(tensor):

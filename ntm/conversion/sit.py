@@ -38,8 +38,9 @@ def recognise(shapes: table.Shapes) -> dict[str, Any] | None:
   (width, channels, patch_size, _), (classes, _), (_, num_tokens, _), (mlp_width, _), (out, _) = (
       table.sizes(shapes, name, axes) for name, axes in names.items())
   if width not in _HEADS:
-    raise ValueError(f"this SiT is {width} wide, which is none of {sorted(_HEADS)}; the number of "
-                     "heads cannot be read from the file")
+    raise ValueError(f"this SiT is {width} wide by x_embedder.proj.weight "
+                     f"{list(shapes['x_embedder.proj.weight'])}, which is none of "
+                     f"{sorted(_HEADS)}; the number of heads cannot be read from the file")
   side = round(num_tokens ** 0.5)
   if side * side != num_tokens:
     raise ValueError(f"pos_embed has {num_tokens} tokens, which is no square")

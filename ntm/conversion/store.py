@@ -1,11 +1,13 @@
 """Converted parameters on disk: an Orbax checkpoint written piece by piece.
 
 The layout is that of `ntm.training.checkpoint`, with the item `ema` alone, at
-step 0: DIRECTORY/checkpoints/0/ema, one zarr array a leaf. Orbax takes whole
-arrays; here each leaf arrives in pieces and is written as they come.
+step 0: DIRECTORY/checkpoints/0/ema, one zarr array a leaf, and a manifest of their
+checksums. Orbax takes whole arrays; here each leaf arrives in pieces and is written
+as they come.
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 from etils import epath
+
+from ntm import checksums
 
 _CHUNK_BYTES = 2**25  # Of one file: small beside a leaf, large beside a disk's block.
 _STEP, _ITEM = 0, "ema"
@@ -44,7 +48,8 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
     directory: of the result; `checkpoints` is made in it.
     leaves: by path, keys joined by "/".
   """
-  handlers = ocp.type_handlers.create_type_handler_registry((Leaf, _LeafHandler()))
+  sums = {}
+  handlers = ocp.type_handlers.create_type_handler_registry((Leaf, _LeafHandler(sums)))
   # Without OCDBT every leaf is a zarr array of its own, which tensorstore opens by path.
   handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=handlers)
   options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
@@ -54,20 +59,38 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
     manager.save(_STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.PyTreeSave(tree)}))
 
 
+  arrays = {path: checksums.entry(leaf.dtype, leaf.shape, sums[_file(path)])
+            for path, leaf in leaves.items()}
+  manifest = _step(directory) / checksums.MANIFEST / "metadata"
+  manifest.parent.mkdir()
+  manifest.write_text(json.dumps(checksums.seal({"arrays": {_ITEM: arrays}, "json": {}})))
+
+
 def restore(directory: str | os.PathLike) -> dict[str, Any]:
-  """All leaves of a checkpoint as a nested dict of NumPy arrays."""
+  """All leaves of a checkpoint as a nested dict of NumPy arrays.
+
+  Raises:
+    ValueError: damaged.
+  """
+  written = checksums.read_manifest(_step(directory))
   options = ocp.CheckpointManagerOptions(read_only=True)
   with ocp.CheckpointManager(_checkpoints(directory), options=options) as manager:
-    return manager.restore(
+    tree = manager.restore(
         _STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore()}))[_ITEM]
+  checksums.verify(written, {_ITEM: tree})
+  return tree
 
 
 class StoredLeaf:
-  """A leaf on disk, of which pieces are read by index in the first axis."""
+  """A leaf on disk, of which pieces are read by index in the first axis, each once."""
 
   def __init__(self, directory: str | os.PathLike, path: str):
-    """Opens the leaf of that path, keys joined by "/", which `save` has written."""
-    place = _checkpoints(directory) / str(_STEP) / _ITEM / path.replace("/", ".")
+    """Opens the leaf of that path, keys joined by "/", which `save` has written.
+
+    Raises:
+      ValueError: damaged.
+    """
+    place, self._sum = _step(directory) / _ITEM / _file(path), 0
     # A file that is missing is an error, not zeros.
     self._array = tensorstore.open(
         _spec(place) | {"fill_missing_data_reads": False}).result()
@@ -77,12 +100,37 @@ class StoredLeaf:
     """Of the whole."""
     return self._array.dtype.numpy_dtype
 
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Of the whole."""
+    return tuple(self._array.shape)
+
   def __getitem__(self, index) -> np.ndarray:
-    return self._array[index].read().result()
+    piece = self._array[index].read().result()
+    self._sum += checksums.of_array(piece, 0 if index is ... else index * piece.size)
+    return piece
+
+  def manifest_entry(self) -> list:
+    """What a manifest says of the leaf, once all of it has been read."""
+    return checksums.entry(self.dtype, self.shape, self._sum)
+
+
+def read_manifest(directory: str | os.PathLike) -> dict[str, list] | None:
+  """[type, shape, checksum] of every leaf by path; None for one written before there were any.
+
+  Raises:
+    ValueError: damaged.
+  """
+  written = checksums.read_manifest(_step(directory))
+  return written and written["arrays"][_ITEM]
 
 
 class _LeafHandler(ocp.type_handlers.TypeHandler):
   """How Orbax writes a `Leaf`; what is read back are NumPy arrays."""
+
+  def __init__(self, sums: dict[str, int]):
+    """Checksums are put into `sums`, by file name."""
+    self._sums = sums
 
   def typestr(self) -> str:
     return "np.ndarray"
@@ -98,11 +146,23 @@ class _LeafHandler(ocp.type_handlers.TypeHandler):
       array = await tensorstore.open(
           _spec(info.parent_dir / info.name), create=True, dtype=leaf.dtype, shape=leaf.shape,
           chunk_layout=tensorstore.ChunkLayout(chunk_shape=_chunk_shape(leaf)))
+      total = 0
       for index, piece in leaf.pieces():
         place = array if index is None else array[index]
-        await place.write(piece.astype(leaf.dtype, copy=False))
+        piece = piece.astype(leaf.dtype, copy=False)
+        total += checksums.of_array(piece, (index or 0) * piece.size)
+        await place.write(piece)
         del piece  # Else it is held while the next one is read.
+      self._sums[info.name] = total
     return []
+
+
+def _step(directory):
+  return _checkpoints(directory) / str(_STEP)
+
+
+def _file(path):
+  return path.replace("/", ".")
 
 
 def _spec(place):

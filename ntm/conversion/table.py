@@ -238,12 +238,15 @@ def _covers(ranges, whole):
 
 def _misfit(transform: Transform, piece: tuple[int, ...], expected: tuple[int, ...]) -> str:
   """Why a piece does not become the expected shape, or ''."""
-  # Strides of zero: an array of any shape that holds one number.
-  probe = np.broadcast_to(np.zeros((), np.bool_), piece)
   if math.prod(piece) != math.prod(expected):
     return f"{math.prod(piece)} numbers for {math.prod(expected)}"
+  # Strides of zero: an array of any shape that holds one number.
+  probe = lambda shape: np.broadcast_to(np.zeros((), np.bool_), shape)
   try:
-    got = transform.forward(probe).shape
+    # Both ways: a reshape takes any shape of as many numbers, but gives back the right one.
+    got, back = transform.forward(probe(piece)).shape, transform.backward(probe(expected)).shape
   except (ValueError, IndexError) as error:
     return str(error)
-  return "" if got == tuple(expected) else f"the transform gives {list(got)}"
+  if got != tuple(expected):
+    return f"the transform gives {list(got)}"
+  return "" if back == tuple(piece) else f"it must be {list(back)}"

@@ -38,11 +38,13 @@ def recognise(shapes: table.Shapes) -> dict[str, Any] | None:
   (num_tokens, num_channels), (width, _), (mlp_width, _), (out, _) = (
       table.sizes(shapes, name, 2) for name in names)
   if width % _HEAD_WIDTH:
-    raise ValueError(f"this TarFlow is {width} wide, which heads of {_HEAD_WIDTH} do not divide")
+    raise ValueError(f"this TarFlow is {width} wide by {names[1]} {list(shapes[names[1]])}, which "
+                     f"heads of {_HEAD_WIDTH} do not divide")
   sizes = {c: math.isqrt(num_channels // c) for c in (3, 1)}
   matching = [c for c, size in sizes.items() if c * size * size == num_channels]
   if not matching:
-    raise ValueError(f"{num_channels} channels a token are no square patch of one or three")
+    raise ValueError(f"var {list(shapes['var'])} has {num_channels} channels per token, which is "
+                     "not a square patch of one or three image channels")
   classes = "blocks.0.class_embed"
   num_classes = table.sizes(shapes, classes, 3)[0] if classes in shapes else 0
   return dict(

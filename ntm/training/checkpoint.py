@@ -2,8 +2,9 @@
 
 A step is written to a temporary directory and renamed when whole, so a run
 killed at any moment leaves the previous steps intact. Items of one step:
-params, ema, rest (step, optimiser, skipped), iterator (data position) and config.
-Inference reads ema alone.
+params, ema, rest (step, optimiser, skipped), iterator (data position), config and
+checksums. Inference reads ema alone. What is read is compared with its checksums,
+see `ntm.checksums`; steps written before there were any are not verified.
 """
 
 import logging
@@ -17,9 +18,11 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
+from ntm import checksums
 from ntm import config as config_lib
 from ntm.config import Config
 from ntm.training import processes, run_config
+from ntm.training import steps as steps_lib
 from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
@@ -51,7 +54,7 @@ class Checkpointer:
                                   keep_checkpoints_without_metrics=False),
     ])
     self._manager = ocp.CheckpointManager(
-        _directory(workdir), options=ocp.CheckpointManagerOptions(
+        steps_lib.directory(workdir), options=ocp.CheckpointManagerOptions(
             preservation_policy=policy, cleanup_tmp_directories=True))
 
   def save(self, state: TrainState, iterator_state: dict[str, Any],
@@ -71,12 +74,12 @@ class Checkpointer:
     Raises:
       StorageError: every attempt failed, or this process alone did.
     """
-    step = int(state.step)
-    rest = {"step": state.step, "opt_state": state.opt_state, "skipped": state.skipped}
+    step, trees = int(state.step), _trees(state)
     args = ocp.args.Composite(
-        params=ocp.args.StandardSave(state.params), ema=ocp.args.StandardSave(state.ema),
-        rest=ocp.args.StandardSave(rest), iterator=ocp.args.JsonSave(iterator_state),
-        config=ocp.args.JsonSave(config_lib.to_dict(self._config)))
+        **{item: ocp.args.StandardSave(tree) for item, tree in trees.items()},
+        iterator=ocp.args.JsonSave(iterator_state),
+        config=ocp.args.JsonSave(config_lib.to_dict(self._config)),
+        checksums=ocp.args.JsonSave(checksums.manifest(trees, iterator=iterator_state)))
 
     def write():
       if step not in self._manager.all_steps():
@@ -102,10 +105,10 @@ class Checkpointer:
       self._manager.reload()
 
   def restore_latest(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-    """The newest state that can be read, laid out as `abstract` asks.
+    """The newest state that is as it was written, laid out as `abstract` asks.
 
-    A step that cannot be read, from a bucket several times, is reported, set aside
-    as `<step>.corrupt`, and the one before it tried.
+    A step that is damaged or cannot be read, from a bucket several times, is reported,
+    set aside as `<step>.corrupt`, and the one before it tried.
 
     Args:
       abstract: shapes, types and shardings; may be of another mesh.
@@ -118,20 +121,13 @@ class Checkpointer:
         different ones.
       StorageError: this process alone cannot read one.
     """
-    steps = _complete_steps(self._manager)
-    args = ocp.args.Composite(
-        params=ocp.args.StandardRestore(abstract.params),
-        ema=ocp.args.StandardRestore(abstract.ema),
-        rest=ocp.args.StandardRestore(
-            {"step": abstract.step, "opt_state": abstract.opt_state,
-             "skipped": abstract.skipped}),
-        iterator=ocp.args.JsonRestore())
+    steps = steps_lib.complete(self._manager)
     unreadable = []
     for step in steps:
       found = []
       for pause in (*self._read_pauses, None):
         error = self._attempt(lambda step=step, found=found: found.append(
-            self._manager.restore(step, args=args)), f"read {step}")
+            self._read(step, abstract)), f"read {step}")
         if not error or pause is None:
           break
         _LOG.warning("checkpoint %d cannot be read (%s); trying again in %d s", step, error, pause)
@@ -141,17 +137,24 @@ class Checkpointer:
                    step, error)
         unreadable.append(step)
         continue
-      self._set_aside(unreadable)
-      items = found[0]
-      state = TrainState(
-          step=items.rest["step"], params=items.params, ema=items.ema,
-          healthy=jax.device_put(np.bool_(True), abstract.healthy.sharding),
-          opt_state=items.rest["opt_state"], skipped=items.rest["skipped"])
-      return state, items.iterator
+      steps_lib.set_aside(self._manager, unreadable)
+      return found[0]
     if steps:
       raise ValueError(f"none of the checkpoints {steps} in {self._manager.directory} can be "
                        "read; restore a copy, or start again in a new workdir.")
     return None
+
+  def _read(self, step, abstract):
+    """(state, iterator state) of one step, verified."""
+    written = checksums.read_manifest(epath.Path(self._manager.directory) / str(step))
+    items = self._manager.restore(step, args=ocp.args.Composite(
+        **{item: ocp.args.StandardRestore(tree) for item, tree in _trees(abstract).items()},
+        iterator=ocp.args.JsonRestore()))
+    state = TrainState(params=items.params, ema=items.ema,
+                       healthy=jax.device_put(np.bool_(True), abstract.healthy.sharding),
+                       **items.rest)
+    checksums.verify(written, _trees(state), iterator=items.iterator)
+    return state, items.iterator
 
   def close(self) -> None:
     """Waits and releases the workdir; a save that fails by then is logged."""
@@ -180,71 +183,65 @@ class Checkpointer:
           "<step>.corrupt, and start again: the run resumes.")
     return error
 
-  def _set_aside(self, steps):
-    for step in steps:
-      directory = epath.Path(self._manager.directory) / str(step)
-      if processes.is_first() and directory.exists():
-        directory.rename(directory.with_name(f"{step}.corrupt"))
-    if steps:
-      processes.wait_for_all("unreadable checkpoints are set aside")
-      self._manager.reload()
-
 
 def restore_ema(workdir: str | os.PathLike, step: int | None = None):
   """Config and averaged parameters of a run, for inference.
 
   Args:
     workdir: directory of the run.
-    step: which checkpoint; None is the newest that can be read.
+    step: which checkpoint; None is the newest that is as it was written.
 
   Returns:
     (config, params as NumPy arrays, step).
 
   Raises:
     FileNotFoundError: no run, no checkpoint, or not that step.
-    ValueError: the checkpoint asked for cannot be read.
+    ValueError: the checkpoint asked for is damaged or cannot be read.
   """
   config = run_config.read(workdir)
   if config is None:
     raise FileNotFoundError(f"{workdir} holds no config.json: not a workdir of `ntm train`.")
   options = ocp.CheckpointManagerOptions(read_only=True)
-  with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
-    steps = _complete_steps(manager)
+  with ocp.CheckpointManager(steps_lib.directory(workdir), options=options) as manager:
+    steps = steps_lib.complete(manager)
     if not steps or (step is not None and step not in steps):
       raise FileNotFoundError(f"{workdir} has no checkpoint{'' if step is None else f' {step}'}; "
                               f"complete steps are {steps[::-1]}.")
-    for candidate in steps if step is None else [step]:
+    candidates = steps if step is None else [step]
+    for candidate in candidates:
+      found, error = None, ""
       try:
-        # As NumPy: the devices that the run had may not be here.
-        tree = ocp.StandardCheckpointHandler().metadata(
-            _directory(workdir) / str(candidate) / "ema").tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        items = manager.restore(candidate, args=ocp.args.Composite(
-            ema=ocp.args.PyTreeRestore(restore_args=as_numpy)))
-        return config, items.ema, candidate
-      except Exception as error:
-        _LOG.error("checkpoint %d cannot be read (%s).", candidate, _first_line(error))
-  raise ValueError(f"checkpoint {candidate} of {workdir} cannot be read; see the log.")
+        found = _read_ema(manager, steps_lib.directory(workdir) / str(candidate))
+      except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
+        error = _first_line(raised)
+      # All processes take the same step.
+      error = next(filter(None, processes.texts_of_all(error)), "")
+      if not error:
+        if candidate != candidates[0]:
+          _LOG.warning("using checkpoint %d of %s, not the newest, %d, which is damaged.",
+                       candidate, workdir, candidates[0])
+        return config, found, candidate
+      _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)
+  raise ValueError(f"checkpoint {candidate} of {workdir} cannot be read ({error}); restore a copy"
+                   + (f", or choose another of {steps[::-1]}." if step is not None else "."))
 
 
-def _complete_steps(manager):
-  """Newest first, the same on every process.
-
-  Raises:
-    ValueError: they do not see the same.
-  """
-  steps = sorted(manager.all_steps(), reverse=True)
-  seen = processes.texts_of_all(str(steps))
-  if len(set(seen)) > 1:
-    raise ValueError(f"the processes see different checkpoints in {manager.directory}: "
-                     f"{', '.join(seen)}; all must share the workdir.")
-  return steps
+def _read_ema(manager, directory):
+  """Averaged parameters of one step, verified."""
+  written = checksums.read_manifest(directory)
+  # As NumPy: the devices that the run had may not be here.
+  tree = ocp.StandardCheckpointHandler().metadata(directory / "ema").tree
+  as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+  ema = manager.restore(int(directory.name), args=ocp.args.Composite(
+      ema=ocp.args.PyTreeRestore(restore_args=as_numpy))).ema
+  checksums.verify(written, {"ema": ema})
+  return ema
 
 
-def _directory(workdir):
-  # Orbax wants it absolute; one on gs:// is, and stays what it is.
-  path = epath.Path(workdir)
-  return (path if "://" in os.fspath(workdir) else path.absolute()) / "checkpoints"
+def _trees(state):
+  """The arrays of a state by item."""
+  return {"params": state.params, "ema": state.ema,
+          "rest": {"step": state.step, "opt_state": state.opt_state, "skipped": state.skipped}}
 
 
 def _first_line(error):

@@ -1,16 +1,23 @@
 """The commands as users run them: one process each, on a tiny model of the digits."""
 
+import functools
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 import tempfile
 
+import jax
 import numpy as np
 import pytest
 from absl.testing import absltest
 from PIL import Image
+
+from ntm import config as config_lib
+from ntm.training import checkpoint, run_config, sharding, task
+from ntm.training import state as state_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _TINY = ["--config.model.predictor.width=16", "--config.model.transporter.width=16",
@@ -65,6 +72,46 @@ class CommandsTest(absltest.TestCase):
     again = _ntm("sample", f"--workdir={workdir}", "--labels=12", check=False)
     self.assertEqual(again.returncode, 1)
     self.assertIn("error: label 12 is out of range; classes are 0 to 9.", again.stderr)
+
+  def _diverged(self):
+    """The workdir of a model whose averaged parameters hold a NaN."""
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    values = runpy.run_path(str(_ROOT / "configs" / "digits.py"))["get_config"]()
+    for flag in _TINY:
+      path, value = flag.removeprefix("--config.").split("=")
+      *sections, last = path.split(".")
+      functools.reduce(getattr, sections, values)[last] = int(value)
+    config = config_lib.from_dict(values)
+    run_config.prepare(workdir, config)
+    run, mesh = task.density(config), sharding.make_mesh(config.mesh, jax.devices()[:1])
+    state = state_lib.init_state(run, config, mesh)
+    checkpointer = checkpoint.Checkpointer(workdir, config)
+    checkpointer.save(state.replace(ema=jax.tree.map(lambda a: a * np.nan, state.ema)), {}, {},
+                      wait=True)
+    checkpointer.close()
+    return workdir
+
+  def _assert_refused(self, done, text):
+    self.assertEqual(done.returncode, 1, done.stderr)
+    self.assertRegex(done.stderr, rf"(?m)^error: {text} hold NaN or infinite numbers and are not")
+    self.assertNotIn("Traceback", done.stderr)
+
+  def test_samples_that_are_not_finite_are_not_written(self):
+    workdir = self._diverged()
+    self._assert_refused(_ntm("sample", f"--workdir={workdir}", "--labels=7,1", "--num=3",
+                              check=False), "6 of 6 images")
+    self.assertFalse((workdir / "samples").exists())
+
+  @pytest.mark.slow
+  def test_figures_that_are_not_finite_are_not_written(self):
+    workdir = self._diverged()
+    self._assert_refused(_ntm("evaluate", f"--workdir={workdir}", "--json", workdir / "e.json",
+                              check=False), r"(\d+) of \1 log-likelihoods")
+    self._assert_refused(_ntm("likelihood", f"--workdir={workdir}", "--draws=1", check=False),
+                         r"(\d+) of \1 test images' weights")
+    self.assertEqual([path.name for path in workdir.iterdir() if path.suffix != ".json"],
+                     ["checkpoints"])
+    self.assertFalse((workdir / "e.json").exists())
 
   @pytest.mark.slow
   def test_likelihood_and_distill(self):

@@ -7,6 +7,7 @@ import io
 import json
 import pathlib
 import pickle
+import shutil
 import struct
 import sys
 import tempfile
@@ -20,7 +21,7 @@ import safetensors.numpy
 import torch
 from absl.testing import absltest, parameterized
 
-from ntm.conversion import engine, families, store
+from ntm.conversion import damage, engine, families, record, store, targets
 from ntm.conversion.files import open_files
 from ntm.conversion.table import Entry, Family, linear
 
@@ -76,7 +77,8 @@ class EngineTest(parameterized.TestCase):
   @parameterized.parameters(np.float32, ml_dtypes.bfloat16, np.float16, np.float64)
   def test_there_and_back_is_the_same_file(self, dtype):
     tensors = _tensors(dtype)
-    tensors["scale"] = np.array(np.nan, dtype)  # Bits, not values, are kept.
+    # Bits, not values, are kept.
+    tensors["fused.weight"][0, :2] = -0.0, np.nextafter(np.zeros((), dtype), np.ones((), dtype))
     self._save(tensors, metadata={"format": "é"})  # Of several, the library's order varies.
     engine.convert(FAMILY, self.source, self.target)
     back = self.directory / "back.safetensors"
@@ -113,13 +115,13 @@ class EngineTest(parameterized.TestCase):
   def test_record(self):
     self._save(_tensors(), metadata={"format": "pt"})
     engine.convert(FAMILY, self.source, self.target, "bfloat16")
-    record = json.loads((self.target / "conversion.json").read_text())
-    self.assertEqual(record["family"], "toy")
-    self.assertEqual(record["dtype"], "bfloat16")
-    self.assertEqual(record["source"][0]["bytes"], self.source.stat().st_size)
-    self.assertLen(record["source"][0]["sha256"], 64)
-    self.assertEqual(record["tensors"]["fused.weight"], ["float32", 6, 5])
-    self.assertEqual(record["ignored"], {"count": "a count"})
+    made = json.loads((self.target / "conversion.json").read_text())
+    self.assertEqual(made["family"], "toy")
+    self.assertEqual(made["dtype"], "bfloat16")
+    self.assertEqual(made["source"][0]["bytes"], self.source.stat().st_size)
+    self.assertLen(made["source"][0]["sha256"], 64)
+    self.assertEqual(made["tensors"]["fused.weight"], ["float32", 6, 5])
+    self.assertEqual(made["ignored"], {"count": "a count"})
 
   def test_widened_comes_back_whole_and_narrowed_as_it_is(self):
     back = self.directory / "back.safetensors"
@@ -147,6 +149,143 @@ class EngineTest(parameterized.TestCase):
     engine.export(self.target, self.directory / "back.safetensors", FAMILY)
     self._assert_bits(self.directory / "back.safetensors", tensors)
 
+  @parameterized.parameters(np.nan, np.inf, -np.inf)
+  def test_numbers_that_are_not_finite_are_refused_by_name(self, value):
+    for dtype in (np.float32, ml_dtypes.bfloat16):
+      tensors = _tensors(dtype)
+      tensors["blocks.1.weight"][1, 3:5] = value
+      self._save(tensors)
+      with self.assertRaisesRegex(
+          ValueError, r"^blocks.1.weight \[2, 7\] holds 2 numbers that are NaN or infinite"):
+        engine.convert(FAMILY, self.source, self.target)
+      self._assert_nothing_left("model.safetensors")
+
+  def test_numbers_beyond_the_range_of_the_type_asked_for(self):
+    tensors = _tensors(np.float64)
+    tensors["scale"] = np.array(1e300)
+    self._save(tensors)
+    with self.assertRaisesRegex(ValueError, "^scale holds numbers beyond the range of float32"):
+      engine.convert(FAMILY, self.source, self.target, "float32")
+    self._assert_nothing_left("model.safetensors")
+
+  @parameterized.parameters(np.int8, np.int64, np.uint8, np.bool_)
+  def test_integers_and_booleans_are_no_parameters(self, dtype):
+    self._save(_tensors() | {"blocks.1.weight": np.ones((2, 7), dtype)})
+    for dry_run in (True, False):
+      with self.assertRaisesRegex(ValueError, r"must be floating-point numbers: blocks.1.weight "
+                                              rf"\[2, 7\] is {np.dtype(dtype)} \(for blocks/kern"):
+        engine.convert(FAMILY, self.source, self.target, dry_run=dry_run)
+    self._assert_nothing_left("model.safetensors")
+
+  def test_zeros_that_are_surely_damage(self):
+    zeros = {name: np.zeros_like(array) for name, array in _tensors().items()}
+    self._save(_tensors() | {"scale": zeros["scale"]})
+    with self.assertRaisesRegex(ValueError, r"^scale \[\] holds gains that are all zero"):
+      engine.convert(FAMILY, self.source, self.target)
+    ungained = [entry for entry in _ENTRIES if entry.target != "scale"]
+    bare = Family("toy", FAMILY.recognise, lambda _: ungained,
+                  lambda _: {k: v for k, v in _TARGET.items() if k != "scale"}, FAMILY.ignored)
+    del zeros["scale"]
+    self._save(zeros)
+    with self.assertRaisesRegex(ValueError, "^all 4 tensors are zero"):
+      engine.convert(bare, self.source, self.target)
+    self._assert_nothing_left("model.safetensors")
+    # A readout is zero in a model that was never trained.
+    self._save(_tensors() | {"blocks.1.weight": zeros["blocks.1.weight"]})
+    with self.assertLogs("ntm", "WARNING") as logs:
+      engine.convert(FAMILY, self.source, self.target)
+    self.assertIn("1 weights are zero throughout, as blocks.1.weight", logs.output[0])
+
+  def test_variances_are_positive(self):
+    tensors = mock.Mock(read=lambda name: np.array([1.0, 0.0]), specs={})
+    for target in ("var", "latent_var"):
+      with self.assertRaisesRegex(ValueError, r"^v \[2\] holds variances that are not positive"):
+        damage.Inspector([Entry("v", target)], tensors).read("v")
+
+  def _converted_files(self):
+    self._save(_tensors())
+    engine.convert(FAMILY, self.source, self.target)
+    files = sorted(path for path in self.target.rglob("*") if path.is_file())
+    self.assertGreater(len(files), 10)
+    return files
+
+  @parameterized.parameters(1, 64)
+  def test_flipped_bytes_in_any_converted_file_never_give_other_numbers(self, count):
+    """What is loaded or exported is what was converted, or there is an error in one line."""
+    files, rng = self._converted_files(), np.random.default_rng(0)
+    loaded = engine.load(self.target)
+    back, seen = self.directory / "back.safetensors", set()
+    for path in files:
+      whole = path.read_bytes()
+      content = np.frombuffer(whole, np.uint8).copy()
+      places = rng.choice(len(content), min(count, len(content)), replace=False)
+      content[places] ^= rng.integers(1, 256, len(places), np.uint8)
+      path.write_bytes(content.tobytes())
+      with self.subTest(file=str(path.relative_to(self.target))):
+        try:
+          family, architecture, params = engine.load(self.target)
+          self.assertEqual((family, architecture), loaded[:2])
+          jax.tree.map(np.testing.assert_array_equal, params, loaded[2])
+        except (ValueError, FileNotFoundError):
+          seen.add(path.name)
+        try:
+          engine.export(self.target, back, FAMILY)
+          self.assertEqual(back.read_bytes(), self.source.read_bytes())
+          back.unlink()
+        except (ValueError, FileNotFoundError):
+          seen.add(path.name)
+      path.write_bytes(whole)
+    self._assert_nothing_left("model.safetensors", "ours")
+    self.assertContainsSubset({"0.0.0", "conversion.json", "ignored.safetensors"}, seen)
+
+  def test_numbers_that_the_format_does_not_protect_are_compared(self):
+    """What is read without complaint: a part of the leaf in the place of another."""
+    self._converted_files()
+    leaf = self.target / "checkpoints" / "0" / "ema" / "blocks.kernel"
+    (leaf / "1.0.0").write_bytes((leaf / "2.0.0").read_bytes())
+    with self.assertRaisesRegex(ValueError, "^ema/blocks/kernel differ from what was written"):
+      engine.load(self.target)
+    with self.assertRaisesRegex(ValueError, "^blocks/kernel in .*ours is damaged"):
+      engine.export(self.target, self.directory / "back.safetensors", FAMILY)
+    self._assert_nothing_left("model.safetensors", "ours")
+
+  def test_a_directory_of_before_there_were_checksums_is_read(self):
+    self._converted_files()
+    shutil.rmtree(self.target / "checkpoints" / "0" / "checksums")
+    made = json.loads((self.target / "conversion.json").read_text())
+    del made["checksum"], made["ignored_sha256"]
+    (self.target / "conversion.json").write_text(json.dumps(made))
+    self.assertEqual(engine.load(self.target)[0], "toy")
+    engine.export(self.target, self.directory / "back.safetensors", FAMILY)
+    self.assertEqual((self.directory / "back.safetensors").read_bytes(), self.source.read_bytes())
+
+  def _header(self, change):
+    """The file with another header text."""
+    whole = self.source.read_bytes()
+    (size,) = struct.unpack("<Q", whole[:8])
+    text = change(whole[8:8 + size].decode()).encode()
+    self.source.write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + size:])
+
+  @parameterized.named_parameters(
+      ("name_twice", lambda t: t.replace("{", '{"scale":{"dtype":"F32","shape":[],'
+                                              '"data_offsets":[0,4]},', 1),
+       "'scale' is given twice"),
+      ("field_twice", lambda t: t.replace('"shape":[6,5]', '"shape":[5,6],"shape":[6,5]'),
+       "is damaged"),
+      ("shape", lambda t: t.replace("[6,5]", "[6,6]"), "is damaged"),
+      ("offsets", lambda t: t.replace('"data_offsets":[8,', '"data_offsets":[4,'), "is damaged"),
+      ("negative", lambda t: t.replace('"data_offsets":[8,', '"data_offsets":[-8,'), "is damaged"),
+      ("float8", lambda t: t.replace('"F32"', '"F8_E4M3"'), "is damaged"),
+      ("no_type", lambda t: t.replace('"F32"', '"F33"'), "is damaged"))
+  def test_headers_that_do_not_hold(self, change, message):
+    self._save(_tensors())
+    before = self.source.read_bytes()
+    self._header(change)
+    self.assertNotEqual(self.source.read_bytes(), before)
+    with self.assertRaisesRegex(ValueError, f"^[^\n]*model.safetensors[^\n]*{message}[^\n]*$"):
+      engine.convert(FAMILY, self.source, self.target)
+    self._assert_nothing_left("model.safetensors")
+
   def _shards(self):
     tensors = _tensors()
     names = sorted(tensors)
@@ -164,8 +303,8 @@ class EngineTest(parameterized.TestCase):
       back = self.directory / "all"
       engine.export(self.target, back.with_suffix(".safetensors"), FAMILY)
       self._assert_bits(back.with_suffix(".safetensors"), tensors)
-      engine._remove(self.target)
-      engine._remove(back.with_suffix(".safetensors"))
+      targets.remove(self.target)
+      targets.remove(back.with_suffix(".safetensors"))
 
   def test_shards_that_do_not_agree(self):
     index, _, places = self._shards()
@@ -177,6 +316,17 @@ class EngineTest(parameterized.TestCase):
       index.write_text(json.dumps({"weight_map": wrong}))
       with self.assertRaisesRegex(ValueError, "index.json is no index of shards"):
         engine.convert(FAMILY, index, self.target)
+    places["scale"] = "model-2.safetensors"
+    index.write_text(json.dumps({"weight_map": places, "metadata": {"total_size": 5}}))
+    with self.assertRaisesRegex(ValueError, "index.json gives total_size 5, but its shards hold"):
+      engine.convert(FAMILY, index, self.target)
+    index.write_text('{"weight_map": {"scale": "a", "scale": "b"}}')
+    with self.assertRaisesRegex(ValueError, "index.json is no index .*'scale' is given twice"):
+      engine.convert(FAMILY, index, self.target)
+    index.write_text(json.dumps({"weight_map": places | {"scale": "folder.safetensors"}}))
+    (self.directory / "folder.safetensors").mkdir()
+    with self.assertRaisesRegex(ValueError, "folder.safetensors is not a file, but"):
+      engine.convert(FAMILY, index, self.target)
     index.write_text(json.dumps({"weight_map": places}))
     (self.directory / "model-1.safetensors").unlink()
     with self.assertRaisesRegex(FileNotFoundError, "model-1.safetensors does not exist"):
@@ -215,7 +365,18 @@ class EngineTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "whose code is not run"):
       engine.convert(FAMILY, path, self.target)
     torch.save({"a": torch.zeros(3, dtype=torch.float8_e4m3fn)}, path)
-    with self.assertRaisesRegex(ValueError, "model.pt: numbers of type float8_e4m3fn are not read"):
+    with self.assertRaisesRegex(ValueError, "model.pt: a: numbers of type float8_e4m3fn are not "):
+      engine.convert(FAMILY, path, self.target)
+    for tensor, kind in (
+        (torch.eye(3).to_sparse(), "sparse"), (torch.eye(3).to_sparse_csr(), "sparse"),
+        (torch.empty(3, device="meta"), "without numbers"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "quantised"),
+        (torch.ones(3, dtype=torch.complex64), "complex64")):
+      torch.save({"a": tensor}, path)
+      with self.assertRaisesRegex(ValueError, f"^[^\n]*model.pt: a[^\n]* {kind}[^\n]*$"):
+        engine.convert(FAMILY, path, self.target)
+    path.write_bytes(b"")
+    with self.assertRaisesRegex(ValueError, "model.pt is damaged"):
       engine.convert(FAMILY, path, self.target)
     rng = np.random.default_rng(0)
     for zipped in (True, False):
@@ -228,6 +389,41 @@ class EngineTest(parameterized.TestCase):
             engine.convert(FAMILY, path, self.target)
     self._assert_nothing_left("model.pt")
     self.assertFalse(_Evil.ran)
+
+  def test_flipped_bytes_in_pytorch_files(self):
+    """Wherever they are, an error in one line or the numbers that were saved."""
+    path, rng = self.directory / "model.pt", np.random.default_rng(0)
+    tensors = {name: np.float32(array) for name, array in _tensors().items()}
+    torch.save({name: torch.tensor(array) for name, array in tensors.items()}, path)
+    whole, refused = np.frombuffer(path.read_bytes(), np.uint8), 0
+    for place in rng.choice(len(whole), 60, replace=False):
+      content = whole.copy()
+      content[place] ^= rng.integers(1, 256, dtype=np.uint8)
+      path.write_bytes(content.tobytes())
+      with self.subTest(place=place):
+        try:
+          opened = open_files(path)
+          self.assertEqual(set(opened.specs), set(tensors))
+          for name, array in tensors.items():
+            np.testing.assert_array_equal(opened.read(name), array, strict=True)
+        except ValueError as error:
+          self.assertRegex(str(error), r"^[^\n]*model.pt [^\n]*$")
+          refused += 1
+    self.assertGreater(refused, 10)  # The rest is padding, and names and times no one reads.
+    weights = tensors["fused.weight"].tobytes()
+    path.write_bytes(whole.tobytes().replace(weights, weights[::-1]))
+    with self.assertRaisesRegex(ValueError, "model.pt is damaged: the checksum of .*data/.* does"):
+      engine.convert(FAMILY, path, self.target)
+
+  def test_pytorch_files_without_checksums_are_read_with_a_warning(self):
+    path = self.directory / "model.pt"
+    was = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    self.addCleanup(torch.serialization.set_crc32_options, was)
+    torch.save({name: torch.tensor(np.float32(a)) for name, a in _tensors().items()}, path)
+    with self.assertLogs("ntm", "WARNING") as logs:
+      self.assertLen(open_files(path).specs, 6)
+    self.assertIn("model.pt was saved without checksums", logs.output[0])
 
   def test_dry_run_shows_all_and_writes_nothing(self):
     self._save(_tensors())
@@ -339,7 +535,7 @@ class EngineTest(parameterized.TestCase):
 
   def test_a_failure_of_the_record_or_of_export_leaves_nothing(self):
     self._save(_tensors())
-    with mock.patch.object(engine, "_digest", side_effect=RuntimeError("boom")):
+    with mock.patch.object(record, "digest", side_effect=RuntimeError("boom")):
       with self.assertRaisesRegex(RuntimeError, "boom"):
         engine.convert(FAMILY, self.source, self.target)
     self._assert_nothing_left("model.safetensors")
@@ -362,7 +558,7 @@ class EngineTest(parameterized.TestCase):
   def test_full_disk(self):
     self._save(_tensors())
     usage = mock.Mock(free=100)
-    with mock.patch.object(engine.shutil, "disk_usage", return_value=usage):
+    with mock.patch.object(targets.shutil, "disk_usage", return_value=usage):
       with self.assertRaisesRegex(ValueError, "needs 0.00 GB"):
         engine.convert(FAMILY, self.source, self.target)
     for error in (OSError(errno.ENOSPC, "No space left on device"),

@@ -1,6 +1,8 @@
+import contextlib
 import dataclasses
 import functools
 import pathlib
+import re
 import tempfile
 
 import jax
@@ -105,6 +107,27 @@ class TarFlowConversionTest(parameterized.TestCase):
     self.assertEqual(set(back), set(state))  # The masks too, which the model ignores.
     for name, array in state.items():
       np.testing.assert_array_equal(back[name], array, err_msg=name)
+
+  def test_the_documented_snippet_is_a_round_trip(self):
+    """As printed in docs/conversion.md, on a converted file."""
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "conversion.md").read_text()
+    (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+                  if "inverse_and_log_det" in block]
+    state = in_memory.state_of(_random_model({**_CLASSES, "width": 64,
+                                              "num_heads": 1, "num_tokens": 10}))
+    directory = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    safetensors.numpy.save_file(state, directory / "model.safetensors")
+    engine.convert(conversion.FAMILY, directory / "model.safetensors", directory / "runs/tarflow")
+    self.enterContext(contextlib.chdir(directory))
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 4, 10, 3)).astype(np.float32)
+    names = {"images": images, "labels": jnp.asarray([0, 4, 2])}
+    forward = snippet.partition("x, log_det =")[0]
+    exec(snippet, names)
+    np.testing.assert_allclose(names["restored"], images, atol=1e-4)
+    log_det_B = names["log_det"]
+    exec(forward, names)
+    np.testing.assert_allclose(names["log_det"], -log_det_B, rtol=1e-4)
+    self.assertGreater(np.abs(names["z"] - names["x"]).max(), 0.1)
 
   @parameterized.parameters(
       # Of the paper: ImageNet 64 with patches of 2 and of 4, without and with classes.

@@ -1,5 +1,6 @@
 import functools
 import json
+import logging
 import pathlib
 import shutil
 import tempfile
@@ -7,6 +8,8 @@ import tempfile
 import chex
 import fsspec
 import jax
+import numpy as np
+import pytest
 from absl.testing import absltest
 from etils import epath
 
@@ -21,6 +24,7 @@ def _config(**changes):
   return tiny.config(model__predictor=_WIDTH, model__transporter=_WIDTH, **changes)
 
 
+@functools.cache
 def _abstract(config, devices=1):
   mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
   run = task.density(config)
@@ -57,6 +61,14 @@ def _truncate(workdir, step, item="params"):
   assert files
   for path in files:
     path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def _flip(path, rng, bytes_=64):
+  """Changes so many bytes of a file; all of a shorter one."""
+  content = np.frombuffer(path.read_bytes(), np.uint8).copy()
+  places = rng.choice(len(content), min(bytes_, len(content)), replace=False)
+  content[places] ^= rng.integers(1, 256, len(places), np.uint8)
+  path.write_bytes(content.tobytes())
 
 
 class CheckpointTest(absltest.TestCase):
@@ -119,6 +131,104 @@ class CheckpointTest(absltest.TestCase):
     chex.assert_trees_all_equal(params, jax.device_get(_state(config, 3).ema))
     with self.assertRaisesRegex(ValueError, "checkpoint 6 .* cannot be read"):
       checkpoint.restore_ema(self.workdir, 6)
+
+  def _assert_exact_or_the_one_before(self, restore, bytes_=64, seed=0):
+    """Whatever file of a step is damaged, what is read is what was written.
+
+    Args:
+      restore: () → (step, what was read, the same by step).
+      bytes_: of every file.
+      seed: of the places.
+
+    Returns:
+      The items in which damage was seen.
+    """
+    _write(_config(), self.workdir, [3, 6])
+    rng, directory = np.random.default_rng(seed), pathlib.Path(self.workdir) / "checkpoints" / "6"
+    seen, files = set(), sorted(path for path in directory.rglob("*") if path.is_file())
+    self.assertGreater(len(files), 20)
+    for path in files:
+      whole, name = path.read_bytes(), str(path.relative_to(directory))
+      _flip(path, rng, bytes_)
+      with self.subTest(file=name), self.assertLogs("ntm", "INFO") as logs:
+        logging.getLogger("ntm").info("There is a line even if nothing is wrong.")
+        step, found, written = restore()
+        chex.assert_trees_all_equal(found, written[step])
+        self.assertEqual("checkpoint 6" in " ".join(logs.output), step == 3)
+        if step == 3:
+          seen.add(name.split("/")[0])
+          if not directory.exists():
+            directory.with_name("6.corrupt").rename(directory)
+      path.write_bytes(whole)
+    shutil.rmtree(self.workdir)
+    return seen
+
+  def _restore_ema(self):
+    _, params, step = checkpoint.restore_ema(self.workdir)
+    return step, params, {s: jax.device_get(_state(_config(), s).ema) for s in (3, 6)}
+
+  def _restore_all(self):
+    state, iterator = self._restore(_config())
+    return int(state.step), (jax.device_get(state), iterator), {
+        s: (jax.device_get(_state(_config(), s)), {"next_index": s}) for s in (3, 6)}
+
+  def test_flipped_bytes_in_any_file_never_give_other_parameters(self):
+    self.assertContainsSubset(
+        {"ema", "checksums"}, self._assert_exact_or_the_one_before(self._restore_ema))
+
+  @pytest.mark.slow
+  def test_flipped_bytes_in_any_file_never_resume_from_another_state(self):
+    self.assertContainsSubset(
+        {"params", "ema", "rest", "iterator", "checksums"},
+        self._assert_exact_or_the_one_before(self._restore_all))
+
+  @pytest.mark.slow
+  def test_one_flipped_byte_in_any_file_never_gives_other_numbers(self):
+    for seed in range(5):
+      self._assert_exact_or_the_one_before(self._restore_ema, 1, seed)
+    self._assert_exact_or_the_one_before(self._restore_all, 1)
+
+  def test_a_run_does_not_resume_from_damaged_numbers(self):
+    config = _config()
+    for item in ("params", "rest", "iterator"):
+      _write(config, self.workdir, [3, 6])
+      directory = pathlib.Path(self.workdir) / "checkpoints"
+      for path in (directory / "6" / item).rglob("d/*" if item != "iterator" else "metadata"):
+        _flip(path, np.random.default_rng(0), 3)
+      with self.subTest(item=item), self.assertLogs("ntm", "ERROR") as logs:
+        state, iterator = self._restore(config)
+        self.assertEqual((int(state.step), iterator), (3, {"next_index": 3}))
+        self.assertLen(logs.output, 1)
+        self.assertIn("checkpoint 6 cannot be read", logs.output[0])
+        self.assertTrue((directory / "6.corrupt").exists())
+      shutil.rmtree(self.workdir)
+
+  def test_a_damaged_step_that_is_asked_for_is_refused(self):
+    _write(_config(), self.workdir, [3, 6])
+    for path in (pathlib.Path(self.workdir) / "checkpoints" / "6" / "ema").rglob("d/*"):
+      _flip(path, np.random.default_rng(0))
+    with self.assertRaisesRegex(ValueError, r"checkpoint 6 of .* cannot be read \(.*\); restore a "
+                                            r"copy, or choose another of \[3, 6\]"):
+      checkpoint.restore_ema(self.workdir, 6)
+
+  def test_numbers_that_the_format_does_not_protect_are_compared(self):
+    """What Orbax reads without complaint: an array of another step in its place."""
+    config = _config()
+    _write(config, self.workdir, [3, 6])
+    directory = pathlib.Path(self.workdir) / "checkpoints"
+    shutil.rmtree(directory / "6" / "ema")
+    shutil.copytree(directory / "3" / "ema", directory / "6" / "ema")
+    with self.assertLogs("ntm", "ERROR") as logs:
+      self.assertEqual(checkpoint.restore_ema(self.workdir)[2], 3)
+    self.assertRegex(logs.output[0], "checkpoint 6 of .* cannot be read .*ema/.* more differ")
+    self.assertEqual(int(self._restore(config)[0].step), 3)
+
+  def test_a_step_of_before_there_were_checksums_is_read(self):
+    config = _config()
+    _write(config, self.workdir, [3])
+    shutil.rmtree(pathlib.Path(self.workdir) / "checkpoints" / "3" / "checksums")
+    self.assertEqual(checkpoint.restore_ema(self.workdir)[2], 3)
+    self.assertEqual(int(self._restore(config)[0].step), 3)
 
   def test_a_half_written_step_is_ignored(self):
     config = _config()
