@@ -57,8 +57,6 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
   with ocp.CheckpointManager(_checkpoints(directory), options=options,
                              item_handlers={_ITEM: handler}) as manager:
     manager.save(_STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.PyTreeSave(tree)}))
-
-
   arrays = {path: checksums.entry(leaf.dtype, leaf.shape, sums[_file(path)])
             for path, leaf in leaves.items()}
   manifest = _step(directory) / checksums.MANIFEST / "metadata"
