@@ -263,6 +263,21 @@ class FaultsTest(absltest.TestCase):
     self.assertEqual(launched.returncode, 0, output)
     self.assertIn("resuming at step 2", output)
 
+  def test_numbers_that_were_not_written_are_passed_over_by_all(self):
+    """Nothing that Orbax would see, and each process holds a part of it."""
+    workdir = tempfile.mkdtemp()
+    for steps in (2, 4):
+      launched = _train(workdir, steps)
+      self.assertEqual(launched.wait(timeout=600), 0, launched.communicate()[0])
+    older, newer = (pathlib.Path(workdir, "checkpoints", step, "params") for step in "24")
+    shutil.rmtree(newer)
+    shutil.copytree(older, newer)
+    launched = _train(workdir, 5)
+    output = launched.communicate(timeout=600)[0]
+    self.assertEqual(launched.returncode, 0, output)
+    self.assertRegex(output, r"checkpoint 4 cannot be read \(DamagedError: params/.* differ")
+    self.assertIn("resuming at step 2", output)
+
 
 if __name__ == "__main__":
   absltest.main()
