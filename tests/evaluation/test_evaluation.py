@@ -1,6 +1,6 @@
 import numpy as np
 import scipy.linalg
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ntm.evaluation import classifier, frechet, neighbours
 
@@ -30,7 +30,18 @@ class FrechetTest(absltest.TestCase):
       frechet.moments(np.zeros((1, 3)))
 
 
-class NeighboursTest(absltest.TestCase):
+class NeighboursTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      # Balls around 0, 1, 10, 12 to the nearest other point: [-1, 2] and [8, 14].
+      (1, [-1, 2, 8, 14], 1.0), (1, [-1.5, 2.5, 7.5, 14.5], 0.0), (1, [-2, 0.5, 5, 9], 0.5),
+      # To the second nearest: radii 10, 9, 9, 11, from -10 to 23.
+      (2, [-10, 4, 6, 23], 1.0), (2, [-10.5, 4, 6, 23.5], 0.5))
+  def test_a_ball_reaches_to_the_kth_other_point(self, k, samples, precision):
+    data = np.array([[0.0], [1], [10], [12]])
+    samples = np.array(samples, float)[:, None]
+    self.assertEqual(neighbours.precision_recall(data, samples, k)[0], precision)
+    self.assertEqual(neighbours.precision_recall(samples, data, k)[1], precision)
 
   def test_equal_sets_are_covered(self):
     a = np.random.default_rng(0).normal(size=(200, 4))
