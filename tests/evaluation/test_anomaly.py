@@ -4,7 +4,6 @@ from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
-
 from matplotlib.axes import Axes
 
 from ntm.evaluation import anomaly, calibration
