@@ -61,10 +61,11 @@ class ObjectivesTest(parameterized.TestCase):
     loss, metrics, result, k, blocks = jax.device_get(run(jax.random.key(0), params))
     nats = -result.step_SB[0] / 16
     np.testing.assert_allclose(loss, nats.mean(), rtol=1e-5)
-    for step in range(3):
-      np.testing.assert_allclose(metrics.step_S[step], nats[k == step].sum(), rtol=1e-5)
-      self.assertEqual(metrics.step_count_S[step], (k == step).sum())
     scalars = metrics.scalars()
+    for step in range(3):  # k = 0 is the cleanest step, named step_1.
+      self.assertEqual(metrics.step_count_S[step], (k == step).sum())
+      np.testing.assert_allclose(scalars[f"step_{step + 1}/nats_per_dim"], nats[k == step].mean(),
+                                 rtol=1e-5)
     for name, values in (("predictor", result.log_scale_SBNC), ("transporter", blocks)):
       np.testing.assert_allclose(scalars[f"log_scale/{name}_min"], values.min(), rtol=1e-5)
       np.testing.assert_allclose(scalars[f"log_scale/{name}_max"], values.max(), rtol=1e-5)
