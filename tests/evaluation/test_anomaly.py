@@ -1,8 +1,10 @@
 import pathlib
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
+from matplotlib.axes import Axes
 
 from ntm.evaluation import anomaly, calibration
 
@@ -21,6 +23,23 @@ class AnomalyTest(absltest.TestCase):
     auroc = {name: anomaly.auroc(*(s[name] for s in train_scores)) for name in anomaly.SCORES}
     self.assertLess(auroc["likelihood"], 0.05)
     self.assertGreater(auroc["typicality"], 0.95)
+
+  def test_typicality_is_in_units_of_each_steps_spread(self):
+    rng = np.random.default_rng(0)
+    x, train = rng.normal(size=(3, 7)), rng.normal(size=(3, 200))
+    scale, shift = np.array([[0.1], [1], [20]]), np.array([[5.0], [0], [-300]])
+    plain, moved = (anomaly.scores(*pair)["typicality"]
+                    for pair in ((x, train), (scale * x + shift, scale * train + shift)))
+    np.testing.assert_allclose(moved, plain, rtol=1e-9)
+    at_one_deviation = train.mean(axis=1, keepdims=True) + train.std(axis=1, keepdims=True)
+    np.testing.assert_allclose(anomaly.scores(at_one_deviation, train)["typicality"], 1)
+
+  def test_pieces_of_photographs_are_whole_up_to_the_largest(self):
+    # Every eighth pixel of photographs of 427 rows: 53 fit, with no choice but a few rows.
+    images = np.zeros((12, 53, 53, 1), np.float32)
+    pieces = anomaly.other_inputs(images, 0.125)["photographs"]
+    self.assertEqual(pieces.shape, images.shape)
+    self.assertLen(np.unique(pieces.reshape(12, -1), axis=0), 12)
 
   def test_other_inputs_have_the_shape_and_levels_of_digits(self):
     rng = np.random.default_rng(0)
@@ -43,6 +62,15 @@ class CalibrationTest(absltest.TestCase):
     self.assertAlmostEqual(first["variance"], 1, delta=0.03)
     self.assertAlmostEqual(first["beyond_2"], 0.0455, delta=0.005)
     self.assertAlmostEqual(second["variance"], 4, delta=0.1)
+
+  def test_normal_residuals_follow_the_diagonal_that_is_drawn(self):
+    z = np.random.default_rng(0).normal(size=(1, 500, 64))
+    with mock.patch.object(Axes, "plot", autospec=True, side_effect=Axes.plot) as plot:
+      calibration.draw_quantiles(pathlib.Path(tempfile.mkdtemp()) / "qq.png", z)
+    (_, expected, found), (_, x, y) = (call.args for call in plot.call_args_list)
+    np.testing.assert_allclose(found, expected, atol=0.1)
+    self.assertBetween(expected[-1], 2.5, 4)
+    self.assertEqual(x, y)
 
   def test_the_picture_is_written(self):
     path = pathlib.Path(tempfile.mkdtemp()) / "qq.png"

@@ -1,8 +1,12 @@
+import warnings
+
 import numpy as np
 import scipy.linalg
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 
-from ntm.evaluation import classifier, frechet, neighbours
+from ntm.evaluation import classifier, frechet, neighbours, quality
 
 
 class FrechetTest(absltest.TestCase):
@@ -30,7 +34,18 @@ class FrechetTest(absltest.TestCase):
       frechet.moments(np.zeros((1, 3)))
 
 
-class NeighboursTest(absltest.TestCase):
+class NeighboursTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      # Balls around 0, 1, 10, 12 to the nearest other point: [-1, 2] and [8, 14].
+      (1, [-1, 2, 8, 14], 1.0), (1, [-1.5, 2.5, 7.5, 14.5], 0.0), (1, [-2, 0.5, 5, 9], 0.5),
+      # To the second nearest: radii 10, 9, 9, 11, from -10 to 23.
+      (2, [-10, 4, 6, 23], 1.0), (2, [-10.5, 4, 6, 23.5], 0.5))
+  def test_a_ball_reaches_to_the_kth_other_point(self, k, samples, precision):
+    data = np.array([[0.0], [1], [10], [12]])
+    samples = np.array(samples, float)[:, None]
+    self.assertEqual(neighbours.precision_recall(data, samples, k)[0], precision)
+    self.assertEqual(neighbours.precision_recall(samples, data, k)[1], precision)
 
   def test_equal_sets_are_covered(self):
     a = np.random.default_rng(0).normal(size=(200, 4))
@@ -61,6 +76,39 @@ class ClassifierTest(absltest.TestCase):
     self.assertEqual(features.shape, (300, 128))
     logits = features @ model._model.coefs_[1] + model._model.intercepts_[1]
     np.testing.assert_array_equal(logits.argmax(1), model._model.predict(images.reshape(300, -1)))
+
+
+  def test_it_is_the_classifier_that_is_documented(self):
+    # Labels that cannot be learned, so that no early stop hides the number of iterations.
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(40, 2, 2, 1)), rng.integers(0, 2, 40)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore", ConvergenceWarning)
+      ours = classifier.Classifier(images, labels)._model
+      documented = MLPClassifier((128,), max_iter=400, random_state=0)
+      documented.fit(np.float32(images).reshape(40, 4), labels)
+    self.assertEqual(ours.n_iter_, 400)
+    for found, expected in zip(ours.coefs_, documented.coefs_):
+      np.testing.assert_array_equal(found, expected)
+
+
+class JudgeTest(absltest.TestCase):
+
+  def test_figures_are_those_of_the_classifiers_features(self):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    images = rng.normal(size=(300, 2, 2, 1)) * 0.3 + labels[:, None, None, None]
+    judge = quality.Judge({"image": images, "label": labels})
+    itself = judge.figures(images, labels)
+    self.assertAlmostEqual(itself["frechet_distance"], 0, places=4)
+    self.assertEqual((itself["precision"], itself["recall"]), (1, 1))
+    self.assertGreater(itself["class_accuracy"], 0.95)
+    # One class alone is as real as the data, and covers a third of them.
+    one = judge.figures(images[labels == 0], None)
+    self.assertEqual(one["precision"], 1)
+    self.assertBetween(one["recall"], 0.3, 0.5)
+    self.assertGreater(one["frechet_distance"], 0.1)
+    self.assertNotIn("class_accuracy", one)
 
 
 if __name__ == "__main__":

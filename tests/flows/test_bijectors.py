@@ -123,6 +123,28 @@ class BijectorTest(parameterized.TestCase):
         np.testing.assert_allclose(np.linalg.slogdet(block)[1], log_det[b], atol=1e-8)
       np.testing.assert_array_equal(jacobian[0, :, :, 1], 0)  # Examples do not mix.
 
+  @parameterized.parameters("autoregressive", "coupling")
+  def test_means_and_scales_are_read_out_apart(self, name):
+    # u = (x - mu) / sigma: a larger mean lowers u and costs nothing, a larger scale is paid for.
+    forward, _, params, x = _setup(name)
+    u, log_det = forward(params, x)
+
+    def raised(part):
+      readout = params["params"].get("blocks", params["params"])["readout"]
+      changed = {"kernel": readout["kernel"], "bias": readout["bias"].at[..., part, :].add(0.5)}
+      if name == "autoregressive":
+        return forward({"params": params["params"] | {"readout": changed}}, x)
+      # Of the last block alone, whose input is then the same.
+      changed["bias"] = readout["bias"].at[-1].set(changed["bias"][-1])
+      return forward({"params": {"blocks": params["params"]["blocks"] | {"readout": changed}}}, x)
+
+    lowered, same = raised(0)
+    self.assertLessEqual((lowered - u).max(), 0)
+    self.assertLess((lowered - u).min(), -0.3)
+    np.testing.assert_array_equal(same, log_det)
+    _, paid = raised(1)
+    self.assertLess((paid - log_det).max(), -2)
+
 
 class AutoregressiveTest(parameterized.TestCase):
 
@@ -135,9 +157,11 @@ class AutoregressiveTest(parameterized.TestCase):
     def run(rng):
       params = module.init(rng, x, cond, method="forward_and_log_det")["params"]
       return [module.apply({"params": params}, x, cond, method=method)
-              for method in ("forward_and_log_det", "inverse_and_log_det")]
+              for method in ("forward_and_log_det", "inverse_and_log_det")], params["start"]
 
-    for out, log_det in run(jax.random.key(0)):
+    both, start = run(jax.random.key(0))
+    self.assertBetween(float(jnp.abs(start.value).max()), 1e-3, 0.1)  # Small next to a token.
+    for out, log_det in both:
       np.testing.assert_array_equal(out, x)
       np.testing.assert_array_equal(log_det, 0)
 

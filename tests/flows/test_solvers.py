@@ -72,6 +72,9 @@ class SolversTest(parameterized.TestCase):
       np.testing.assert_allclose(found, x, atol=bound)
       np.testing.assert_allclose(inverse_log_det, -log_det, atol=bound)
       self.assertEqual(int(info.fallbacks), int("falls_back" in name))
+      if "falls_back" in name:  # Its own iterations, then those of the scan.
+        tried = {"jacobi_falls_back": 2, "gs_jacobi_falls_back": 4}[name]
+        self.assertEqual(int(info.iterations), tried + 12)
 
   def test_jacobi_is_exact_after_as_many_iterations_as_tokens(self):
     # No change is below this tolerance, so every token takes its full count.

@@ -40,6 +40,27 @@ class SamplerTest(parameterized.TestCase):
       states.append(mean[0] + jnp.exp(log_scale[0]) * z)
     np.testing.assert_allclose(u, jnp.stack(states[::-1]), atol=1e-4)
 
+  def test_a_continued_one_is_told_the_steps_of_the_whole(self):
+    model, params, times = _setup(process__num_steps=(2, 3))
+    label, rng = jnp.array([0, 2]), jax.random.key(0)
+    start = jax.random.normal(jax.random.key(1), (2, 4, 4))
+
+    @jax.jit
+    def run(params):
+      draw = lambda number: sampler.sample_latents(rng, model, params, times[:2], 2, label,
+                                                   start_BNC=start, num_steps=number)
+      steps = lambda number: model.apply(
+          {"params": params}, start[None], *(jnp.full((1, 2), t) for t in (times[1], times[0])),
+          label, jnp.full(2, number), method="predict")
+      return draw(3), draw(None), steps(3), steps(1)
+
+    *drawn, whole, alone = run(params)
+    z = jax.random.normal(jax.random.split(jax.random.split(rng)[1], 1)[0], (2, 4, 4))
+    for u, (mean, log_scale) in zip(drawn, (whole, alone)):
+      np.testing.assert_array_equal(u[1], start)
+      np.testing.assert_allclose(u[0], mean[0] + jnp.exp(log_scale[0]) * z, atol=1e-5)
+    self.assertGreater(np.abs(drawn[0][0] - drawn[1][0]).max(), 1e-3)
+
   def test_zero_guidance_equals_none(self):
     model, params, times = _setup()
     draw = jax.jit(lambda w: sampler.sample_latents(jax.random.key(0), model, params, times, 2,

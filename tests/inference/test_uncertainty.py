@@ -28,6 +28,11 @@ class SpreadTest(parameterized.TestCase):
     self.assertEqual(mean.shape, (2, 4, 4))
     self.assertGreater(np.abs(std[0] - std[1]).max(), 1e-3)
 
+  def test_two_draws_are_enough(self):
+    mean, std = map(np.asarray, self._spread(draws=2))
+    self.assertTrue(np.isfinite(mean).all())
+    self.assertGreater(std.min(), 0)
+
   @parameterized.parameters((dict(level=0), "level is 0"), (dict(level=4), "level is 4"),
                             (dict(draws=1), "at least 2"),
                             (dict(model__predictor={"context": "history"}), "markov"))

@@ -139,6 +139,8 @@ class Flux2Test(parameterized.TestCase):
         {"params": self.params}, _X, _T, _TEXT, *ids))
     with self.assertRaisesRegex(ValueError, "text ids .* one position a token"):
       run(_IDS[0], flux2.text_ids(4))
+    with self.assertRaisesRegex(ValueError, "text ids .* one position a token"):
+      run(_IDS[0], flux2.text_ids(6))
     with self.assertRaisesRegex(ValueError, "image ids"):
       run(_IDS[0][:, :2], _IDS[1])
 

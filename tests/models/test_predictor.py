@@ -80,6 +80,22 @@ class PredictorTest(parameterized.TestCase):
       for j in range(i):
         self.assertGreater(np.abs(means[i] - means[j]).max(), 1e-3)
 
+  def test_the_correction_is_added_to_the_mean(self):
+    config = tiny.config(model__predictor={
+        "layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 1, "output": "velocity",
+        "reads_noise": True, "mean_correction": True}, process__t_min_low=0.01)
+    model, params = tiny.model_and_params(config)
+    t = tiny.trajectory(config)
+    run = jax.jit(lambda params: model.apply(
+        {"params": params}, t.x_KBNC[1:], t.times_KB[1:], t.times_KB[:-1], t.label_B,
+        method="predict"))
+    mean, log_scale = run(params)
+    params["predictor"]["network"]["mean_correction"]["bias"] += jnp.arange(4.0)
+    raised, same = run(params)
+    np.testing.assert_allclose(raised - mean, jnp.broadcast_to(jnp.arange(4.0), mean.shape),
+                               atol=1e-5)
+    np.testing.assert_array_equal(same, log_scale)
+
   def test_mask_of_two_levels(self):
     mask = history_mask(jnp.array([[1, 1], [1, 0]]), 1)[:, 0]
     np.testing.assert_array_equal(mask[0], [[True, True], [False, True]])

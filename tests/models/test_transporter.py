@@ -1,12 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from tests import tiny
 
 
-class TransporterTest(absltest.TestCase):
+class TransporterTest(parameterized.TestCase):
 
   @classmethod
   def setUpClass(cls):
@@ -37,6 +37,20 @@ class TransporterTest(absltest.TestCase):
         {"params": params}, u, self.trajectory.times_KB, method="untransport"))(self.params, u)
     np.testing.assert_allclose(x, self.trajectory.x_KBNC, atol=1e-5)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-5)
+
+  @parameterized.parameters(0, 1)
+  def test_even_blocks_scan_forwards_and_odd_ones_backwards(self, number):
+    # The other block does nothing; what is left depends on one side alone.
+    blocks = dict(self.params["transporter"])
+    other = f"block_{1 - number}"
+    blocks[other] = blocks[other] | {"readout": jax.tree.map(
+        jnp.zeros_like, blocks[other]["readout"])}
+    params = {"params": self.params | {"transporter": blocks}}
+    run = lambda x: self.model.apply(params, x[None, None], jnp.full((1, 1), 0.3),
+                                     method="transport")[0][0, 0]
+    reach = np.abs(jax.jit(jax.jacrev(run))(self.trajectory.x_KBNC[0, 0])).max(axis=(1, 3)) > 0
+    one_side = np.tril(np.ones((4, 4), bool))
+    np.testing.assert_array_equal(reach, one_side.T if number else one_side)
 
   def test_blocks_alternate_direction(self):
     # Through both blocks every token reaches every other; through one, half.

@@ -23,6 +23,9 @@ class KernelTest(parameterized.TestCase):
         self.assertTrue(np.isfinite(value).all())
         self.assertTrue(((value >= 0) & (value <= 1 + 1e-6)).all())  # up to rounding
 
+  def test_the_covariance_has_finite_derivatives_at_its_limits(self):
+    self.assertTrue(np.isfinite(jax.jacobian(kernel.trajectory_covariance)(_LEVELS)).all())
+
   @parameterized.parameters(
       (0.3, 0.3, (1, 0)), (1.0, 1.0, (1, 0)), (0.0, 0.0, (1, 0)),
       (0.3, 1.0, (0, 1)), (0.0, 1.0, (0, 1)), (0.0, 0.4, (0.6, 0.4)))

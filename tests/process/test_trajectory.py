@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest
 
 from ntm.process import kernel, schedule
-from ntm.process.trajectory import sample_trajectory
+from ntm.process.trajectory import continue_trajectory, sample_trajectory
 
 
 class TrajectoryTest(absltest.TestCase):
@@ -16,6 +16,17 @@ class TrajectoryTest(absltest.TestCase):
     error = 5 / np.sqrt(count)  # Five standard errors of entries of size at most 1.
     np.testing.assert_allclose(x.mean(axis=1), (1 - times) * 0.7, atol=error)
     np.testing.assert_allclose(np.cov(x), kernel.trajectory_covariance(times), atol=2 * error)
+
+  def test_a_continued_one_is_the_whole_given_its_first_state(self):
+    count, times = 200_000, schedule.uniform_times(3, 0.2)
+    x = np.asarray(continue_trajectory(jax.random.key(0), jnp.full((count, 1, 1), 0.5), times))
+    np.testing.assert_array_equal(x[0], 0.5)
+    # The Gaussian of all states, conditioned on the first: its mean does not depend on x_0.
+    cov = np.asarray(kernel.trajectory_covariance(times), np.float64)
+    error = 5 / np.sqrt(count)
+    np.testing.assert_allclose(x[1:].mean(axis=(1, 2, 3)), 0.5 * (1 - times[1:]) / 0.8, atol=error)
+    np.testing.assert_allclose(np.cov(x[1:, :, 0, 0]),
+                               (cov - np.outer(cov[0], cov[0]) / cov[0, 0])[1:, 1:], atol=2 * error)
 
   def test_every_example_follows_its_own_times(self):
     times = schedule.uniform_times(3, jnp.array([0.0, 0.5]))

@@ -37,6 +37,40 @@ class ObjectivesTest(parameterized.TestCase):
     np.testing.assert_allclose(metrics.loss / metrics.count, loss, rtol=1e-6)
     self.assertGreater(metrics.log_scale[3], 0)  # The transporter's largest log-scale.
 
+  def test_dimensions_are_tokens_times_channels(self):
+    config = tiny.config(model__image_shape=(4, 6, 1))  # 6 tokens of 4 channels.
+    model, params = tiny.model_and_params(config)
+    loss, result = jax.jit(lambda params, t: (
+        objectives.trajectory_loss(model, params, t)[0],
+        model.apply({"params": params}, t, method="log_prob")))(params, tiny.trajectory(config))
+    np.testing.assert_allclose(loss, -result.step_SB.mean() / 24, rtol=1e-5)
+
+  def test_pair_wise_is_the_loss_of_the_pair_it_draws(self):
+    config = tiny.config(train__label_dropout=0.0)
+    model, params = tiny.model_and_params(config)
+    x0, label = _data(8)
+
+    @jax.jit
+    def run(rng, params):
+      trajectory, k = objectives.draw_pair(jax.random.split(rng)[1], x0, label, config)
+      result, extra = model.apply({"params": params}, trajectory, False, method="log_prob",
+                                  mutable=["diagnostics"])
+      return (*objectives.pair_wise(rng, model, params, x0, label, config), result, k,
+              jnp.concatenate(jax.tree.leaves(extra)))
+
+    loss, metrics, result, k, blocks = jax.device_get(run(jax.random.key(0), params))
+    nats = -result.step_SB[0] / 16
+    np.testing.assert_allclose(loss, nats.mean(), rtol=1e-5)
+    scalars = metrics.scalars()
+    for step in range(3):  # k = 0 is the cleanest step, named step_1.
+      self.assertEqual(metrics.step_count_S[step], (k == step).sum())
+      np.testing.assert_allclose(scalars[f"step_{step + 1}/nats_per_dim"], nats[k == step].mean(),
+                                 rtol=1e-5)
+    for name, values in (("predictor", result.log_scale_SBNC), ("transporter", blocks)):
+      np.testing.assert_allclose(scalars[f"log_scale/{name}_min"], values.min(), rtol=1e-5)
+      np.testing.assert_allclose(scalars[f"log_scale/{name}_max"], values.max(), rtol=1e-5)
+    self.assertGreater(result.step_SB.std(), 0.1)
+
   def test_pair_wise_is_an_unbiased_estimate_of_end_to_end(self):
     config = tiny.config(train__label_dropout=0.0, process__t_min_low=0.02)
     model, params = tiny.model_and_params(config, scale=0.05)
