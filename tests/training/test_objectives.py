@@ -91,6 +91,7 @@ class ObjectivesTest(parameterized.TestCase):
     x0, label = _data(64)
     trajectory, k = jax.device_get(jax.jit(
         lambda rng: objectives.draw_pair(rng, x0, label, config))(jax.random.key(0)))
+    np.testing.assert_array_equal(trajectory.valid_SB, np.ones((1, 64)))
     for b in range(64):
       t_s, t_t = trajectory.times_KB[:, b]
       steps = int(trajectory.num_steps_B[b])
