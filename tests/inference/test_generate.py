@@ -19,7 +19,7 @@ _SMALL = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 1}
 
 @functools.cache
 def _setup():
-  config = tiny.config(process__num_steps=(2, 3), process__t_min=0.1,
+  config = tiny.config(process__num_steps=(2, 3), process__t_min=0.1, process__t_min_high=0.1,
                        model__transporter=_SMALL | {"num_blocks": 1}, model__predictor=_SMALL)
   return config, *tiny.model_and_params(config)
 
