@@ -18,6 +18,7 @@ from ntm import config as config_lib
 
 _HELP = ("--help", "-help", "-h", "--h", "-?", "--helpshort", "--helpfull")
 _WIDTH = 100
+_LONG = 60  # Characters of a value that a message repeats.
 _ABSENT = "must have a value other than None"
 
 
@@ -88,7 +89,9 @@ def _explain(name, values, argv, error) -> str:
     return unknown
   if illegal := re.match(r"flag --([^=\s]+)=(.*?): ", text, re.DOTALL):
     flag = values[illegal[1]] if illegal[1] in values else None
-    return (f"--{illegal[1]} is {illegal[2]}; expected {_expected(flag, argv)}. {_see(name)}")
+    value = illegal[2] if len(illegal[2]) <= _LONG else f"{illegal[2][:_LONG]}..."
+    value = value if value.isprintable() else repr(value)
+    return (f"--{illegal[1]} is {value}; expected {_expected(flag, argv)}. {_see(name)}")
   first = (text.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
   return f"{first}; expected --name=value. {_see(name)}"
 

@@ -40,7 +40,7 @@ def main() -> None:
           "pip install 'ntm[digits]'.", file=sys.stderr)
     sys.exit(1)
   except KeyboardInterrupt:
-    print("interrupted.", file=sys.stderr)
+    print("interrupted; nothing is written.", file=sys.stderr)
     sys.exit(130)
   program.run([f"ntm {command}", *sys.argv[2:]])
 

@@ -17,6 +17,8 @@ from ntm.training import checkpoint, run_config
 
 # What is said in one line: these name what is wrong, and a traceback would bury it.
 _CLEAR = (ValueError, OSError, ImportError, FloatingPointError)
+# Whose errors are those of buckets: what epath reads them with.
+_STORAGE = ("tensorflow", "gcsfs", "s3fs", "google")
 INTERRUPTED = 128 + signal.SIGINT
 MAX_SEED = 2**31 - 1
 MANY = 10**6  # Upper bound of what is counted or scales; more is a slip of the keyboard.
@@ -91,7 +93,13 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None,
   except MemoryError as error:
     _fail(f"error: not enough memory ({error}); ask for fewer images or draws.", error)
   except Exception as error:
-    _fail(f"error: {error}" if isinstance(error, _CLEAR) else None, error)
+    message = _few_lines(str(error))
+    if isinstance(error, _CLEAR):
+      _fail(f"error: {message}", error)
+    elif type(error).__module__.startswith(_STORAGE):
+      _fail(f"error: {type(error).__name__}: {message.splitlines()[0]:.200}; check the path of the "
+            "bucket, the network and its credentials.", error)
+    _fail(None, error)
   finally:
     signal.signal(signal.SIGINT, previous)
 
@@ -106,6 +114,9 @@ def keep_programs() -> None:
 def _log_plainly() -> None:
   """Our progress in full; of the libraries, which log by absl, errors only."""
   flags.FLAGS.mark_as_parsed()  # Else absl says that it logs before it knows how.
+  # TensorFlow, which epath imports for buckets, greets at length without these.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   absl.logging.use_absl_handler()
   absl.logging.set_verbosity(absl.logging.ERROR)
   logger, handler = logging.getLogger("ntm"), logging.StreamHandler()
@@ -126,6 +137,12 @@ def _interrupt(signum, frame) -> None:
   del signum, frame
   signal.signal(signal.SIGINT, signal.SIG_DFL)
   raise KeyboardInterrupt
+
+
+def _few_lines(message: str) -> str:
+  """At most three lines: of a long list, the first two and how many more there are."""
+  lines = message.splitlines() or [""]
+  return "\n".join(lines if len(lines) <= 3 else [*lines[:2], f"  and {len(lines) - 2} more"])
 
 
 def _fail(line: str | None, error: Exception) -> None:

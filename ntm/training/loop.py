@@ -37,10 +37,7 @@ class NonFiniteError(FloatingPointError):
 
 
 class Preempted(SystemExit):
-  """The run stopped at a signal, its state saved.
-
-  Ends the program with code 143 after SIGTERM, 130 after Ctrl-C.
-  """
+  """The run stopped at a signal, its state saved; exit code 143 after SIGTERM, 130 after Ctrl-C."""
 
 
 def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
@@ -88,13 +85,11 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
       that cannot be, after saving.
     NonFiniteError: after saving the last good state.
     Preempted: after a SIGTERM or Ctrl-C.
-    checkpoint.StorageError: a checkpoint cannot be written, or one process
-      alone cannot read it.
+    checkpoint.StorageError: as `Checkpointer` raises it.
   """
   mesh = prepare(config, workdir)
   abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
-  if task.pretrained is not None:
-    state_lib.check_pretrained(abstract, task.pretrained)
+  state_lib.check_pretrained(abstract, task.pretrained or {})
   processes.wait_for_all("all that can be checked is")  # Nothing is written before.
   checkpointer = checkpoint.Checkpointer(workdir, config, task.headline)
   restored = checkpointer.restore_latest(abstract)

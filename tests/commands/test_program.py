@@ -73,6 +73,20 @@ class ProgramTest(parameterized.TestCase):
     self.assertEqual(done.returncode, 1)
     self.assertEqual(done.stderr, f"error: {error.split(chr(39))[1]}\n")
 
+  @parameterized.parameters(
+      ("ValueError('a\\nb\\nc\\nd\\ne')", ["error: a", "b", "  and 3 more"]),
+      ("type('OpError', (Exception,), {'__module__': 'tensorflow'})('no token')",
+       ["error: OpError: no token; check the path of the bucket, the network and its "
+        "credentials."]),
+      ("MemoryError('7 TiB')",
+       ["error: not enough memory (7 TiB); ask for fewer images or draws."]))
+  def test_all_errors_are_a_few_lines(self, error, lines):
+    done = subprocess.run([sys.executable, "-c", _PROGRAM.format(
+        seconds=0, error=error)],
+        capture_output=True, text=True)
+    self.assertEqual(done.returncode, 1)
+    self.assertEqual(done.stderr.splitlines(), lines)
+
   def test_after_a_failed_save_no_thread_is_waited_for(self):
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", _PROGRAM.format(

@@ -132,6 +132,8 @@ _SAMPLE = [
     (["--workdir={run}", "--clip_percentile=0"], ["clip_percentile is 0.0; expected above 0"]),
     (["--workdir={run}", "--seed=-1"], ["--seed is -1; expected an integer from 0 to 2147483647"]),
     (["--workdir={run}", "--seed=2147483648"], ["--seed is 2147483648; expected an integer from"]),
+    (["--workdir={run}", "--seed=1\n2"], ["--seed is '1\\n2'; expected an integer"]),
+    (["--workdir={run}", "--seed=" + "9" * 5000], ["9..." + "; expected an integer from 0"]),
     (["--workdir={run}", "--seed=1.5"], ["--seed is 1.5; expected an integer"]),
 ]
 _EVALUATE = [
