@@ -211,6 +211,14 @@ class CheckpointTest(absltest.TestCase):
                                             r"copy, or choose another of \[3, 6\]"):
       checkpoint.restore_ema(self.workdir, 6)
 
+  def test_when_all_steps_are_damaged_they_are_named(self):
+    _write(_config(), self.workdir, [3, 6])
+    for path in (pathlib.Path(self.workdir) / "checkpoints").glob("*/ema/d/*"):
+      _flip(path, np.random.default_rng(0))
+    with self.assertRaisesRegex(ValueError, r"^none of the checkpoints \[3, 6\] of .* can be read "
+                                            r"\(.*\); restore a copy of one.$"):
+      checkpoint.restore_ema(self.workdir)
+
   def test_numbers_that_the_format_does_not_protect_are_compared(self):
     """What Orbax reads without complaint: an array of another step in its place."""
     config = _config()
