@@ -2,9 +2,8 @@
 
 A step is written to a temporary directory and renamed when whole, so a run
 killed at any moment leaves the previous steps intact. Items of one step:
-params, ema, rest (step, optimiser, skipped), iterator (data position), config and
-`checksums`, with which all that is read is compared, unless a step is older than they.
-Inference reads ema alone.
+params, ema (all that inference reads), rest (step, optimiser, skipped), iterator (data
+position), config and checksums, with which what is read is compared if a step has them.
 """
 
 import logging
@@ -218,7 +217,7 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
       error = next(filter(None, processes.texts_of_all(error)), "")
       if not error:
         if candidate != candidates[0]:
-          _LOG.warning("using checkpoint %d of %s, not %s.", candidate, workdir, candidates[0])
+          _LOG.warning("using checkpoint %d of %s instead of %d.", candidate, workdir, steps[0])
         return config, found, candidate
       _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)
   if step is None:
