@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 
 _STRIDE = 0x9E3779B9
 _MASK = 0xFFFFFFFF
@@ -60,23 +59,16 @@ def of_array(array: np.ndarray, start: int = 0) -> int:
 def of_tree(tree) -> dict[str, list]:
   """[type, shape, checksum] of every array of a tree, by its path.
 
-  Arrays on devices are summed there, each process its own part; all processes that
-  share them must call this.
+  Arrays on devices are summed there, by all processes that share them, which must all
+  call this.
 
   Args:
     tree: of jax.Array or of what NumPy takes for an array.
   """
   leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-  arrays = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, jax.Array)}
-  parts = jax.device_get({name: [
-      _of_part(shard.data, *_places(array, shard)) for shard in array.addressable_shards
-      if shard.replica_id == 0] for name, array in arrays.items()})
-  sums = {name: sum(map(int, parts_of)) for name, parts_of in parts.items()}
-  shared = [name for name, array in arrays.items() if not array.is_fully_addressable]
-  if shared:  # One exchange for all: several at a time could meet in another order.
-    own = np.asarray([sums[name] & _MASK for name in shared], np.uint32)
-    sums |= zip(shared, multihost_utils.process_allgather(own).sum(axis=0, dtype=np.uint64))
+  on_devices = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, jax.Array)}
+  sums = dict(zip(on_devices, jax.device_get(_on_devices(list(on_devices.values())))))
   found = {}
   for name, leaf in leaves.items():
     leaf = leaf if name in sums else np.asarray(leaf)
@@ -170,27 +162,22 @@ def verify(written: Mapping[str, Any] | None, trees: Mapping[str, Any], **values
     raise DamagedError(f"{damaged[0]}{more} differ from what was written: damaged on disk.")
 
 
-def _places(array, shard):
-  """Of every axis, the shard's start and the distance of neighbours in the whole array."""
-  strides = np.cumprod([1, *array.shape[:0:-1]], dtype=object)[::-1] if array.ndim else []
-  starts = [axis.start or 0 for axis in shard.index]
-  as_words = lambda values: np.asarray([int(value) & _MASK for value in values], np.uint32)
-  return as_words(starts), as_words(strides)
+@jax.jit  # One program: of several at a time, processes could exchange sums in another order.
+def _on_devices(arrays):
+  return [_of_device_array(array) for array in arrays]
 
 
-@jax.jit  # Of one shard: parameters, average and moments share these small programs.
-def _of_part(array, starts, strides):
+def _of_device_array(array):
   if array.dtype == jnp.bool_:
     array = array.astype(jnp.uint8)
   size = min(array.dtype.itemsize, 4)
   words = jax.lax.bitcast_convert_type(array, f"uint{8 * size}").astype(jnp.uint32)
-  place = jnp.zeros(array.shape, jnp.uint32)
-  for axis in range(array.ndim):
-    along = jax.lax.broadcasted_iota(jnp.uint32, array.shape, axis)
-    place += (starts[axis] + along) * strides[axis]
-  if words.ndim > array.ndim:  # Two words each.
-    place = place[..., None] * np.uint32(2) + jnp.arange(2, dtype=jnp.uint32)
-  return _mix(words + place * np.uint32(_STRIDE)).sum(dtype=jnp.uint32)
+  place, stride = jnp.zeros(words.shape, jnp.uint32), 1
+  for axis in reversed(range(words.ndim)):
+    along = jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)
+    place += along * np.uint32(stride * _STRIDE & _MASK)
+    stride *= words.shape[axis]
+  return _mix(words + place).sum(dtype=jnp.uint32)
 
 
 def _mix(x):
