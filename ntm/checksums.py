@@ -59,8 +59,8 @@ def of_array(array: np.ndarray, start: int = 0) -> int:
 def of_tree(tree) -> dict[str, list]:
   """[type, shape, checksum] of every array of a tree, by its path.
 
-  Arrays on devices are summed there, by all processes that hold parts of them, which
-  must all call this.
+  Arrays on devices are summed there, by all processes that share them, which must all
+  call this.
 
   Args:
     tree: of jax.Array or of what NumPy takes for an array.
@@ -68,7 +68,7 @@ def of_tree(tree) -> dict[str, list]:
   leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
   on_devices = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, jax.Array)}
-  sums = jax.device_get({name: _of_device_array(leaf) for name, leaf in on_devices.items()})
+  sums = dict(zip(on_devices, jax.device_get(_on_devices(list(on_devices.values())))))
   found = {}
   for name, leaf in leaves.items():
     leaf = leaf if name in sums else np.asarray(leaf)
@@ -162,7 +162,11 @@ def verify(written: Mapping[str, Any] | None, trees: Mapping[str, Any], **values
     raise DamagedError(f"{damaged[0]}{more} differ from what was written: damaged on disk.")
 
 
-@jax.jit  # Of one array: parameters, average and moments share these small programs.
+@jax.jit  # One program: of several at a time, processes could exchange sums in another order.
+def _on_devices(arrays):
+  return [_of_device_array(array) for array in arrays]
+
+
 def _of_device_array(array):
   if array.dtype == jnp.bool_:
     array = array.astype(jnp.uint8)

@@ -6,6 +6,7 @@ checksums. Orbax takes whole arrays; here each leaf arrives in pieces and is wri
 as they come.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -70,12 +71,13 @@ def restore(directory: str | os.PathLike) -> dict[str, Any]:
   Raises:
     ValueError: damaged.
   """
-  written = checksums.read_manifest(_step(directory))
   options = ocp.CheckpointManagerOptions(read_only=True)
-  with ocp.CheckpointManager(_checkpoints(directory), options=options) as manager:
-    tree = manager.restore(
-        _STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore()}))[_ITEM]
-  checksums.verify(written, {_ITEM: tree})
+  with _errors_named(directory):
+    written = checksums.read_manifest(_step(directory))
+    with ocp.CheckpointManager(_checkpoints(directory), options=options) as manager:
+      tree = manager.restore(
+          _STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore()}))[_ITEM]
+    checksums.verify(written, {_ITEM: tree})
   return tree
 
 
@@ -88,10 +90,12 @@ class StoredLeaf:
     Raises:
       ValueError: damaged.
     """
-    place, self._sum = _step(directory) / _ITEM / _file(path), 0
-    # A file that is missing is an error, not zeros.
-    self._array = tensorstore.open(
-        _spec(place) | {"fill_missing_data_reads": False}).result()
+    self._directory, self._sum = directory, 0
+    place = _step(directory) / _ITEM / _file(path)
+    with _errors_named(directory):
+      # A file that is missing is an error, not zeros.
+      self._array = tensorstore.open(
+          _spec(place) | {"fill_missing_data_reads": False}).result()
 
   @property
   def dtype(self) -> np.dtype:
@@ -104,7 +108,8 @@ class StoredLeaf:
     return tuple(self._array.shape)
 
   def __getitem__(self, index) -> np.ndarray:
-    piece = self._array[index].read().result()
+    with _errors_named(self._directory):
+      piece = self._array[index].read().result()
     self._sum += checksums.of_array(piece, 0 if index is ... else index * piece.size)
     return piece
 
@@ -119,7 +124,8 @@ def read_manifest(directory: str | os.PathLike) -> dict[str, list] | None:
   Raises:
     ValueError: damaged.
   """
-  written = checksums.read_manifest(_step(directory))
+  with _errors_named(directory):
+    written = checksums.read_manifest(_step(directory))
   return written and written["arrays"][_ITEM]
 
 
@@ -153,6 +159,17 @@ class _LeafHandler(ocp.type_handlers.TypeHandler):
         del piece  # Else it is held while the next one is read.
       self._sums[info.name] = total
     return []
+
+
+@contextlib.contextmanager
+def _errors_named(directory):
+  """What storage or a damaged file raises, as one clear line."""
+  try:
+    yield
+  except Exception as error:
+    reason = str(error).strip().partition("\n")[0].partition(" [tensorstore_spec")[0]
+    raise ValueError(f"{directory} is damaged or incomplete ({reason}); convert the source "
+                     "again.") from error
 
 
 def _step(directory):

@@ -240,13 +240,11 @@ def _misfit(transform: Transform, piece: tuple[int, ...], expected: tuple[int, .
   """Why a piece does not become the expected shape, or ''."""
   if math.prod(piece) != math.prod(expected):
     return f"{math.prod(piece)} numbers for {math.prod(expected)}"
-  # Strides of zero: an array of any shape that holds one number.
+  # Arrays of one number. Both ways: a reshape takes any shape of the same size.
   probe = lambda shape: np.broadcast_to(np.zeros((), np.bool_), shape)
   try:
-    # Both ways: a reshape takes any shape of as many numbers, but gives back the right one.
     got, back = transform.forward(probe(piece)).shape, transform.backward(probe(expected)).shape
   except (ValueError, IndexError) as error:
     return str(error)
-  if got != tuple(expected):
-    return f"the transform gives {list(got)}"
-  return "" if back == tuple(piece) else f"it must be {list(back)}"
+  wrong = "" if got == tuple(expected) else f"the transform gives {list(got)}"
+  return wrong or ("" if back == tuple(piece) else f"it must be {list(back)}")

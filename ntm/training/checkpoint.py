@@ -2,9 +2,8 @@
 
 A step is written to a temporary directory and renamed when whole, so a run
 killed at any moment leaves the previous steps intact. Items of one step:
-params, ema, rest (step, optimiser, skipped), iterator (data position), config and
-checksums. Inference reads ema alone. What is read is compared with its checksums,
-see `ntm.checksums`; steps written before there were any are not verified.
+params, ema (all that inference reads), rest (step, optimiser, skipped), iterator (data
+position), config and checksums, with which what is read is compared if a step has them.
 """
 
 import logging
@@ -185,10 +184,10 @@ class Checkpointer:
 
 
 def restore_ema(workdir: str | os.PathLike, step: int | None = None):
-  """Config and averaged parameters of a run, for inference.
+  """Config and averaged parameters of the run in `workdir`, for inference.
 
   Args:
-    workdir: directory of the run.
+    workdir: of `ntm train`.
     step: which checkpoint; None is the newest that is as it was written.
 
   Returns:
@@ -218,12 +217,14 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
       error = next(filter(None, processes.texts_of_all(error)), "")
       if not error:
         if candidate != candidates[0]:
-          _LOG.warning("using checkpoint %d of %s, not the newest, %d, which is damaged.",
-                       candidate, workdir, candidates[0])
+          _LOG.warning("using checkpoint %d of %s instead of %d.", candidate, workdir, steps[0])
         return config, found, candidate
       _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)
-  raise ValueError(f"checkpoint {candidate} of {workdir} cannot be read ({error}); restore a copy"
-                   + (f", or choose another of {steps[::-1]}." if step is not None else "."))
+  if step is None:
+    raise ValueError(f"none of the checkpoints {steps[::-1]} of {workdir} can be read ({error}); "
+                     "restore a copy of one.")
+  raise ValueError(f"checkpoint {step} of {workdir} cannot be read ({error}); restore a copy, or "
+                   f"choose another of {steps[::-1]}.")
 
 
 def _read_ema(manager, directory):
@@ -245,4 +246,5 @@ def _trees(state):
 
 
 def _first_line(error):
-  return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+  line = str(error).strip().partition("\n")[0].partition(" [tensorstore_spec")[0]
+  return f"{type(error).__name__}: {line}"

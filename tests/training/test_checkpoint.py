@@ -188,18 +188,22 @@ class CheckpointTest(absltest.TestCase):
       self._assert_exact_or_the_one_before(self._restore_ema, 1, seed)
     self._assert_exact_or_the_one_before(self._restore_all, 1)
 
-  def test_a_run_does_not_resume_from_damaged_numbers(self):
+  def test_a_run_does_not_resume_from_numbers_that_were_not_written(self):
+    """What Orbax reads without complaint, of another step."""
     config = _config()
     for item in ("params", "rest", "iterator"):
       _write(config, self.workdir, [3, 6])
       directory = pathlib.Path(self.workdir) / "checkpoints"
-      for path in (directory / "6" / item).rglob("d/*" if item != "iterator" else "metadata"):
-        _flip(path, np.random.default_rng(0), 3)
+      shutil.rmtree(directory / "6" / item)
+      shutil.copytree(directory / "3" / item, directory / "6" / item)
+      if item == "params":  # The same at every step here.
+        shutil.rmtree(directory / "6" / "params")
+        shutil.copytree(directory / "3" / "ema", directory / "6" / "params")
       with self.subTest(item=item), self.assertLogs("ntm", "ERROR") as logs:
         state, iterator = self._restore(config)
         self.assertEqual((int(state.step), iterator), (3, {"next_index": 3}))
         self.assertLen(logs.output, 1)
-        self.assertIn("checkpoint 6 cannot be read", logs.output[0])
+        self.assertRegex(logs.output[0], rf"checkpoint 6 cannot be read \(DamagedError: {item}")
         self.assertTrue((directory / "6.corrupt").exists())
       shutil.rmtree(self.workdir)
 
@@ -210,6 +214,14 @@ class CheckpointTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, r"checkpoint 6 of .* cannot be read \(.*\); restore a "
                                             r"copy, or choose another of \[3, 6\]"):
       checkpoint.restore_ema(self.workdir, 6)
+
+  def test_when_all_steps_are_damaged_they_are_named(self):
+    _write(_config(), self.workdir, [3, 6])
+    for path in (pathlib.Path(self.workdir) / "checkpoints").glob("*/ema/d/*"):
+      _flip(path, np.random.default_rng(0))
+    with self.assertRaisesRegex(ValueError, r"^none of the checkpoints \[3, 6\] of .* can be read "
+                                            r"\(.*\); restore a copy of one.$"):
+      checkpoint.restore_ema(self.workdir)
 
   def test_numbers_that_the_format_does_not_protect_are_compared(self):
     """What Orbax reads without complaint: an array of another step in its place."""
