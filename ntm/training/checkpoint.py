@@ -199,7 +199,8 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
   """
   config = run_config.read(workdir)
   if config is None:
-    raise FileNotFoundError(f"{workdir} holds no config.json: not a workdir of `ntm train`.")
+    raise FileNotFoundError(f"{workdir} holds no config.json; expected a workdir of `ntm train`. "
+                            "Check the path.")
   options = ocp.CheckpointManagerOptions(read_only=True)
   with ocp.CheckpointManager(steps_lib.directory(workdir), options=options) as manager:
     steps = steps_lib.complete(manager)

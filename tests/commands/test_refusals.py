@@ -92,7 +92,7 @@ _SAMPLE = [
     ([], ["--workdir is missing"]),
     (["--workdir={new}"], ["holds no config.json"]),
     (["--workdir={corrupt}"], ["config.json is damaged", "from a copy"]),
-    (["--workdir={gone}"], ["checkpoint 3 of", "cannot be read"]),
+    (["--workdir={gone}"], ["none of the checkpoints [3] of", "restore a copy"]),
     (["--workdir={run}", "--checkpoint=4"], ["no checkpoint 4; complete steps are [3]"]),
     (["--workdir={run}", "--output="], ["--output is empty"]),
     (["--workdir={run}", "--output={files}/a.png"],
@@ -280,7 +280,7 @@ class RefusalsTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ("train", [_CONFIG, _NEW, "--config.model.num_classes=3"], ["num_classes is 3"]),
-      ("sample", ["--workdir={gone}"], ["cannot be read"]),
+      ("sample", ["--workdir={gone}"], ["can be read"]),
       ("evaluate", ["--workdir={run}", "--refine=denoiser"], ["run `ntm distill`"]),
       ("compile", [_CONFIG, "--topology=cpu:2", "--config.mesh.data=3"], ["change config.mesh"]),
       ("convert", ["--family=sit", "--source={files}/none", "--target={new}"], ["does not exist"]))
