@@ -82,7 +82,7 @@ def entry(dtype, shape, checksum: int) -> list:
 
 
 def of_json(value) -> int:
-  """Checksum of a JSON value, whatever the order and spacing of its text."""
+  """Checksum of a JSON value, independent of the order and spacing of its text."""
   return zlib.crc32(json.dumps(json.loads(json.dumps(value)), sort_keys=True).encode())
 
 

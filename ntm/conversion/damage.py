@@ -84,7 +84,8 @@ def narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
   Raises:
     ValueError: numbers beyond the range of that type.
   """
-  cast = array.astype(dtype, copy=False)
+  with np.errstate(over="ignore"):  # The error below says it.
+    cast = array.astype(dtype, copy=False)
   if cast.dtype.itemsize < array.dtype.itemsize and not np.isfinite(cast).all():
     raise ValueError(f"{name} holds numbers beyond the range of {dtype}; convert with "
                      "--dtype=float32, or keep the file's types.")

@@ -153,7 +153,7 @@ def _open_sharded(index):
     places, size = record["weight_map"], record.get("metadata", {}).get("total_size")
     shards = [index.with_name(name) for name in sorted(set(places.values()))]
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{index} is no index of shards beside it ({error!r}).") from error
+    raise ValueError(f"{index} is not an index of shards in its directory ({error!r}).") from error
   for shard in shards:
     if not shard.exists():
       raise FileNotFoundError(f"{shard} does not exist, but {index.name} names it.")

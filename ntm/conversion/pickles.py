@@ -53,7 +53,7 @@ def _verify(path):
         return
       damaged = file.testzip()
   except Exception as error:  # What bytes out of place raise is anyone's guess.
-    raise ValueError(f"{path} is damaged or no PyTorch file ({_reason(error)}).") from error
+    raise ValueError(f"{path} is damaged or not a PyTorch file ({_reason(error)}).") from error
   if damaged:
     raise ValueError(f"{path} is damaged: the checksum of {damaged} does not match; copy or "
                      "download the file again.")
@@ -73,7 +73,7 @@ def _load(path, mapped):
     raise ValueError(f"{path} is damaged or holds Python objects, whose code is not run here "
                      f"({_reason(error)}); save its state dict as .safetensors.") from error
   except Exception as error:  # What bytes out of place raise is anyone's guess.
-    raise ValueError(f"{path} is damaged or no PyTorch file ({_reason(error)}).") from error
+    raise ValueError(f"{path} is damaged or not a PyTorch file ({_reason(error)}).") from error
 
 
 def _state_dict(path, loaded, log=True):

@@ -43,7 +43,7 @@ def recognise(shapes: table.Shapes) -> dict[str, Any] | None:
                      f"{sorted(_HEADS)}; the number of heads cannot be read from the file")
   side = round(num_tokens ** 0.5)
   if side * side != num_tokens:
-    raise ValueError(f"pos_embed has {num_tokens} tokens, which is no square")
+    raise ValueError(f"pos_embed has {num_tokens} tokens, which is not a square")
   return dict(
       layers=modules.count(shapes, "blocks.{i}.attn.qkv.weight"), width=width,
       num_heads=_HEADS[width], mlp_ratio=mlp_width // width, grid_shape=[side, side],

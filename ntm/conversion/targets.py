@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def whole_or_nothing(target: str | os.PathLike, size: int) -> Iterator[pathlib.Path]:
-  """A path beside the target to write to, put in its place on success, removed on failure.
+  """A path next to the target to write to, put in its place on success, removed on failure.
 
   Args:
     target: file or directory to make; must not exist.

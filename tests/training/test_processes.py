@@ -15,7 +15,7 @@ class PreemptionTest(parameterized.TestCase):
       self.assertEqual(asked_to_stop(1), 0)
       os.kill(os.getpid(), signum)
       self.assertEqual(asked_to_stop(2), signum)
-      if signum == signal.SIGINT:  # The second one ends the process, whatever it is doing.
+      if signum == signal.SIGINT:  # The second one ends the process at any point.
         self.assertEqual(signal.getsignal(signal.SIGINT), signal.SIG_DFL)
     self.assertEqual([signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)], before)
 
