@@ -29,10 +29,9 @@ def _density(mean_correction=False, dtype=jnp.float64):
   config = tiny.config(model__predictor={
       "layers": 2, "width": 16, "num_heads": 2, "num_kv_heads": 1, "output": "velocity",
       "reads_noise": True, "mean_correction": mean_correction},
-      model__dtype=jnp.dtype(dtype).name,
       process__t_min_low=0.01)
   velocity, velocity_params = _velocity(config, dtype)
-  model = ntm.build(config)
+  model = ntm.NTM(config.model, dtype=dtype, param_dtype=dtype)
   init = jax.jit(functools.partial(model.init, method="log_prob"))
   params = nn.unbox(init(jax.random.key(0), tiny.trajectory(config, dtype=dtype)))["params"]
   state = state_lib.TrainState(0, True, params, params, None)

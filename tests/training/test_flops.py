@@ -26,8 +26,9 @@ _TEXT = {"model__backbone__text_tokens": 5, "model__backbone__text_width": 7,
 _NETWORKS = {
     "dit": {},
     "dit_text": _TEXT,
-    "sit": {"model__backbone__kind": "sit"},
-    "flux2": {"model__backbone__kind": "flux2", "model__backbone__double_layers": 2, **_TEXT},
+    "sit": {"model__backbone__kind": "sit", "model__predictor__num_kv_heads": 3},
+    "flux2": {"model__backbone__kind": "flux2", "model__backbone__double_layers": 2,
+              "model__predictor__num_kv_heads": 3, **_TEXT},
 }
 _VELOCITY = {"model__predictor__output": "velocity", "model__predictor__reads_noise": True,
              "model__predictor__mean_correction": True}
