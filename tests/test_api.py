@@ -96,6 +96,8 @@ class ApiTest(parameterized.TestCase):
       (dict(), "labels is None"),
       (dict(labels=[0], num_samples=2), "num_samples is 2, but there are 1 labels; leave num_sam"),
       (dict(labels=[0], guidance=-0.1), "guidance is -0.1"),
+      (dict(labels=[0], guidance="1"), "guidance is '1'; expected a number"),
+      (dict(labels=[0], num_steps="3"), "num_steps is '3', but the model was trained for 3"),
       (dict(labels=[0], num_steps=0), "num_steps is 0, but the model was trained for 3"),
       (dict(labels=[0], num_steps=7), "num_steps is 7"),
       (dict(labels=[0], refine="magic"), "refine is 'magic'"),
@@ -103,6 +105,15 @@ class ApiTest(parameterized.TestCase):
   def test_bad_sampling_requests_are_named(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
       _model().sample(jax.random.key(0), **arguments)
+
+  def test_guidance_by_what_was_never_trained_is_warned_of(self):
+    config = tiny.config(train__label_dropout=0.0)
+    with self.assertLogs("ntm", "WARNING") as logs:
+      checks.warn_of_untrained_guidance(config, 2.0)
+    self.assertIn("guidance is 2, but the run was trained with label_dropout 0", logs.output[0])
+    with self.assertNoLogs("ntm", "WARNING"):
+      checks.warn_of_untrained_guidance(config, 0.0)
+      checks.warn_of_untrained_guidance(tiny.config(), 2.0)
 
   @parameterized.parameters(
       (np.zeros((2, 8, 8, 1), np.float32), [0, 1], r"shape \(2, 8, 8, 1\); expected \(batch, 4"),

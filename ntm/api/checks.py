@@ -1,8 +1,13 @@
 """What arguments and results must satisfy; each failure names value and expectation."""
 
+import logging
+import numbers
+
 import numpy as np
 
 from ntm.config import Config, ModelConfig
+
+_LOG = logging.getLogger("ntm")
 
 
 def guidance(config: ModelConfig, scale: float, label_B: np.ndarray | None,
@@ -19,8 +24,8 @@ def guidance(config: ModelConfig, scale: float, label_B: np.ndarray | None,
     ValueError: a negative scale, or one without a condition; a text that is
       missing, surplus or of another shape.
   """
-  if not 0 <= scale < np.inf:
-    raise ValueError(f"guidance is {scale}; expected 0 (none) or more.")
+  if not isinstance(scale, numbers.Real) or not 0 <= scale < np.inf:
+    raise ValueError(f"guidance is {scale!r}; expected a number, 0 (none) or more.")
   if scale and label_B is None:
     raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
   by_text = bool(scale and config.backbone.text_tokens)
@@ -29,6 +34,13 @@ def guidance(config: ModelConfig, scale: float, label_B: np.ndarray | None,
                      f"{'missing' if null_text is None else 'given'}; expected the features of "
                      "the empty text with guidance by text, and with nothing else.")
   return texts(config, np.asarray(null_text)[None]) if by_text else None
+
+
+def warn_of_untrained_guidance(config: Config, scale: float) -> None:
+  """Logs a warning if guidance would read a null class or text that was never trained."""
+  if scale and not config.train.label_dropout:
+    _LOG.warning("guidance is %g, but the run was trained with label_dropout 0: the branch without "
+                 "condition was never trained", scale)
 
 
 def texts(config: ModelConfig, values) -> np.ndarray:

@@ -67,6 +67,7 @@ class Model:
     labels = checks.labels(self.config.model, labels, num_samples)
     num_steps = self._num_steps(num_steps)
     null_B = checks.guidance(self.config.model, guidance, labels, null_text)
+    checks.warn_of_untrained_guidance(self.config, guidance)
     if guidance and self.config.model.transporter.class_conditional:
       raise ValueError(f"guidance is {guidance}, but the transporter reads the class, so the two "
                        "branches have no common u-space; pass 0.")
@@ -226,6 +227,6 @@ class Model:
   def _num_steps(self, num_steps):
     known = self.config.process.num_steps
     if num_steps is not None and num_steps not in known:
-      raise ValueError(f"num_steps is {num_steps}, but the model was trained for "
+      raise ValueError(f"num_steps is {num_steps!r}, but the model was trained for "
                        f"{' or '.join(map(str, known))} steps.")
     return known[0] if num_steps is None else num_steps

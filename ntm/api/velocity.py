@@ -50,6 +50,7 @@ class VelocityModel:
     """
     labels = checks.labels(self.config.model, labels, num_samples)
     null_B = checks.guidance(self.config.model, guidance, labels, null_text)
+    checks.warn_of_untrained_guidance(self.config, guidance)
     if num_steps < 1:
       raise ValueError(f"num_steps is {num_steps}; expected at least 1.")
     if solver not in ode.SOLVERS:

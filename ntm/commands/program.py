@@ -13,7 +13,7 @@ import jax
 from absl import flags
 
 from ntm.commands import command_line, distributed
-from ntm.training import checkpoint, run_config
+from ntm.training import checkpoint, run_config, steps
 
 # What is said in one line: these name what is wrong, and a traceback would bury it.
 _CLEAR = (ValueError, OSError, ImportError, FloatingPointError)
@@ -80,7 +80,7 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None,
     print(command_line.help_text(name, about.partition("\n")[0], values))
     sys.exit(0)
   _log_plainly()
-  sys.unraisablehook = _report_unraisable
+  steps.ignore_abandoned_reads()  # A deleted file of a checkpoint would print hundreds of lines.
   previous = signal.signal(signal.SIGINT, _interrupt)
   try:
     command_line.parse(name, values, argv)
@@ -124,12 +124,6 @@ def _log_plainly() -> None:
   logger.handlers = [handler]
   logger.setLevel(logging.INFO)
   logger.propagate = False
-
-
-def _report_unraisable(unraisable) -> None:
-  """As Python does, less what the reads that Orbax abandons after a failed one say at their end."""
-  if str(unraisable.exc_value) != "Event loop is closed":
-    sys.__unraisablehook__(unraisable)
 
 
 def _interrupt(signum, frame) -> None:

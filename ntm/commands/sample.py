@@ -3,7 +3,7 @@
   ntm sample --workdir=runs/digits --labels=0,1,2 --num=8
 
 Writes OUTPUT.png, one row a label or text, and OUTPUT.npz with `images` (float32,
-[-1, 1]) and `labels`; latents as .npz alone.
+nominally [-1, 1], not clipped) and `labels`; latents as .npz alone.
 """
 
 import logging

@@ -71,7 +71,7 @@ def restore(directory: str | os.PathLike) -> dict[str, Any]:
   Raises:
     ValueError: damaged.
   """
-  options = ocp.CheckpointManagerOptions(read_only=True)
+  options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
   with _errors_named(directory):
     written = checksums.read_manifest(_step(directory))
     with ocp.CheckpointManager(_checkpoints(directory), options=options) as manager:

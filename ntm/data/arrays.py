@@ -31,7 +31,7 @@ class Arrays:
     root = pathlib.Path(path)
     if not path or not (root / split).is_dir():
       raise ValueError(f"config.data.path is {path!r}, which has no directory {split!r}; expected "
-                       "one prepared as ntm/data/arrays.py says.")
+                       "one prepared as docs/data.md says.")
     text = (model.backbone.text_tokens, model.backbone.text_width)
     self._directory = root / split
     self._arrays = {"image": _open(root / split / "image.npy", model.image_shape)}

@@ -26,6 +26,7 @@ from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
 _PAUSES = (1, 5, 25)  # Seconds before what failed is tried again.
+_LINE = 200  # Characters of an error of storage that a message quotes.
 
 
 class StorageError(OSError):
@@ -200,8 +201,9 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
   config = run_config.read(workdir)
   if config is None:
     raise FileNotFoundError(f"{workdir} holds no config.json; expected a workdir of `ntm train`. "
-                            "Check the path.")
-  options = ocp.CheckpointManagerOptions(read_only=True)
+                            "Check the path; a converted model without one is loaded by "
+                            "ntm.conversion.engine.load.")
+  options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
   with ocp.CheckpointManager(steps_lib.directory(workdir), options=options) as manager:
     steps = steps_lib.complete(manager)
     if not steps or (step is not None and step not in steps):
@@ -214,13 +216,15 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
         found = _read_ema(manager, steps_lib.directory(workdir) / str(candidate))
       except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
         error = _first_line(raised)
+        steps_lib.ignore_abandoned_reads()
       # All processes take the same step.
       error = next(filter(None, processes.texts_of_all(error)), "")
       if not error:
         if candidate != candidates[0]:
           _LOG.warning("using checkpoint %d of %s instead of %d.", candidate, workdir, steps[0])
         return config, found, candidate
-      _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)
+      if len(candidates) > 1:
+        _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)
   if step is None:
     raise ValueError(f"none of the checkpoints {steps[::-1]} of {workdir} can be read ({error}); "
                      "restore a copy of one.")
@@ -231,6 +235,8 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
 def _read_ema(manager, directory):
   """Averaged parameters of one step, verified."""
   written = checksums.read_manifest(directory)
+  if written is None:
+    _LOG.warning("%s was written without checksums, and is not verified.", directory)
   # As NumPy: the devices that the run had may not be here.
   tree = ocp.StandardCheckpointHandler().metadata(directory / "ema").tree
   as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
@@ -248,4 +254,5 @@ def _trees(state):
 
 def _first_line(error):
   line = str(error).strip().partition("\n")[0].partition(" [tensorstore_spec")[0]
-  return f"{type(error).__name__}: {line}"
+  line = line if len(line) <= _LINE else f"{line[:_LINE]}..."
+  return line if isinstance(error, checksums.DamagedError) else f"{type(error).__name__}: {line}"

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from etils import epath
 
-from ntm.training import processes
+from ntm.training import processes, run_config
 
 FILE = "data.json.gz"
 UNREADABLE = "unreadable.txt"
@@ -58,7 +58,7 @@ def check(workdir: str | os.PathLike | None, record: Record) -> None:
     if digest != digests[0]:
       raise ValueError(f"process {number} sees other data than process 0 at the same "
                        "config.data.path; all must see the same files.")
-  started = workdir is not None and _has_checkpoints(workdir)
+  started = workdir is not None and run_config.started(workdir)
   if started and (what := changes(workdir, record)):
     raise ValueError(
         f"the data are not those that {workdir} started with: {what}. The order of training and "
@@ -154,11 +154,6 @@ class Unreadable:
     return (f"{len(self._found)} files cannot be read, and at most {self._limit} may be replaced "
             f"by others: {_some(sorted(self._found))}; all are in {self._path}. Put readable ones "
             "in their places, under the same names.")
-
-
-def _has_checkpoints(workdir):
-  directory = epath.Path(workdir) / "checkpoints"
-  return directory.exists() and any(path.name.isdigit() for path in directory.iterdir())
 
 
 def _encode(record):

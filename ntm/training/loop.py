@@ -81,8 +81,8 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     held_out: batches for the held-out likelihood; may be empty.
 
   Raises:
-    ValueError: as `prepare`, checkpoints none of which can be read, or examples
-      that cannot be, after saving.
+    ValueError: as `prepare`, checkpoints none of which can be read, one beyond
+      the last step, or examples that cannot be read, after saving.
     NonFiniteError: after saving the last good state.
     Preempted: after a SIGTERM or Ctrl-C.
     checkpoint.StorageError: as `Checkpointer` raises it.
@@ -101,6 +101,9 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
               f"{parameter_count(state.params):,}", mesh.size)
   else:
     state, iterator_state = restored
+    if int(state.step) >= config.train.steps:
+      checkpointer.close()
+      return _already_done(int(state.step), config.train.steps, workdir)
     iterator.set_state(iterator_state)
     _LOG.info("resuming at step %d", int(state.step))
   run_config.prepare(workdir, config)
@@ -118,6 +121,13 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
       run.writer.close()
   if stopped:
     raise Preempted(128 + stopped)
+
+
+def _already_done(step, steps, workdir):
+  if step > steps:
+    raise ValueError(f"{workdir} is at step {step} already, and config.train.steps is {steps}; "
+                     f"expected more than {step} to train on.")
+  _LOG.info("all %d steps are done; with a larger config.train.steps the run goes on", steps)
 
 
 def parameter_count(params) -> int:

@@ -19,6 +19,8 @@ _LOG = logging.getLogger("ntm")
 def check(workdir: str | os.PathLike, config: Config) -> None:
   """Checks that a run of this config can start or resume here; writes nothing.
 
+  Where nothing has been saved, any config may start.
+
   Raises:
     ValueError: the workdir was written with another model, or cannot be written.
   """
@@ -26,6 +28,8 @@ def check(workdir: str | os.PathLike, config: Config) -> None:
   if problem:
     raise ValueError(f"workdir {workdir} cannot be written ({problem}); choose another --workdir "
                      "or change its permissions.")
+  if not started(workdir):
+    return
   fixed = ["model.", "process.num_steps"]
   if (epath.Path(workdir) / TEACHER_FILE).exists():
     fixed.append("denoiser.")  # Of no use to an NTM, whose config has it too.
@@ -46,7 +50,7 @@ def prepare(workdir: str | os.PathLike, config: Config) -> None:
   check(workdir, config)
   if not processes.is_first():
     return
-  for change in _changes(workdir, config):
+  for change in _changes(workdir, config) if started(workdir) else ():
     _LOG.warning("resuming with another config: %s", change)
   path = _path(workdir)
   try:
@@ -57,6 +61,12 @@ def prepare(workdir: str | os.PathLike, config: Config) -> None:
   except OSError as error:
     raise ValueError(f"workdir {workdir} cannot be written ({error.strerror}); choose "
                      "another --workdir or change its permissions.") from error
+
+
+def started(workdir: str | os.PathLike) -> bool:
+  """Whether a run has saved a checkpoint here, whose model and data are then fixed."""
+  directory = epath.Path(workdir) / "checkpoints"
+  return directory.exists() and any(path.name.isdigit() for path in directory.iterdir())
 
 
 def check_same(config: Config, **flags) -> None:

@@ -1,6 +1,7 @@
 """Where the checkpoints of a workdir are, and which of them are to be used."""
 
 import os
+import sys
 
 import orbax.checkpoint as ocp
 from etils import epath
@@ -13,6 +14,20 @@ def directory(workdir: str | os.PathLike) -> epath.Path:
   # Orbax wants it absolute; one on gs:// is, and stays what it is.
   path = epath.Path(workdir)
   return (path if "://" in os.fspath(workdir) else path.absolute()) / "checkpoints"
+
+
+def ignore_abandoned_reads() -> None:
+  """After a failed read: silences what the other reads that Orbax gave up say at their end."""
+  previous = sys.unraisablehook
+  if getattr(previous, "ignores_abandoned_reads", False):
+    return
+
+  def hook(unraisable):
+    if str(unraisable.exc_value) != "Event loop is closed":
+      previous(unraisable)
+
+  hook.ignores_abandoned_reads = True
+  sys.unraisablehook = hook
 
 
 def complete(manager: ocp.CheckpointManager) -> list[int]:

@@ -121,7 +121,7 @@ _SAMPLE = [
     (["--workdir={run}", "--steps=0"], ["--steps is 0; expected an integer from 1"]),
     (["--workdir={run}", "--steps=3"], ["num_steps is 3", "trained for 2 steps"]),
     (["--workdir={run}", "--guidance=-1"], ["--guidance is -1; expected a number from 0"]),
-    (["--workdir={run}", "--guidance=nan"], ["guidance is nan; expected 0"]),
+    (["--workdir={run}", "--guidance=nan"], ["guidance is nan; expected a number"]),
     (["--workdir={plain}", "--guidance=1"], ["guidance is 1.0", "unconditional; pass 0"]),
     (["--workdir={run}", "--refine=all"], ["--refine is all; expected one of none, score, den"]),
     (["--workdir={run}", "--refine=denoiser"], ["this model has none; run `ntm distill`"]),

@@ -16,7 +16,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.data import pipeline
-from ntm.training import checkpoint, loop, metrics, processes, sharding, task
+from ntm.training import checkpoint, loop, metrics, processes, run_config, sharding, task
 from ntm.training import state as state_lib
 from tests import tiny
 
@@ -80,6 +80,13 @@ class LoopTest(absltest.TestCase):
     curve, other_curve = _losses(self.workdir), _losses(other)
     self.assertLen(curve, 3)
     self.assertEqual(curve, other_curve)
+    # What is done is not done again, and asking for less is a mistake.
+    with absltest.mock.patch.object(loop.step_lib, "make_train_step", side_effect=AssertionError):
+      _train(config, other)
+      with self.assertRaisesRegex(ValueError, "at step 6 already, and config.train.steps is 5"):
+        _train(_config(train__steps=5), other)
+    self.assertEqual(_losses(other), curve)
+    self.assertEqual(run_config.read(other).train.steps, 6)
 
   def test_a_run_writes_what_people_look_at(self):
     _train(_config(train__sample_every=4, train__profile_at=2, train__profile_steps=1),
