@@ -67,7 +67,7 @@ class OptionsTest(parameterized.TestCase):
     config, why = options.refused(drawn)
     if config is None:
       self.assertRegex(why, r"^[^\n]*\b(expected|change)\b[^\n]*$")
-      names = {key.rsplit("__", 1)[-1] for key in drawn}
+      names = {name for key in drawn for name in key.split("__")[-2:]} - {"model"}
       self.assertTrue(any(name in why for name in names), f"{why} is about none of {names}")
     else:
       options.trace(config)
