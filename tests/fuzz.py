@@ -109,5 +109,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  from tests import conftest  # noqa: F401  The devices and quick compiles of the tests.
-  main()
+  from tests import conftest, fuzz  # noqa: F401  The devices and quick compiles of the tests.
+  fuzz.main()  # Not `main`: the subjects raise the WrongAcceptance of `tests.fuzz`.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 Shapes = Mapping[str, tuple[int, ...]]
+_ENDS = 5  # Lines that a report keeps at its start and at its end.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,7 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
   Raises:
     ValueError: a report of both sides: tensors missing, surplus, used in part,
       of a shape the table does not give; leaves unfilled, unknown, or of
-      another shape.
+      another shape. Of a long one the first and the last lines.
   """
   problems, rows_used, filled = [], {}, {}
   used_and_ignored = {source for entry in entries for source, _ in entry.pieces()} & set(ignored)
@@ -153,6 +154,8 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
     elif filled[target] not in ([None], list(range(shape[0] if shape else 0))):
       problems.append(f"filled in part or twice: {target} {list(shape)}")
   problems += [f"no such leaf: {target}" for target in filled if target not in target_shapes]
+  if len(problems) > 2 * _ENDS:  # Both sides stay: missing ones come first, surplus ones last.
+    problems[_ENDS:-_ENDS] = [f"... and {len(problems) - 2 * _ENDS} more ..."]
   if problems:
     raise ValueError("the file and the model do not match:\n  " + "\n  ".join(problems))
 

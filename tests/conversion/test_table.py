@@ -91,6 +91,17 @@ class TableTest(parameterized.TestCase):
       table.check(_ENTRIES + change.get("entries", []), shapes(_SOURCE, "source"),
                   shapes(_TARGET, "target"), _IGNORED | change.get("ignored", {}))
 
+  def test_of_a_long_report_both_ends_are_kept(self):
+    surplus = {f"extra_{i:02}": (2,) for i in range(40)}
+    source = {name: shape for name, shape in _SOURCE.items() if name != "scale"} | surplus
+    with self.assertRaises(ValueError) as raised:
+      table.check(_ENTRIES, source, _TARGET, _IGNORED)
+    lines = str(raised.exception).splitlines()
+    self.assertLen(lines, 12)
+    self.assertIn("missing in the file: scale", lines[1])
+    self.assertEqual(lines[6].strip(), "... and 31 more ...")
+    self.assertIn("extra_39", lines[-1])
+
   def test_rows_that_add_up_but_overlap(self):
     entries = [Entry("w", "a", rows=(0, 2)), Entry("w", "b", rows=(0, 2))]
     with self.assertRaisesRegex(ValueError, "not each once"):
