@@ -10,6 +10,7 @@ from unittest import mock
 import chex
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest
 from PIL import Image
 
@@ -103,6 +104,7 @@ class DamagedDataTest(absltest.TestCase):
       counts = [line["unreadable"] for line in metrics.read(workdir) if "unreadable" in line]
       self.assertEqual(counts[-1], 1)
 
+  @pytest.mark.slow
   def test_too_many_end_the_run_with_its_state_saved_until_they_are_repaired(self):
     root, sound = _folder(), _folder()
     config = _config("folder", root, train__steps=12, train__log_every=1,
@@ -126,6 +128,7 @@ class DamagedDataTest(absltest.TestCase):
     self.assertEqual(int(_final(config, self.workdir)[0].step), 12)
     self.assertEmpty(_unreadable(self.workdir))
 
+  @pytest.mark.slow
   def test_nan_in_an_array_is_named_with_the_run_saved_and_repaired_it_goes_on(self):
     root = pathlib.Path(tempfile.mkdtemp())
     rng = np.random.default_rng(0)
