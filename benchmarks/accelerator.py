@@ -19,7 +19,8 @@ from inference import interleaved, print_table
 from training import ready_step
 
 from ntm import config as config_lib
-from ntm.training import ahead, chips, flops
+from ntm.commands import ahead_of_time
+from ntm.performance import chips, flops
 
 _PRODUCTS = 10  # One after another in a call, so that its start does not count.
 
@@ -81,7 +82,7 @@ def update_costs(config: config_lib.Config, repeats: int):
     return {"fits": False}
   return {"seconds": seconds, "examples_per_second": config.train.batch_size / seconds,
           "flops_per_second": flops.train_step(config) / seconds,
-          "memory_GiB": ahead.device_bytes(compiled) / 2 ** 30, "fits": True}
+          "memory_GiB": ahead_of_time.device_bytes(compiled) / 2 ** 30, "fits": True}
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ import time
 import ml_dtypes
 import numpy as np
 
-from ntm.conversion import engine, families
-from ntm.conversion.files import Spec, write_safetensors
-from ntm.conversion.table import Entry, Family, linear
+from ntm.conversion import converter, families
+from ntm.conversion.mapping import Entry, Family, linear
+from ntm.conversion.readers import Spec, write_safetensors
 
 _STAND_IN = "blocks"
 _AUTOENCODER = {"image_channels": 3, "latent_channels": 4, "encoder_widths": [128, 256, 512, 512],
@@ -44,7 +44,7 @@ def main():
   parser.add_argument("--family", default=_STAND_IN, choices=(_STAND_IN, *families.MODULES))
   parser.add_argument("--architecture", help="JSON")
   parser.add_argument("--gigabytes", type=float, default=2.0, help="of the stand-in")
-  parser.add_argument("--dtype", choices=engine.DTYPES)
+  parser.add_argument("--dtype", choices=converter.DTYPES)
   parser.add_argument("--directory", help="for the files; default a temporary one")
   parser.add_argument("--json", type=pathlib.Path)
   parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -153,7 +153,7 @@ def measure(family: Family, source: str, target: str, dtype: str | None) -> None
   """Converts, if there is a source, and prints peak memory and time."""
   start = time.perf_counter()
   if source:
-    engine.convert(family, source, target, dtype)
+    converter.convert(family, source, target, dtype)
   seconds = time.perf_counter() - start
   # Not getrusage: its peak takes in that of the parent, from which this process was forked.
   status = pathlib.Path("/proc/self/status").read_text()

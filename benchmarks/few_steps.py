@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 import ntm
-from ntm.commands import allocation
+from ntm.commands import memory_allocator
 from ntm.data import pipeline, sources
-from ntm.evaluation import quality
-from ntm.inference import ode
+from ntm.evaluation import sample_metrics
+from ntm.sampling import ode
 
 _FLOW_MATCHING = ([("euler", n) for n in (1, 2, 4, 8, 16, 50)]
                   + [(solver, n) for solver in ("heun", "dpm++") for n in (4, 8)]
@@ -42,7 +42,7 @@ def main():
   config = model.config
   train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), 10_000,
                                           10_000)[0] for split in ("train", "test"))
-  judge = quality.Judge(train)
+  judge = sample_metrics.Judge(train)
   rows = {"real test images": judge.figures(test["image"], test["label"])}
   for solver, steps in _FLOW_MATCHING:
     rows[f"flow matching, {solver} {steps}"] = measure(
@@ -78,5 +78,5 @@ def measure(judge, model, seed, count, evaluations, **how):
 
 
 if __name__ == "__main__":
-  allocation.keep_memory(sys.argv)
+  memory_allocator.keep_memory(sys.argv)
   main()

@@ -25,17 +25,17 @@ import optax
 from plain_scan import plain_inverse
 
 from ntm import config as config_lib
-from ntm.commands import allocation
+from ntm.commands import memory_allocator
 from ntm.config import InverseConfig
 from ntm.flows.solvers import SolverInfo
-from ntm.inference import generate, refinement, sampler
+from ntm.flows.transporter import Transporter
+from ntm.losses import distillation
+from ntm.losses import task as task_lib
 from ntm.models import denoiser as denoiser_lib
 from ntm.models import ntm
-from ntm.models.transporter import Transporter
 from ntm.nn.patchify import patchify
 from ntm.process import schedule
-from ntm.training import distillation
-from ntm.training import task as task_lib
+from ntm.sampling import generate, refinement, sampler
 from ntm.typing import Condition, Trajectory
 
 LEVEL = 0.25  # Of the states that the solvers are timed on.
@@ -245,5 +245,5 @@ def print_table(title: str, rows) -> None:
 
 
 if __name__ == "__main__":
-  allocation.keep_memory(sys.argv)
+  memory_allocator.keep_memory(sys.argv)
   main()

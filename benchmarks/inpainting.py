@@ -1,7 +1,7 @@
 """Completing digits by the likelihood: python benchmarks/inpainting.py --workdir=runs/digits
 
 The lower half of test digits is hidden and found by gradient steps from noise
-(`ntm.inference.editing`), once with the trajectory likelihood and once without
+(`ntm.likelihood.editing`), once with the trajectory likelihood and once without
 it; the label is not given. Prints how many of the completed digits the
 evaluation classifier recognises, and writes a picture: real, hidden, completed
 without and with the likelihood, one digit a column.
@@ -18,10 +18,11 @@ import numpy as np
 import ntm
 from ntm.data import pipeline, sources
 from ntm.evaluation import classifier
-from ntm.inference import editing, pictures
+from ntm.likelihood import editing
 from ntm.models import ntm as models
 from ntm.nn.patchify import patchify, unpatchify
 from ntm.process import schedule
+from ntm.sampling import pictures
 
 
 def main():

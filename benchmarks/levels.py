@@ -16,11 +16,11 @@ import numpy as np
 
 from ntm import api
 from ntm.data import pipeline, sources
-from ntm.evaluation import quality
-from ntm.inference import sampler
+from ntm.evaluation import sample_metrics
 from ntm.models import ntm as models
 from ntm.nn.patchify import patchify, unpatchify
 from ntm.process import schedule, trajectory
+from ntm.sampling import sampler
 
 
 def main():
@@ -48,7 +48,7 @@ def measure(restored, args):
   model, num_steps = models.build(config), config.process.num_steps[0]
   source = sources.load(config.data, config.model, "train")
   train = pipeline.ordered_batches(source, 10_000, 100 if args.quick else 10_000)[0]
-  judge = quality.Judge(train)
+  judge = sample_metrics.Judge(train)
   times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
                                   config.process.t_min, config.model.num_tokens)
   x0_BNC, label_B = patchify(train["image"], config.model.patch_shape), train["label"]

@@ -15,11 +15,11 @@ import numpy as np
 
 import ntm
 from ntm.data import pipeline, sources
-from ntm.evaluation import quality
-from ntm.inference import generate, refinement
+from ntm.evaluation import sample_metrics
 from ntm.models import ntm as models
 from ntm.nn.patchify import patchify, unpatchify
 from ntm.process import kernel, schedule
+from ntm.sampling import generate, refinement
 from ntm.typing import Trajectory
 
 _BATCH = 250
@@ -47,7 +47,7 @@ def main():
     samples["raw"].append(out.raw)
     samples["once"].append(out.images)
     samples["twice"].append(again(rng_again, model, restored.params, out, label_B, config))
-  judge = quality.Judge(train)
+  judge = sample_metrics.Judge(train)
   result = {name: judge.figures(np.concatenate(images), np.tile(label_B, args.batches))
             for name, images in samples.items()}
   for name, row in result.items():

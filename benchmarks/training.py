@@ -23,10 +23,11 @@ import optax
 from inference import interleaved, model_config, print_table, textures
 
 from ntm import config as config_lib
-from ntm.commands import allocation
+from ntm.commands import memory_allocator
 from ntm.flows.autoregressive import AutoregressiveBlock
-from ntm.models.transporter import Transporter
-from ntm.training import sharding, task
+from ntm.flows.transporter import Transporter
+from ntm.losses import task
+from ntm.nn import partitioning
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.typing import Condition
@@ -88,9 +89,9 @@ def step_costs(tokens: int, quick: bool):
 
 def ready_step(config: config_lib.Config, devices):
   """An NTM's compiled update, and a call of it on random images and the state it last gave."""
-  run, mesh = task.density(config), sharding.make_mesh(config.mesh, devices)
+  run, mesh = task.density(config), partitioning.make_mesh(config.mesh, devices)
   rng, size = np.random.default_rng(0), config.train.batch_size
-  batch = sharding.put_batch(mesh, {
+  batch = partitioning.put_batch(mesh, {
       "image": rng.normal(size=(size, *config.model.image_shape)).astype(np.float32),
       "label": np.zeros(size, np.int32)})
   step = step_lib.make_train_step(run, config, mesh)
@@ -210,5 +211,5 @@ def against_torch(tokens: int, batch_size: int, quick: bool):
 
 
 if __name__ == "__main__":
-  allocation.keep_memory(sys.argv)
+  memory_allocator.keep_memory(sys.argv)
   main()

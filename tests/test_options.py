@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 import ntm
 from ntm.data import pipeline
-from tests import options, tiny
+from tests.helpers import options, tiny
 
 
 def _distinct():

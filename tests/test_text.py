@@ -15,8 +15,9 @@ from absl.testing import absltest, parameterized
 import ntm as package
 from ntm import api
 from ntm.data import pipeline
-from ntm.training import loop, task
-from tests import tiny
+from ntm.losses import task
+from ntm.training import loop
+from tests.helpers import tiny
 
 _TEXT = {"text_tokens": 3, "text_width": 5}
 

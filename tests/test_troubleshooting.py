@@ -10,8 +10,11 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _GAP = "..."
 # What only callers of Python functions can meet: wrong arguments, not wrong input.
 _INTERNAL = (
-    "conversion/modules.py", "evaluation/frechet.py", "inference/editing.py", "inference/ode.py",
-    "inference/uncertainty.py", "models/", "nn/", "training/flops.py", "training/hlo.py")
+    "conversion/layer_entries.py", "evaluation/frechet.py", "likelihood/editing.py",
+    "sampling/ode.py", "likelihood/spread.py", "models/", "nn/",
+    "published/autoencoders/model.py", "published/flux2/blocks.py", "published/flux2/model.py",
+    "published/sit/model.py", "published/tarflow/model.py", "performance/flops.py",
+    "performance/compiled_text.py")
 _INTERNAL_MESSAGES = (
     # As above, in modules whose other messages are for users.
     "split is ...; expected one of", "schedule is ...; expected one of", "num_tokens is ...; the",

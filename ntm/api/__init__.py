@@ -8,7 +8,7 @@ from etils import epath
 
 from ntm.api.density import Model
 from ntm.api.velocity import VelocityModel
-from ntm.training import checkpoint, distillation
+from ntm.training import checkpoint, teacher
 
 __all__ = ["Model", "VelocityModel", "restore", "restore_density"]
 
@@ -39,10 +39,10 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
     return VelocityModel(config, params, step)
   learned, beside = None, epath.Path(workdir) / "denoiser"
   if denoiser is not None:
-    learned = distillation.restore(denoiser, config, params)
+    learned = teacher.restore(denoiser, config, params)
   elif beside.is_dir():
     try:
-      learned = distillation.restore(beside, config, params)
+      learned = teacher.restore(beside, config, params)
     except (FileNotFoundError, ValueError) as error:
       _LOG.warning("no denoiser: %s", error)
   return Model(config, params, step, learned)

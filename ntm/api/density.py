@@ -6,15 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import checks, chunks
+from ntm.api import batching, checks
 from ntm.config import Config
-from ntm.inference import generate
-from ntm.inference import likelihood as likelihood_lib
+from ntm.likelihood import bounds as likelihood_lib
 from ntm.models import ntm
 from ntm.nn.patchify import patchify
 from ntm.process import schedule
-from ntm.process.trajectory import sample_trajectory
-from ntm.training import objectives
+from ntm.process.trajectory import draw_trajectory, sample_trajectory
+from ntm.sampling import generate
 from ntm.typing import PRNGKey
 
 _LOG = logging.getLogger("ntm")
@@ -41,7 +40,7 @@ class Model:
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
              refine: str | None = "score", num_samples: int | None = None,
              clip_percentile: float = 100.0, null_text=None,
-             progress: chunks.Progress | None = None) -> np.ndarray:
+             progress: batching.Progress | None = None) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -86,14 +85,14 @@ class Model:
 
     def generate_images(rng, label_B, size):
       """Images, their fallbacks logged."""
-      null = None if null_B is None else chunks.fill(null_B, size)
+      null = None if null_B is None else batching.fill(null_B, size)
       out = self._generators[make](rng, self.params, label_B, size, num_steps, guidance,
                                    self._denoiser_params, null)
       if out.fallbacks:
         _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
       return out.images
 
-    return chunks.draw(generate_images, rng, labels,
+    return batching.draw(generate_images, rng, labels,
                        num_samples if labels is None else len(labels), progress)
 
   def log_prob(self, rng: PRNGKey, images, labels=None,
@@ -111,7 +110,7 @@ class Model:
     Returns:
       Per example, in nats: the trajectory's log-likelihood, its steps, a lower
       bound on that of the image at noise level t_min; nats and bits per
-      dimension. See `ntm.inference.likelihood`. Not checked for NaN or infinity;
+      dimension. See `ntm.likelihood.bounds`. Not checked for NaN or infinity;
       `ntm likelihood` and `ntm evaluate` end with an error.
 
     Raises:
@@ -124,7 +123,7 @@ class Model:
 
   def log_weights(self, rng: PRNGKey, images, labels=None, num_steps: int | None = None,
                   draws: int = 1, level_spacing: float | None = None,
-                  progress: chunks.Progress | None = None) -> np.ndarray:
+                  progress: batching.Progress | None = None) -> np.ndarray:
     """Importance weights of images, whose log-mean bounds their log-likelihood.
 
     Args:
@@ -139,7 +138,7 @@ class Model:
       progress: called with (draws done, draws) after every draw.
 
     Returns:
-      log weights in nats, float32 [J, B]; see `ntm.inference.likelihood`.
+      log weights in nats, float32 [J, B]; see `ntm.likelihood.bounds`.
 
     Raises:
       ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
@@ -179,7 +178,7 @@ class Model:
   def _draw(self, rng, images, label_B, num_steps):
     x0_BNC = patchify(images, self.config.model.patch_shape)
     t_min_B = jnp.full((x0_BNC.shape[0],), self.config.process.t_min)
-    return objectives.draw_trajectory(rng, x0_BNC, label_B, self.config, t_min_B, num_steps)
+    return draw_trajectory(rng, x0_BNC, label_B, self.config.process, t_min_B, num_steps)
 
   def _draw_and_score(self, rng, params, images, label_B, num_steps):
     return likelihood_lib.likelihood(self._model, params,
@@ -206,11 +205,11 @@ class Model:
 
   def _chunked(self, function, rng, images, labels, *static):
     """`function` of all images, a fixed number at a time; results end in the batch."""
-    size = min(len(images), chunks.SIZE)
+    size = min(len(images), batching.SIZE)
     parts = []
     for i, start in enumerate(range(0, len(images), size)):
-      chunk = chunks.fill(images[start:start + size], size)
-      part = None if labels is None else chunks.fill(labels[start:start + size], size)
+      chunk = batching.fill(images[start:start + size], size)
+      part = None if labels is None else batching.fill(labels[start:start + size], size)
       keys = jax.tree.map(lambda key, i=i: jax.random.fold_in(key, i), rng)
       parts.append(function(keys, self.params, chunk, part, *static))
     return jax.tree.map(lambda *a: np.concatenate(a, axis=-1)[..., :len(images)], *parts)

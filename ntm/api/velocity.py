@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import checks, chunks
+from ntm.api import batching, checks
 from ntm.config import Config
-from ntm.inference import ode
-from ntm.models import flow_matching
+from ntm.models import velocity
+from ntm.sampling import ode
 from ntm.typing import PRNGKey
 
 DEFAULT_STEPS = 50
@@ -23,11 +23,11 @@ class VelocityModel:
 
   def __init__(self, config: Config, params, step: int):
     self.config, self.params, self.step = config, params, step
-    self._generate = ode.make_generator(flow_matching.build(config), config.process)
+    self._generate = ode.make_generator(velocity.build(config), config.process)
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
              solver: str = "euler", num_samples: int | None = None,
-             null_text=None, progress: chunks.Progress | None = None) -> np.ndarray:
+             null_text=None, progress: batching.Progress | None = None) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -36,7 +36,7 @@ class VelocityModel:
         None for an unconditional model.
       num_steps: of the solver, any number.
       guidance: classifier-free guidance scale, 0 for none.
-      solver: 'euler', 'heun', 'dpm++' or 'gaussian', see `ntm.inference.ode`.
+      solver: 'euler', 'heun', 'dpm++' or 'gaussian', see `ntm.sampling.ode`.
       num_samples: number of images of an unconditional model; None if there are labels.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
       progress: called with (images done, images in all) after every 256 images.
@@ -58,8 +58,8 @@ class VelocityModel:
     guidance = jnp.float32(guidance) if guidance else None
 
     def generate(rng, label_B, size):
-      null = None if null_B is None else chunks.fill(null_B, size)
+      null = None if null_B is None else batching.fill(null_B, size)
       return self._generate(rng, self.params, label_B, size, num_steps, solver, guidance, null)
 
-    return chunks.draw(generate, rng, labels, num_samples if labels is None else len(labels),
+    return batching.draw(generate, rng, labels, num_samples if labels is None else len(labels),
                        progress)

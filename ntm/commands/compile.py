@@ -19,9 +19,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from ntm import config as config_lib
-from ntm.commands import program
+from ntm.commands import ahead_of_time, entry_point
 from ntm.commands.progress import progress
-from ntm.training import ahead, chips, sharding
+from ntm.nn import partitioning
+from ntm.performance import chips
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -30,8 +31,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "TPU slice, as v5e:4x4, v5p:4x4x4 or v6e:4x4, or cpu:8 for eight devices of "
     "this machine.", required=True, flag_values=FLAGS)
-_PROGRAM = flags.DEFINE_enum("program", "train", ahead.PROGRAMS, "What to compile: one update, one "
-                             "batch of samples, or one update of the denoiser.", flag_values=FLAGS)
+_PROGRAM = flags.DEFINE_enum("program", "train", ahead_of_time.PROGRAMS, "What to compile: one "
+                             "update, one batch of samples, or one update of the denoiser.",
+                             flag_values=FLAGS)
 _REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
                             "How --program=sample of an NTM denoises the last state.",
                             flag_values=FLAGS)
@@ -45,23 +47,23 @@ def main(_) -> None:
   """Prints the figures and writes them as JSON."""
   config = config_lib.from_dict(_CONFIG.value)
   if _PROGRAM.value != "sample":
-    program.refuse(FLAGS, ["refine"], f"--program is {_PROGRAM.value}, which does not sample")
+    entry_point.refuse(FLAGS, ["refine"], f"--program is {_PROGRAM.value}, which does not sample")
   elif config.model.kind == "flow_matching":
-    program.refuse(FLAGS, ["refine"], "the model is a flow-matching one")
+    entry_point.refuse(FLAGS, ["refine"], "the model is a flow-matching one")
   if _PROGRAM.value == "distill" and config.model.kind != "ntm":
     raise ValueError(f"--program is distill, but config.model.kind is {config.model.kind!r}; "
                      "expected the config of an NTM, which alone can teach a denoiser.")
   if _JSON.value:
-    program.check_output("json", _JSON.value)
+    entry_point.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)
-  mesh = sharding.make_mesh(config.mesh, devices)
+  mesh = partitioning.make_mesh(config.mesh, devices)
   chip = chips.lookup(devices[0].device_kind)
   count = chips.count(devices)
   _LOG.info("compiling for %d x %s, mesh %s", count, chip.name if chip else "device",
             dict(mesh.shape))
   started = time.monotonic()
   with progress("compiling"):
-    report = ahead.report(_PROGRAM.value, config, mesh, chip, count,
+    report = ahead_of_time.report(_PROGRAM.value, config, mesh, chip, count,
                           None if _REFINE.value == "none" else _REFINE.value)
   seconds = time.monotonic() - started
   result = dataclasses.asdict(report) | {
@@ -122,7 +124,7 @@ def _print(result):
     print(f"MFU at most           {result['mfu_bound']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")
   if result["fits"] is None:
-    print("fits: not known, this chip is not in the table of ntm/training/chips.py")
+    print("fits: not known, this chip is not in the table of ntm/performance/chips.py")
   elif result["fits"]:
     print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
   else:
@@ -136,7 +138,7 @@ def _print(result):
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, values=FLAGS, about=__doc__)
+  entry_point.run(main, argv, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import pathlib
 import jax
 from absl import flags
 
-from ntm.commands import program
-from ntm.conversion import engine, families
-from ntm.training import run_config
+from ntm.commands import entry_point
+from ntm.conversion import converter, families
+from ntm.training import workdir as workdir_lib
 
 FLAGS = flags.FlagValues()
 _FAMILY = flags.DEFINE_enum("family", None, list(families.MODULES),
@@ -28,8 +28,8 @@ _SOURCE = flags.DEFINE_string("source", None, "File or directory of the other mo
                               flag_values=FLAGS)
 _TARGET = flags.DEFINE_string("target", None, "Directory to make; with --export, the .safetensors "
                               "file. Must not exist.", required=True, flag_values=FLAGS)
-_DTYPE = flags.DEFINE_enum("dtype", None, engine.DTYPES, "Type of the parameters; that of the file "
-                           "if left out.", flag_values=FLAGS)
+_DTYPE = flags.DEFINE_enum("dtype", None, converter.DTYPES, "Type of the parameters; that of the "
+                           "file if left out.", flag_values=FLAGS)
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the mapping and write nothing.",
                              flag_values=FLAGS)
 _EXPORT = flags.DEFINE_bool("export", False, "Write a converted directory back as one file.",
@@ -45,11 +45,11 @@ def main(_) -> None:
     if unused:
       raise ValueError(f"--export takes no --{unused[0]}: it writes back what was converted; leave "
                        f"--{unused[0]} out.")
-    engine.export(_SOURCE.value, _TARGET.value)
+    converter.export(_SOURCE.value, _TARGET.value)
     return
   if _FAMILY.value is None:
     raise ValueError(f"--family is missing; expected one of {', '.join(families.MODULES)}.")
-  engine.convert(families.get(_FAMILY.value), _SOURCE.value, _TARGET.value, _DTYPE.value,
+  converter.convert(families.get(_FAMILY.value), _SOURCE.value, _TARGET.value, _DTYPE.value,
                  _DRY_RUN.value)
 
 
@@ -62,7 +62,7 @@ def _check_target(target):
     return
   if pathlib.Path(target).exists():
     raise ValueError(f"{target} exists; remove it or choose another target.")
-  problem = run_config.why_not_writable(target, is_file=True)
+  problem = workdir_lib.why_not_writable(target, is_file=True)
   if problem:
     raise ValueError(f"--target is {target}, which cannot be made ({problem}); choose another path "
                      "or change its permissions.")
@@ -70,7 +70,7 @@ def _check_target(target):
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, values=FLAGS, about=__doc__)
+  entry_point.run(main, argv, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

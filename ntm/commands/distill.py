@@ -15,9 +15,11 @@ from etils import epath
 from ml_collections import config_flags
 
 from ntm import config as config_lib
-from ntm.commands import program
+from ntm.commands import entry_point
 from ntm.data import pipeline
-from ntm.training import checkpoint, distillation, loop, processes, run_config
+from ntm.losses import distillation
+from ntm.training import checkpoint, data_record, loop, multihost, teacher
+from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -35,27 +37,28 @@ flags.mark_flag_as_required("config", FLAGS)
 def main(_) -> None:
   """Checks everything that can be, then distils."""
   config = config_lib.from_dict(_CONFIG.value)
-  run_config.check_same(config, teacher=_TEACHER.value, checkpoint=_STEP.value)
+  workdir_lib.check_same(config, teacher=_TEACHER.value, checkpoint=_STEP.value)
   workdir = _WORKDIR.value or os.path.join(_TEACHER.value, "denoiser")
   teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _STEP.value)
-  distillation.check_kind(_TEACHER.value, teacher_config)
-  config = distillation.join(config, teacher_config)
+  teacher.check_kind(_TEACHER.value, teacher_config)
+  config = teacher.join(config, teacher_config)
   path = epath.Path(workdir)
   resumes = (path / "config.json").exists() or (path / "checkpoints").exists()
   if resumes:  # Before the configs are compared: it may be another model's run.
-    distillation.check_teacher(workdir, params)
+    teacher.check(workdir, params)
   loop.prepare(config, workdir)
-  data = pipeline.training_data(config, workdir)
-  processes.wait_for_all("all that can be checked is, of the teacher too")
+  data = pipeline.training_data(config)
+  data_record.check(workdir, data[0].record)
+  multihost.wait_for_all("all that can be checked is, of the teacher too")
   if not resumes:
-    distillation.write_teacher(workdir, _TEACHER.value, step, params)
+    teacher.write(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
   loop.train(distillation.distill(config, params), config, workdir, *data)
 
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
+  entry_point.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ from absl import flags
 from ntm import api
 from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
-from ntm.commands import program
+from ntm.commands import entry_point
 from ntm.commands.progress import progress
 from ntm.data import pipeline
-from ntm.evaluation import quality
-from ntm.inference import ode
+from ntm.evaluation import sample_metrics
+from ntm.sampling import ode
+from ntm.training import data_record
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -32,20 +33,20 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", require
 _JSON = flags.DEFINE_string("json", None, "File to write the figures to, as JSON.",
                             flag_values=FLAGS)
 _NUM = flags.DEFINE_integer("num_samples", 2000, "Samples to draw, labels uniform.", 2,
-                            program.MANY, flag_values=FLAGS)
+                            entry_point.MANY, flag_values=FLAGS)
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Sampling steps T; the first T the model was trained for if left out, 50 of a "
-    "flow-matching model.", 1, program.MANY, flag_values=FLAGS)
+    "flow-matching model.", 1, entry_point.MANY, flag_values=FLAGS)
 _GUIDANCE = flags.DEFINE_float("guidance", 0.0, "Scale of classifier-free guidance; 0 is none.",
-                               0, program.MANY, flag_values=FLAGS)
+                               0, entry_point.MANY, flag_values=FLAGS)
 _REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
                             "How the last state of an NTM is denoised.", flag_values=FLAGS)
 _SOLVER = flags.DEFINE_enum("solver", "euler", ode.SOLVERS, "ODE solver of a flow-matching model.",
                             flag_values=FLAGS)
-_DRAWS = flags.DEFINE_integer("draws", 8, "Forward trajectories per image.", 1, program.MANY,
+_DRAWS = flags.DEFINE_integer("draws", 8, "Forward trajectories per image.", 1, entry_point.MANY,
                               flag_values=FLAGS)
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed for samples and trajectories.", 0,
-                             program.MAX_SEED, flag_values=FLAGS)
+                             entry_point.MAX_SEED, flag_values=FLAGS)
 _STEP = flags.DEFINE_integer("checkpoint", None, "Step of the checkpoint; the newest if left out.",
                              flag_values=FLAGS)
 
@@ -55,28 +56,29 @@ _LIMIT = 10_000  # Real images read of either split.
 def main(_) -> None:
   """Prints the figures and writes them as JSON."""
   if _JSON.value:
-    program.check_output("json", _JSON.value)
+    entry_point.check_output("json", _JSON.value)
   model = api.restore(_WORKDIR.value, _STEP.value)
   config = model.config
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
   with progress("reading images"):
-    train, test = pipeline.evaluation_data(config, _WORKDIR.value, _LIMIT)
+    train, test, record = pipeline.evaluation_data(config, _LIMIT)
+    data_record.warn_if_changed(_WORKDIR.value, record)
   if "label" not in train:
     raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the figures are "
                      "those of a classifier; use ntm.restore and its log_prob.")
   result = {"checkpoint": model.step, "num_samples": _NUM.value, "guidance": _GUIDANCE.value}
   if isinstance(model, api.Model):
-    program.refuse(FLAGS, ["solver"], "the model is an NTM")
+    entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
     # The samples first: a flag that the model cannot follow is refused before the long part.
     samples, labels, how = draw(model, rng_sample, refine=_REFINE.value)
     result |= likelihood(model, rng_nll, train, test)
   else:
-    program.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
+    entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
     samples, labels, how = draw(model, rng_sample, solver=_SOLVER.value)
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
   _LOG.info("fitting the classifier")
   with progress("measuring the samples"):
-    judge = quality.Judge(train)
+    judge = sample_metrics.Judge(train)
     result |= how | judge.figures(samples, labels)
     result |= {f"test_{name}": value
                for name, value in judge.figures(test["image"], test["label"]).items()}
@@ -131,7 +133,7 @@ def held_out_nll(model: api.Model, rng, batch, report) -> tuple[np.ndarray, floa
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, values=FLAGS, about=__doc__)
+  entry_point.run(main, argv, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -23,15 +23,16 @@ from absl import flags
 
 from ntm import api
 from ntm.api import checks
-from ntm.commands import program
+from ntm.commands import entry_point
 from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
-from ntm.evaluation import anomaly, calibration
-from ntm.inference import likelihood, pictures, uncertainty
+from ntm.likelihood import anomaly, bounds, calibration, spread
 from ntm.models import ntm
 from ntm.nn.patchify import patchify, unpatchify
 from ntm.process import schedule
 from ntm.process.trajectory import sample_trajectory
+from ntm.sampling import pictures
+from ntm.training import data_record
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -41,11 +42,12 @@ _COMPARE = flags.DEFINE_string("compare", None, "Directory of another run on the
                                "compare with.", flag_values=FLAGS)
 _OUTPUT = flags.DEFINE_string("output", None, "Path without suffix of the files to write; "
                               "WORKDIR/likelihood if left out.", flag_values=FLAGS)
-_DRAWS = flags.DEFINE_integer("draws", 64, "Importance weights per image.", 1, program.MANY,
+_DRAWS = flags.DEFINE_integer("draws", 64, "Importance weights per image.", 1, entry_point.MANY,
                               flag_values=FLAGS)
-_STEPS = flags.DEFINE_integer("steps", None, "Steps T of the trajectories; the first T the model "
-                              "was trained for if left out.", 1, program.MANY, flag_values=FLAGS)
-_SEED = flags.DEFINE_integer("seed", 0, "Random seed for all noise.", 0, program.MAX_SEED,
+_STEPS = flags.DEFINE_integer("steps", None, "Steps T of the trajectories; the first T the "
+                              "model was trained for if left out.", 1, entry_point.MANY,
+                              flag_values=FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed for all noise.", 0, entry_point.MAX_SEED,
                              flag_values=FLAGS)
 _STEP = flags.DEFINE_integer("checkpoint", None, "Step of the checkpoint; the newest if left out.",
                              flag_values=FLAGS)
@@ -61,16 +63,17 @@ def main(_) -> None:
   if not _OUTPUT.value and "://" in _WORKDIR.value:
     raise ValueError(f"--workdir is {_WORKDIR.value}, which is not on this machine; expected a "
                      "local path for the figures in --output.")
-  program.check_output("output", output, (".json", ".csv", ".png"))
+  entry_point.check_output("output", output, (".json", ".csv", ".png"))
   model = api.restore_density(_WORKDIR.value, _STEP.value)
   other = api.restore_density(_COMPARE.value) if _COMPARE.value else None
   if other:
-    likelihood.check_comparable(model.config, other.config)
+    bounds.check_comparable(model.config, other.config)
   config = model.config
   rngs = jax.random.split(jax.random.key(_SEED.value), 4)
   spacing = sources.level_spacing(config.data)
   with progress("reading images"):
-    train, test = pipeline.evaluation_data(config, _WORKDIR.value, _LIMIT)
+    train, test, record = pipeline.evaluation_data(config, _LIMIT)
+    data_record.warn_if_changed(_WORKDIR.value, record)
   _LOG.info("weighing %d images, %d draws each", len(test["image"]), _DRAWS.value)
   weights_JB = log_weights(model, rngs[0], test, spacing)
   result = {"images": len(test["image"]), "t_min": config.process.t_min,
@@ -112,14 +115,14 @@ def bits_per_dim(weights_JB, model_config) -> dict[str, dict[str, float]]:
   unit = -1 / (math.log(2) * math.prod(model_config.image_shape))
   table = {}
   for count in (2 ** i for i in range(len(weights_JB).bit_length())):
-    bits_B = unit * np.asarray(likelihood.importance_bound(weights_JB, count), np.float64)
+    bits_B = unit * np.asarray(bounds.importance_bound(weights_JB, count), np.float64)
     table[str(count)] = {"mean": bits_B.mean(), "standard_error": _standard_error(bits_B)}
   return table
 
 
 def compare(weights_JB, other_JB) -> dict[str, float]:
   """Paired difference of the tightest bounds in nats an image, first minus second."""
-  first_B, second_B = (np.asarray(likelihood.importance_bound(w, len(w)), np.float64)
+  first_B, second_B = (np.asarray(bounds.importance_bound(w, len(w)), np.float64)
                        for w in (weights_JB, other_JB))
   difference_B = first_B - second_B
   return {"nats_per_image": difference_B.mean(), "standard_error": _standard_error(difference_B),
@@ -140,11 +143,11 @@ def draw_spread(model, rng, batch, path) -> None:
                                   config.process.t_min, config.model.num_tokens)
   rng_chain, *rng_levels = jax.random.split(rng, num_steps + 1)
   x_KBNC = sample_trajectory(rng_chain, patchify(images, config.model.patch_shape), times_K)
-  spread = jax.jit(uncertainty.predictive_spread, static_argnums=(1, 5, 7))
+  draw = jax.jit(spread.predictive_spread, static_argnums=(1, 5, 7))
   rows = [images]
   for level in range(1, num_steps + 1):
     with progress(f"level {level} of {num_steps}"):
-      mean_BNC, std_BNC = jax.device_get(spread(
+      mean_BNC, std_BNC = jax.device_get(draw(
           rng_levels[level - 1], net, model.params, x_KBNC[level], times_K, level, labels,
           _SPREAD_DRAWS))
     checks.finite(f"spreads of level {level}", mean_BNC + std_BNC)
@@ -212,7 +215,7 @@ def _standard_error(values) -> float:
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, values=FLAGS, about=__doc__)
+  entry_point.run(main, argv, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import difflib
 import importlib
 import sys
 
-from ntm.commands import allocation
+from ntm.commands import memory_allocator
 
 COMMANDS = {
     "train": "train a model from a config",
@@ -33,7 +33,7 @@ def main() -> None:
     sys.exit(2)
   try:
     if command != "convert":  # It computes nothing, and is to stay small.
-      allocation.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
+      memory_allocator.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
     program = importlib.import_module(f"ntm.commands.{command}")
   except ImportError as error:  # Of an extra; below this, `program.run` says so.
     print(f"error: `ntm {command}` needs a package that is not installed ({error}); "

@@ -17,9 +17,9 @@ from absl import flags
 
 from ntm import api
 from ntm.api import checks
-from ntm.commands import program
+from ntm.commands import entry_point
 from ntm.commands.progress import progress
-from ntm.inference import ode, pictures
+from ntm.sampling import ode, pictures
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -34,19 +34,19 @@ _TEXT = flags.DEFINE_string(
     "text", None, "For a model of texts: .npz file with features `text` [rows, M, W] and, for "
     "guidance, `null_text` [M, W].", flag_values=FLAGS)
 _NUM = flags.DEFINE_integer("num", 8, "Images per label or text; of an unconditional model, in "
-                            "all.", 1, program.MANY, flag_values=FLAGS)
+                            "all.", 1, entry_point.MANY, flag_values=FLAGS)
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Sampling steps T; the first T the model was trained for if left out, 50 of a "
-    "flow-matching model.", 1, program.MANY, flag_values=FLAGS)
+    "flow-matching model.", 1, entry_point.MANY, flag_values=FLAGS)
 _GUIDANCE = flags.DEFINE_float("guidance", 0.0, "Scale of classifier-free guidance; 0 is none.",
-                               0, program.MANY, flag_values=FLAGS)
+                               0, entry_point.MANY, flag_values=FLAGS)
 _REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
                             "How the last state of an NTM is denoised.", flag_values=FLAGS)
 _SOLVER = flags.DEFINE_enum("solver", "euler", ode.SOLVERS, "ODE solver of a flow-matching model.",
                             flag_values=FLAGS)
 _CLIP = flags.DEFINE_float("clip_percentile", 100.0, "Percentile at which the entries of the score "
                            "are clipped; 100 clips none.", 0, 100, flag_values=FLAGS)
-_SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.", 0, program.MAX_SEED,
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.", 0, entry_point.MAX_SEED,
                              flag_values=FLAGS)
 _STEP = flags.DEFINE_integer("checkpoint", None, "Step of the checkpoint; the newest if left out.",
                              flag_values=FLAGS)
@@ -58,17 +58,17 @@ def main(_) -> None:
   if not _OUTPUT.value and "://" in _WORKDIR.value:
     raise ValueError(f"--workdir is {_WORKDIR.value}, which is not on this machine; expected a "
                      "local path for the images in --output.")
-  program.check_output("output", output, (".npz", ".png"))
+  entry_point.check_output("output", output, (".npz", ".png"))
   model = api.restore(_WORKDIR.value, _STEP.value)
   rows, how = _conditions(model.config.model)
   labels = np.repeat(rows, _NUM.value, axis=0) if len(rows) else None
   how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   if isinstance(model, api.Model):
-    program.refuse(FLAGS, ["solver"], "the model is an NTM")
+    entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
     how |= {"refine": None if _REFINE.value == "none" else _REFINE.value,
             "clip_percentile": _CLIP.value}
   else:
-    program.refuse(FLAGS, ["refine", "clip_percentile"], "the model is a flow-matching one")
+    entry_point.refuse(FLAGS, ["refine", "clip_percentile"], "the model is a flow-matching one")
     how |= {"solver": _SOLVER.value}
   with progress("sampling") as report:
     images = model.sample(jax.random.key(_SEED.value), labels, guidance=_GUIDANCE.value,
@@ -88,13 +88,13 @@ def main(_) -> None:
 def _conditions(config) -> tuple[np.ndarray, dict]:
   """(labels or text features of the rows, or none; keywords for guidance) by the flags."""
   if config.backbone.text_tokens:
-    program.refuse(FLAGS, ["labels"], "the model is conditioned on text")
+    entry_point.refuse(FLAGS, ["labels"], "the model is conditioned on text")
     if not _TEXT.value:
       raise ValueError("the model is conditioned on text; expected features in --text=FILE.npz.")
     return _texts(_TEXT.value)
-  program.refuse(FLAGS, ["text"], "the model is not conditioned on text")
+  entry_point.refuse(FLAGS, ["text"], "the model is not conditioned on text")
   if not config.num_classes:
-    program.refuse(FLAGS, ["labels"], "the model is unconditional")
+    entry_point.refuse(FLAGS, ["labels"], "the model is unconditional")
   try:
     rows = ([int(label) for label in _LABELS.value] if _LABELS.value
             else range(min(config.num_classes, 10)))
@@ -131,7 +131,7 @@ def _texts(path) -> tuple[np.ndarray, dict]:
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, values=FLAGS, about=__doc__)
+  entry_point.run(main, argv, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from etils import epath
 from ml_collections import config_flags
 
 from ntm import config as config_lib
-from ntm.commands import program
-from ntm.conversion import engine
+from ntm.commands import entry_point
+from ntm.conversion import converter
 from ntm.data import pipeline
-from ntm.training import checkpoint, finetuning, flow_matching, loop, run_config, task
+from ntm.losses import alignment, flow_matching, task
+from ntm.training import checkpoint, loop
+from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -33,11 +35,11 @@ flags.mark_flag_as_required("config", FLAGS)
 def main(_) -> None:
   """Checks everything that can be, then trains."""
   config = config_lib.from_dict(_CONFIG.value)
-  run_config.check_same(config)  # Before they read the source together.
+  workdir_lib.check_same(config)  # Before they read the source together.
   _check_workdir(_WORKDIR.value)
   source = _source(config)
   loop.prepare(config, _WORKDIR.value)
-  data = pipeline.training_data(config, _WORKDIR.value)
+  data = pipeline.training_data(config)
   if config.model.kind == "flow_matching":
     what = flow_matching.velocity(config)
   else:
@@ -47,9 +49,9 @@ def main(_) -> None:
 
 def _check_workdir(workdir):
   """Raises ValueError for what other commands wrote."""
-  if (epath.Path(workdir) / run_config.TEACHER_FILE).exists():
+  if (epath.Path(workdir) / workdir_lib.TEACHER_FILE).exists():
     raise ValueError(f"{workdir} holds a denoiser of `ntm distill`; choose another --workdir.")
-  if engine.source_paths(workdir):
+  if converter.source_paths(workdir):
     raise ValueError(f"{workdir} holds a converted model, which has no optimiser state to resume; "
                      "choose another --workdir, and start from it with config.finetune.source.")
 
@@ -59,9 +61,9 @@ def _source(config):
   if not config.finetune.source:
     return None
   source_config, params, step = checkpoint.restore_ema(config.finetune.source)
-  finetuning.check_source(config, source_config)
-  paths = engine.source_paths(config.finetune.source)
-  if finetuning.may_be_distilled(source_config, paths):
+  alignment.check_source(config, source_config)
+  paths = converter.source_paths(config.finetune.source)
+  if alignment.may_be_distilled(source_config, paths):
     _LOG.warning("%s comes from %s, not 'base' by its name; of a model distilled to few steps the "
                  "output is no velocity, and an NTM should not start from it.",
                  config.finetune.source, ", ".join(paths) or "an unknown file")
@@ -71,7 +73,7 @@ def _source(config):
 
 def run(argv=None) -> None:
   """Entry point."""
-  program.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
+  entry_point.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""PyTorch checkpoints to ours and back: an engine and one table per family."""
+"""PyTorch checkpoints to ours and back, by the mapping of their family; knows no model."""

@@ -3,14 +3,14 @@
 import difflib
 import importlib
 
-from ntm.conversion.table import Family, Shapes
+from ntm.conversion.mapping import Family, Shapes
 
 MODULES = {
-    "flux2": "ntm.conversion.flux2",
-    "sit": "ntm.conversion.sit",
-    "tarflow": "ntm.conversion.tarflow",
-    "autoencoder_kl": "ntm.conversion.autoencoder_kl",
-    "autoencoder_flux2": "ntm.conversion.autoencoder_flux2",
+    "flux2": "ntm.published.flux2.mapping",
+    "sit": "ntm.published.sit.mapping",
+    "tarflow": "ntm.published.tarflow.mapping",
+    "autoencoder_kl": "ntm.published.autoencoders.mapping_kl",
+    "autoencoder_flux2": "ntm.published.autoencoders.mapping_flux2",
 }
 
 

@@ -9,7 +9,7 @@ import zipfile
 import ml_dtypes
 import numpy as np
 
-from ntm.conversion.files import Spec, TensorFiles
+from ntm.conversion.readers import Spec, TensorFiles
 
 _LOG = logging.getLogger("ntm")
 

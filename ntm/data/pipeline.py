@@ -8,7 +8,6 @@ that cannot be is in `ntm.data.unreadable`.
 """
 
 import logging
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +18,6 @@ import numpy as np
 from ntm.config import Config
 from ntm.data import sources, unreadable
 from ntm.data.unreadable import Replacing, Source
-from ntm.training import data_record
 
 _LOG = logging.getLogger("ntm")
 _HELD_OUT = 1024  # Test images behind the held-out loss during training, or fewer that take
@@ -138,23 +136,19 @@ def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[st
            for key in examples[0]} for start in range(0, len(examples), batch_size)]
 
 
-def training_data(config: Config, workdir: str | os.PathLike | None = None
-                  ) -> tuple[TrainIterator, list[dict[str, Any]]]:
+def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
   """(iterator over this process's training batches, held-out batches) of a config.
 
   Args:
     config: of the run.
-    workdir: whose record of the data, if it has one, must be of the same.
 
   Raises:
-    ValueError, FileNotFoundError: data that are missing, do not fit the model or
-      are not those that the run started with.
+    ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
   source = sources.load(config.data, config.model, "train")
   test = sources.load(config.data, config.model, "test")
   _LOG.info("%d training and %d test images", len(source), len(test))
   record = {"train": source.record(), "test": test.record()}
-  data_record.check(workdir, record)
   by_text = config.model.backbone.text_tokens > 0
   iterator = train_iterator(source, config.train.batch_size, config.train.seed,
                             jax.process_index(), jax.process_count(),
@@ -165,20 +159,15 @@ def training_data(config: Config, workdir: str | os.PathLike | None = None
                                    min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))
 
 
-def evaluation_data(config: Config, workdir: str | os.PathLike, limit: int
-                    ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """(first `limit` training examples, test examples), each as one batch.
+def evaluation_data(config: Config, limit: int
+                    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
+  """(first `limit` training examples, test examples, record), the examples as one batch each.
 
-  A warning is logged if the data are not those that the run of `workdir` was
-  trained on: its training examples may be among the test examples then.
+  The record is that of `ntm.training.data_record`.
 
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
   splits = {split: sources.load(config.data, config.model, split) for split in sources.SPLITS}
-  changes = data_record.changes(workdir, {name: split.record() for name, split in splits.items()})
-  if changes:
-    _LOG.warning("the data are not those that %s was trained on (%s): test examples may be among "
-                 "those it has seen.", workdir, changes)
   train, test = (ordered_batches(split, limit, limit)[0] for split in splits.values())
-  return train, test
+  return train, test, {name: split.record() for name, split in splits.items()}

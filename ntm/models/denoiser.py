@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ntm.config import Config, ModelConfig, TransformerConfig
-from ntm.models.backbone import Backbone
+from ntm.models.dit import Backbone
 from ntm.typing import Array, Condition
 
 

@@ -15,9 +15,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ntm.config import Config, ModelConfig
+from ntm.flows.transporter import Transporter, forward_over_levels, inverse_over_levels
 from ntm.models.predictor import Predictor
-from ntm.models.transporter import Transporter, forward_over_levels, inverse_over_levels
-from ntm.nn.axes import constrain
+from ntm.nn.partitioning import constrain
 from ntm.typing import Array, Condition, Trajectory, TrajectoryLogProb
 
 

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.config import ModelConfig
-from ntm.models.backbone import Backbone
-from ntm.models.backbones.pretrained import Pretrained
+from ntm.models.dit import Backbone
+from ntm.models.external import Pretrained
 from ntm.nn import stack
 from ntm.process.kernel import reverse_posterior
 from ntm.typing import Array

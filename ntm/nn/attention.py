@@ -11,7 +11,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from ntm.nn import kernels, layers, rotary
-from ntm.nn.axes import constrain
+from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.nn import layers
-from ntm.nn.axes import constrain
+from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
 

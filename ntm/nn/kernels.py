@@ -11,10 +11,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import PartitionSpec
 
-from ntm.nn.axes import RULES
+from ntm.nn.partitioning import per_device
 from ntm.typing import Array
 
 _SPLASH_LENGTH = 1024  # Shorter matrices of scores stay on the chip; XLA fuses them well.
@@ -38,7 +36,7 @@ def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool) 
       return jax.nn.dot_product_attention(query_BMHE, key_BMHE, value_BMHE, is_causal=causal,
                                           implementation="cudnn")
   elif platform == "tpu" and length >= _SPLASH_LENGTH and length % 128 == head_width % 128 == 0:
-    return _over_mesh(functools.partial(splash, causal=causal), query_BMHE, key_BMHE, value_BMHE)
+    return per_device(functools.partial(splash, causal=causal), query_BMHE, key_BMHE, value_BMHE)
   return None
 
 
@@ -65,16 +63,3 @@ def splash(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool,
 def _platform() -> str:
   mesh = jax.sharding.get_abstract_mesh()
   return jax.default_backend() if mesh.empty else mesh.abstract_device.platform
-
-
-def _over_mesh(kernel, *arrays):
-  """A kernel on every device's examples and heads; the partitioner cannot look into it."""
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty:
-    return kernel(*arrays)
-  batch, heads = dict(RULES)["batch"], dict(RULES)["heads"]
-  ways = int(np.prod([mesh.shape[name] for name in batch]))
-  if arrays[0].shape[0] % ways or any(a.shape[2] % mesh.shape[heads] for a in arrays):
-    return None
-  spec = PartitionSpec(batch, None, heads, None)
-  return jax.shard_map(kernel, in_specs=spec, out_specs=spec, check_vma=False)(*arrays)

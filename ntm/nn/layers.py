@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ntm.nn.axes import constrain
+from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
 

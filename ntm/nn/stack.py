@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from ntm.config import TransformerConfig
 from ntm.nn import attention, layers
-from ntm.nn.axes import constrain
+from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
 _REMAT = {

@@ -1,10 +1,11 @@
-"""Draws the states of a forward trajectory from data."""
+"""Draws the states, levels and numbers of steps of forward trajectories from data."""
 
 import jax
 import jax.numpy as jnp
 
-from ntm.process import kernel
-from ntm.typing import Array, PRNGKey
+from ntm.config import ProcessConfig
+from ntm.process import kernel, schedule
+from ntm.typing import Array, PRNGKey, Trajectory
 
 
 def sample_trajectory(rng: PRNGKey, x0_BNC: Array, times: Array) -> Array:
@@ -40,6 +41,60 @@ def continue_trajectory(rng: PRNGKey, x_BNC: Array, times: Array) -> Array:
   """
   alpha, sigma = kernel.forward_kernel(times[:-1], times[1:])
   return jnp.concatenate([x_BNC[None], _chain(rng, x_BNC, alpha, sigma)])
+
+
+def draw_trajectory(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, process: ProcessConfig,
+                    t_min_B: Array | None = None, num_steps: int | None = None) -> Trajectory:
+  """Forward trajectories with each example's own t_min, and its own T.
+
+  Args:
+    rng: a key.
+    x0_BNC: clean tokens.
+    label_B: class indices, or None.
+    process: schedule, the set of T, range of t_min.
+    t_min_B: given levels instead of draws from the training range.
+    num_steps: one T for all instead of draws from the set.
+
+  Returns:
+    K = max T + 1 levels, padded with t = 1.
+  """
+  rng_t, rng_steps, rng_x = jax.random.split(rng, 3)
+  batch_size, num_tokens = x0_BNC.shape[:2]
+  if t_min_B is None:
+    t_min_B = schedule.draw_t_min(rng_t, batch_size, process.t_min_low, process.t_min_high)
+  max_steps = max(process.num_steps) if num_steps is None else num_steps
+  if num_steps is not None or len(process.num_steps) == 1:
+    num_steps_B = jnp.full((batch_size,), max_steps)
+  else:
+    num_steps_B = jax.random.choice(rng_steps, jnp.asarray(process.num_steps), (batch_size,))
+  times_KB = schedule.padded_times(process.schedule, num_steps_B, max_steps, t_min_B,
+                                   num_tokens)
+  valid_SB = (jnp.arange(max_steps)[:, None] < num_steps_B).astype(times_KB.dtype)
+  multi_step = len(process.num_steps) > 1
+  return Trajectory(sample_trajectory(rng_x, x0_BNC, times_KB), times_KB, label_B,
+                    num_steps_B if multi_step else None, valid_SB)
+
+
+def draw_pair(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, process: ProcessConfig):
+  """One random consecutive pair (t_{k-1}, t_k) of every example's trajectory.
+
+  The chain is Markov with known marginals, so the pair is drawn without the
+  states around it.
+
+  Returns:
+    (trajectory of two levels, k_B with 0 the cleanest step).
+  """
+  rng_t, rng_steps, rng_k, rng_x = jax.random.split(rng, 4)
+  batch_size, num_tokens = x0_BNC.shape[:2]
+  t_min_B = schedule.draw_t_min(rng_t, batch_size, process.t_min_low, process.t_min_high)
+  num_steps_B = jax.random.choice(rng_steps, jnp.asarray(process.num_steps), (batch_size,))
+  times_KB = schedule.padded_times(process.schedule, num_steps_B, max(process.num_steps), t_min_B,
+                                   num_tokens)
+  k_B = jax.random.randint(rng_k, (batch_size,), 0, num_steps_B)
+  pair_2B = jnp.take_along_axis(times_KB, jnp.stack([k_B, k_B + 1]), axis=0)
+  multi_step = len(process.num_steps) > 1
+  return Trajectory(sample_trajectory(rng_x, x0_BNC, pair_2B), pair_2B, label_B,
+                    num_steps_B if multi_step else None, jnp.ones((1, batch_size))), k_B
 
 
 def _chain(rng, x_BNC, alpha, sigma):

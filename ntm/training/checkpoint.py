@@ -20,8 +20,9 @@ from orbax.checkpoint import checkpoint_managers
 from ntm import checksums
 from ntm import config as config_lib
 from ntm.config import Config
-from ntm.training import processes, run_config
-from ntm.training import steps as steps_lib
+from ntm.training import checkpoint_steps as steps_lib
+from ntm.training import multihost
+from ntm.training import workdir as workdir_lib
 from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
@@ -36,22 +37,23 @@ class StorageError(OSError):
 class Checkpointer:
   """Saves and restores the checkpoints of one workdir."""
 
-  def __init__(self, workdir: str | os.PathLike, config: Config, headline: str = "nats_per_dim"):
+  def __init__(self, workdir: str | os.PathLike, config: Config,
+               primary_metric: str = "nats_per_dim"):
     """Opens (or makes) workdir/checkpoints and clears half-written steps.
 
     Args:
       workdir: directory of the run.
       config: written with every step; `keep_last` and the best are kept.
-      headline: the best step is that of the smallest held_out/<headline>.
+      primary_metric: the best step is that of the smallest held_out/<primary_metric>.
     """
     self._config, self._failures = config, 0
     # What cannot be read from a disk is damaged; a bucket may be out of reach for a while.
     self._read_pauses = _PAUSES if "://" in os.fspath(workdir) else ()
     policy = checkpoint_managers.AnyPreservationPolicy([
         checkpoint_managers.LatestN(config.train.keep_last),
-        checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics[f"held_out/{headline}"],
-                                  reverse=True, n=1,
-                                  keep_checkpoints_without_metrics=False),
+        checkpoint_managers.BestN(
+            get_metric_fn=lambda metrics: metrics[f"held_out/{primary_metric}"], reverse=True, n=1,
+            keep_checkpoints_without_metrics=False),
     ])
     self._manager = ocp.CheckpointManager(
         steps_lib.directory(workdir), options=ocp.CheckpointManagerOptions(
@@ -176,7 +178,7 @@ class Checkpointer:
     except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
       error = _first_line(raised)
     self._failures += 1
-    if not processes.all_come(f"failure {self._failures} in {self._manager.directory}"):
+    if not multihost.all_come(f"failure {self._failures} in {self._manager.directory}"):
       raise StorageError(
           f"of the checkpoints in {self._manager.directory} process {jax.process_index()} alone "
           f"cannot {aim} ({error}). Mend its storage, or rename what it cannot read to "
@@ -198,11 +200,11 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
     FileNotFoundError: no run, no checkpoint, or not that step.
     ValueError: the checkpoint asked for is damaged or cannot be read.
   """
-  config = run_config.read(workdir)
+  config = workdir_lib.read(workdir)
   if config is None:
     raise FileNotFoundError(f"{workdir} holds no config.json; expected a workdir of `ntm train`. "
                             "Check the path; a converted model without one is loaded by "
-                            "ntm.conversion.engine.load.")
+                            "ntm.conversion.converter.load.")
   options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
   with ocp.CheckpointManager(steps_lib.directory(workdir), options=options) as manager:
     steps = steps_lib.complete(manager)
@@ -218,7 +220,7 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
         error = _first_line(raised)
         steps_lib.ignore_abandoned_reads()
       # All processes take the same step.
-      error = next(filter(None, processes.texts_of_all(error)), "")
+      error = next(filter(None, multihost.texts_of_all(error)), "")
       if not error:
         if candidate != candidates[0]:
           _LOG.warning("using checkpoint %d of %s instead of %d.", candidate, workdir, steps[0])

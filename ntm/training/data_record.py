@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from etils import epath
 
-from ntm.training import processes, run_config
+from ntm.training import multihost
+from ntm.training import workdir as workdir_lib
 
 FILE = "data.json.gz"
 UNREADABLE = "unreadable.txt"
@@ -53,12 +54,12 @@ def check(workdir: str | os.PathLike | None, record: Record) -> None:
   Raises:
     ValueError: they differ.
   """
-  digests = processes.texts_of_all(hashlib.sha256(_encode(record)).hexdigest())
+  digests = multihost.texts_of_all(hashlib.sha256(_encode(record)).hexdigest())
   for number, digest in enumerate(digests):
     if digest != digests[0]:
       raise ValueError(f"process {number} sees other data than process 0 at the same "
                        "config.data.path; all must see the same files.")
-  started = workdir is not None and run_config.started(workdir)
+  started = workdir is not None and workdir_lib.started(workdir)
   if started and (what := changes(workdir, record)):
     raise ValueError(
         f"the data are not those that {workdir} started with: {what}. The order of training and "
@@ -91,6 +92,13 @@ def changes(workdir: str | os.PathLike, record: Record) -> str:
                    for kind, lines in kinds.items() if lines)
 
 
+def warn_if_changed(workdir: str | os.PathLike, record: Record) -> None:
+  """Logs a warning if a run was not trained on these data: it may have seen the test examples."""
+  if what := changes(workdir, record):
+    _LOG.warning("the data are not those that %s was trained on (%s): test examples may be among "
+                 "those it has seen.", workdir, what)
+
+
 def write(workdir: str | os.PathLike, record: Record, first_step: int) -> None:
   """Writes the record of a run that starts, or has none; for after all checks.
 
@@ -100,7 +108,7 @@ def write(workdir: str | os.PathLike, record: Record, first_step: int) -> None:
     first_step: where the run starts or resumes.
   """
   path = epath.Path(workdir) / FILE
-  if record and processes.is_first() and not (first_step and path.exists()):
+  if record and multihost.is_first() and not (first_step and path.exists()):
     partial = path.with_name(f"{FILE}.partial")
     partial.write_bytes(gzip.compress(_encode(record), mtime=0))
     partial.replace(path)
@@ -134,14 +142,14 @@ class Unreadable:
 
   def update(self) -> int:
     """Logs and lists what is new on any process, which all must ask; gives the count."""
-    found = collections.ChainMap(*map(json.loads, processes.texts_of_all(
+    found = collections.ChainMap(*map(json.loads, multihost.texts_of_all(
         json.dumps(getattr(self._iterator, "unreadable", {})))))
     new = sorted(found.keys() - self._found.keys())
     for name in new:
       _LOG.warning("%s cannot be read (%s); the next one that can takes its place.", name,
                    found[name])
     self._found |= {name: found[name] for name in new}
-    if self._found.keys() != self._listed and processes.is_first():
+    if self._found.keys() != self._listed and multihost.is_first():
       lines = [f"{name}\t{reason}\n" for name, reason in sorted(self._found.items())]
       self._path.write_bytes("".join(lines).encode(errors="surrogateescape"))
       self._listed = set(self._found)

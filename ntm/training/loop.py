@@ -18,14 +18,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ntm.config import Config
-from ntm.inference import pictures
+from ntm.losses.task import Task
+from ntm.nn import partitioning
 from ntm.process import schedule
-from ntm.training import checkpoint, data_record, processes, profile, run_config, sharding
+from ntm.sampling import pictures
+from ntm.training import checkpoint, data_record, multihost, profile
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
+from ntm.training import workdir as workdir_lib
 from ntm.training.data_record import DataIterator
-from ntm.training.task import Task
 from ntm.training.throughput import Throughput
 
 _LOG = logging.getLogger("ntm")
@@ -55,16 +57,16 @@ def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
       different configs, levels that do not ascend, a workdir of another model or
       that cannot be written.
   """
-  run_config.check_same(config, workdir=os.fspath(workdir))
-  mesh = sharding.make_mesh(config.mesh)
-  processes.check_mesh(mesh)
-  sharding.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  workdir_lib.check_same(config, workdir=os.fspath(workdir))
+  mesh = partitioning.make_mesh(config.mesh)
+  multihost.check_mesh(mesh)
+  partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
   process = config.process
   for num_steps in process.num_steps:
     for t_min in (process.t_min, process.t_min_high):
       schedule.padded_times(process.schedule, num_steps, num_steps, t_min,
                             config.model.num_tokens)
-  run_config.check(workdir, config)
+  workdir_lib.check(workdir, config)
   return mesh
 
 
@@ -88,10 +90,11 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     checkpoint.StorageError: as `Checkpointer` raises it.
   """
   mesh = prepare(config, workdir)
+  data_record.check(workdir, getattr(iterator, "record", {}))
   abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
   state_lib.check_pretrained(abstract, task.pretrained or {})
-  processes.wait_for_all("all that can be checked is")  # Nothing is written before.
-  checkpointer = checkpoint.Checkpointer(workdir, config, task.headline)
+  multihost.wait_for_all("all that can be checked is")  # Nothing is written before.
+  checkpointer = checkpoint.Checkpointer(workdir, config, task.primary_metric)
   restored = checkpointer.restore_latest(abstract)
   if restored is None:
     state = state_lib.init_state(task, config, mesh)
@@ -106,12 +109,12 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
       return _already_done(int(state.step), config.train.steps, workdir)
     iterator.set_state(iterator_state)
     _LOG.info("resuming at step %d", int(state.step))
-  run_config.prepare(workdir, config)
+  workdir_lib.prepare(workdir, config)
   first_step, stopped = int(state.step), None
   run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
   data_record.write(workdir, getattr(iterator, "record", {}), first_step)
   try:
-    with processes.Preemption(first_step) as asked_to_stop:
+    with multihost.Preemption(first_step) as asked_to_stop:
       stopped = run.steps(state, first_step, asked_to_stop)
   finally:
     run.profile.close()
@@ -145,7 +148,7 @@ class _Run:
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
     self.unreadable = data_record.Unreadable(workdir, iterator)
     self.first_step = first_step
-    self.writer = metrics_lib.Writer(workdir, first_step, task.headline, task.unit)
+    self.writer = metrics_lib.Writer(workdir, first_step, task.primary_metric, task.unit)
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
     self.clock = Throughput(task, config.train.batch_size, config.model.num_tokens, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
@@ -162,7 +165,7 @@ class _Run:
       with clock.waiting_for_data():
         batch = self.next_batch(state, positions)
       state, metrics, norms = self.train_step(
-          state, sharding.put_batch(self.mesh, batch), self.frozen)
+          state, partitioning.put_batch(self.mesh, batch), self.frozen)
       self.profile.after(step, state)
       pending.append(metrics)
       positions[step] = self.iterator.get_state()
@@ -216,20 +219,20 @@ class _Run:
                f"{datetime.timedelta(seconds=round(left))} left")
     self.writer.scalars(step, values)
     _LOG.info("step %d of %d   %.4f %s%s", step, self.config.train.steps,
-              values.get(f"train/{self.task.headline}", np.nan), self.task.unit, speed)
+              values.get(f"train/{self.task.primary_metric}", np.nan), self.task.unit, speed)
 
   def checkpoint(self, step, state, wait):
     """Measures the held-out loss and starts a save, or waits for it too."""
     values = {}
     if self.held_out:
-      parts = processes.to_host([
-          self.eval_step(state.ema, self.frozen, processes.put_whole_batch(self.mesh, batch), seed)
+      parts = multihost.to_host([
+          self.eval_step(state.ema, self.frozen, multihost.put_whole_batch(self.mesh, batch), seed)
           for seed, batch in enumerate(self.held_out)])
       scalars = functools.reduce(lambda a, b: a.merge(b), parts).scalars()
       values = {f"held_out/{name}": value for name, value in scalars.items()
-                if name.endswith(self.task.headline)}
+                if name.endswith(self.task.primary_metric)}
       self.writer.scalars(step, values)
-      _LOG.info("step %d   held out: %.4f %s", step, values[f"held_out/{self.task.headline}"],
+      _LOG.info("step %d   held out: %.4f %s", step, values[f"held_out/{self.task.primary_metric}"],
                 self.task.unit)
     self.checkpointer.save(state, self.iterator.get_state(), values, wait)
     self.writer.curves()
@@ -238,10 +241,10 @@ class _Run:
     """Writes pictures of the current parameters, where samples are pictures of classes."""
     model = self.config.model
     if pictures.drawable(model.image_shape) and not model.backbone.text_tokens:
-      with sharding.activations(self.mesh):
-        drawn = self.task.pictures(state.ema, self.frozen)
-      for name, picture in drawn.items():
-        self.writer.picture(step, name, picture)
+      with partitioning.activations(self.mesh):
+        drawn = self.task.samples(state.ema, self.frozen)
+      for name, images in drawn.items():
+        self.writer.picture(step, name, pictures.grid(multihost.to_host(images)))
     self.writer.curves()
 
   def require_healthy(self, state, positions):

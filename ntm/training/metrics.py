@@ -7,8 +7,8 @@ import os
 import numpy as np
 from etils import epath
 
-from ntm.inference import pictures
-from ntm.training import processes
+from ntm.sampling import pictures
+from ntm.training import multihost
 
 _LOG = logging.getLogger("ntm")
 
@@ -22,17 +22,17 @@ class Writer:
   """
 
   def __init__(self, workdir: str | os.PathLike, first_step: int,
-               headline: str = "nats_per_dim", unit: str = "nats/dim"):
+               primary_metric: str = "nats_per_dim", unit: str = "nats/dim"):
     """Opens the files; lines after `first_step`, from before a resume, go.
 
     Args:
       workdir: directory of the run.
       first_step: where it starts or resumes.
-      headline: the metric whose curve is drawn.
-      unit: of the headline.
+      primary_metric: whose curve is drawn.
+      unit: of the primary metric.
     """
-    self._headline, self._unit = headline, unit
-    self._active = processes.is_first()
+    self._primary_metric, self._unit = primary_metric, unit
+    self._active = multihost.is_first()
     self._workdir = epath.Path(workdir)
     self._path = self._workdir / "metrics.jsonl"
     self._events = None
@@ -73,9 +73,9 @@ class Writer:
       self._events.write_images(step, {name: picture[None]})
 
   def curves(self) -> None:
-    """Draws curves.png: the headline held out and in training, in total and per step."""
+    """Draws curves.png: the primary metric held out and in training, in total and per step."""
     if self._active:
-      draw_curves(self._workdir, self._headline, self._unit)
+      draw_curves(self._workdir, self._primary_metric, self._unit)
 
   def close(self) -> None:
     """Flushes TensorBoard."""
@@ -98,7 +98,7 @@ def read(workdir: str | os.PathLike) -> list[dict]:
   return lines
 
 
-def draw_curves(workdir: str | os.PathLike, headline: str, unit: str) -> None:
+def draw_curves(workdir: str | os.PathLike, primary_metric: str, unit: str) -> None:
   """Draws workdir/curves.png from metrics.jsonl."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
@@ -111,8 +111,8 @@ def draw_curves(workdir: str | os.PathLike, headline: str, unit: str) -> None:
     axes.set(title=title, xlabel="update", ylabel=unit)
     axes.grid(alpha=0.3)
   for prefix, label in (("train/", "training"), ("held_out/", "held out (EMA)")):
-    points = [(line["step"], line[prefix + headline])
-              for line in lines if prefix + headline in line]
+    points = [(line["step"], line[prefix + primary_metric])
+              for line in lines if prefix + primary_metric in line]
     if points:
       total.plot(*zip(*points), marker=".", label=label)
   names = sorted({key for line in lines for key in line if key.startswith("train/step_")})
@@ -123,7 +123,8 @@ def draw_curves(workdir: str | os.PathLike, headline: str, unit: str) -> None:
     if axes.lines:
       axes.legend(fontsize=8)
   # The first updates fall by more than all later ones: show what comes after.
-  values = sorted(line["train/" + headline] for line in lines if "train/" + headline in line)
+  values = sorted(line[f"train/{primary_metric}"] for line in lines
+                  if f"train/{primary_metric}" in line)
   if len(values) > 3:
     total.set_ylim(values[0] - 0.05, values[int(0.9 * len(values))] + 0.1)
   with (epath.Path(workdir) / "curves.png").open("wb") as file:

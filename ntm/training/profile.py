@@ -6,7 +6,7 @@ import os
 import jax
 from etils import epath
 
-from ntm.training import processes
+from ntm.training import multihost
 
 _LOG = logging.getLogger("ntm")
 
@@ -19,7 +19,7 @@ class Profile:
     self._directory = os.fspath(epath.Path(workdir) / "profile")
     self._start, self._last = start, start + steps - 1
     self._active = False
-    self._wanted = start > 0 and processes.is_first()
+    self._wanted = start > 0 and multihost.is_first()
 
   def before(self, step: int, state) -> None:
     """To be called before a step; waits for those before the profile."""

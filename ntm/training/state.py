@@ -12,8 +12,9 @@ import optax
 from jax.sharding import Mesh
 
 from ntm.config import Config
-from ntm.training import optimizer, sharding
-from ntm.training.task import Task
+from ntm.losses.task import Task
+from ntm.nn import partitioning
+from ntm.training import optimizer
 from ntm.typing import Array
 
 
@@ -59,7 +60,7 @@ def abstract_params(init: Callable, mesh: Mesh):
 
 def _abstract(create, mesh):
   boxed = jax.eval_shape(create, jax.random.key(0))
-  return sharding.split(mesh, nn.unbox(boxed), sharding.from_logical(mesh, boxed))
+  return partitioning.split(mesh, nn.unbox(boxed), partitioning.from_logical(mesh, boxed))
 
 
 def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
@@ -77,7 +78,7 @@ def place_frozen(task: Task, mesh: Mesh):
   """
   if task.frozen is None:
     return None
-  return jax.tree.map(lambda leaf, like: sharding.from_host(leaf, like.sharding), task.frozen,
+  return jax.tree.map(lambda leaf, like: partitioning.from_host(leaf, like.sharding), task.frozen,
                       abstract_params(task.frozen_init, mesh))
 
 
@@ -99,7 +100,7 @@ def with_pretrained(state: TrainState, pretrained) -> TrainState:
     leaves = flax.traverse_util.flatten_dict(params)
     for path, leaf in flat.items():
       like = leaves[path]
-      leaves[path] = sharding.from_host(np.asarray(leaf, like.dtype), like.sharding)
+      leaves[path] = partitioning.from_host(np.asarray(leaf, like.dtype), like.sharding)
     return flax.traverse_util.unflatten_dict(leaves)
 
   return state.replace(params=replace(state.params), ema=replace(state.ema))

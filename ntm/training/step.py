@@ -8,10 +8,11 @@ import optax
 from jax.sharding import Mesh
 
 from ntm.config import Config
-from ntm.training import optimizer, sharding
+from ntm.losses.task import Batch, Task
+from ntm.nn import partitioning
+from ntm.training import optimizer
 from ntm.training import state as state_lib
 from ntm.training.state import TrainState
-from ntm.training.task import Batch, Task
 
 
 def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
@@ -57,7 +58,7 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   def update(state: TrainState, batch: Batch, frozen):
     """One update, see above; nothing moves if it is not finite."""
     rng = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
-    with sharding.activations(mesh):
+    with partitioning.activations(mesh):
       grads, metrics = gradients(state.params, frozen, batch, rng, state.step)
     grad_norm = optax.global_norm(grads)
     finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
@@ -84,9 +85,9 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   # Stated for both ends: what the compiler would choose for the outputs may be
   # spelt differently, and the second step would compile again.
   shardings = jax.tree.map(lambda a: a.sharding, state_lib.abstract_state(task, config, mesh))
-  copies = sharding.replicated(mesh)
+  copies = partitioning.replicated(mesh)
   return jax.jit(update, donate_argnums=0,
-                 in_shardings=(shardings, sharding.batch_sharding(mesh), None),
+                 in_shardings=(shardings, partitioning.batch_sharding(mesh), None),
                  out_shardings=(shardings, copies, copies))
 
 
@@ -97,7 +98,7 @@ def make_eval_step(task: Task, mesh: Mesh) -> Callable:
   noise at every evaluation.
   """
   def evaluate(params, frozen, batch, seed):
-    with sharding.activations(mesh):
+    with partitioning.activations(mesh):
       return task.evaluate(params, frozen, batch, jax.random.key(seed))
 
   return jax.jit(evaluate)

@@ -5,8 +5,8 @@ import time
 
 from jax.sharding import Mesh
 
-from ntm.training import chips
-from ntm.training.task import Task
+from ntm.losses.task import Task
+from ntm.performance import chips
 
 
 class Throughput:

@@ -16,8 +16,11 @@ from absl.testing import absltest
 from PIL import Image
 
 from ntm import config as config_lib
-from ntm.training import checkpoint, run_config, sharding, task
+from ntm.losses import task
+from ntm.nn import partitioning
+from ntm.training import checkpoint
 from ntm.training import state as state_lib
+from ntm.training import workdir as workdir_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _TINY = ["--config.model.predictor.width=16", "--config.model.transporter.width=16",
@@ -82,8 +85,8 @@ class CommandsTest(absltest.TestCase):
       *sections, last = path.split(".")
       functools.reduce(getattr, sections, values)[last] = int(value)
     config = config_lib.from_dict(values)
-    run_config.prepare(workdir, config)
-    run, mesh = task.density(config), sharding.make_mesh(config.mesh, jax.devices()[:1])
+    workdir_lib.prepare(workdir, config)
+    run, mesh = task.density(config), partitioning.make_mesh(config.mesh, jax.devices()[:1])
     state = state_lib.init_state(run, config, mesh)
     checkpointer = checkpoint.Checkpointer(workdir, config)
     checkpointer.save(state.replace(ema=jax.tree.map(lambda a: a * np.nan, state.ema)), {}, {},

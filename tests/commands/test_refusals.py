@@ -13,7 +13,7 @@ import safetensors.numpy
 from absl.testing import absltest, parameterized
 
 from ntm.commands import main
-from tests.commands import runs
+from tests.helpers import runs
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _CONFIG = f"--config={_ROOT}/configs/digits.py"

@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.data.folder import Folder
-from tests import damaged_images
+from tests.helpers import damaged_images
 
 
 class DamagedImagesTest(parameterized.TestCase):

@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from ntm.evaluation import classifier, frechet, neighbours, quality
+from ntm.evaluation import classifier, frechet, neighbours, sample_metrics
 
 
 class FrechetTest(absltest.TestCase):
@@ -98,7 +98,7 @@ class JudgeTest(absltest.TestCase):
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 3
     images = rng.normal(size=(300, 2, 2, 1)) * 0.3 + labels[:, None, None, None]
-    judge = quality.Judge({"image": images, "label": labels})
+    judge = sample_metrics.Judge({"image": images, "label": labels})
     itself = judge.figures(images, labels)
     self.assertAlmostEqual(itself["frechet_distance"], 0, places=4)
     self.assertEqual((itself["precision"], itself["recall"]), (1, 1))

@@ -11,9 +11,9 @@ from absl.testing import absltest, parameterized
 
 from ntm.config import TransporterConfig
 from ntm.flows import autoregressive, bijector, coupling
-from ntm.models.transporter import Transporter
+from ntm.flows.transporter import Transporter
 from ntm.typing import Condition
-from tests import tiny
+from tests.helpers import tiny
 
 _CONFIG = TransporterConfig(layers=1, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
 _DEEP = dataclasses.replace(_CONFIG, layers=2)

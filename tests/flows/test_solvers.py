@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 from ntm.config import InverseConfig, TransporterConfig
 from ntm.flows import autoregressive, solvers
 from ntm.typing import Condition
-from tests import tiny
+from tests.helpers import tiny
 
 _CONFIG = TransporterConfig(layers=1, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
 _SOLVERS = {

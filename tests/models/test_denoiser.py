@@ -4,9 +4,9 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.models import denoiser
-from ntm.models.backbone import Backbone
+from ntm.models.dit import Backbone
 from ntm.typing import Condition
-from tests import tiny
+from tests.helpers import tiny
 
 
 class DenoiserTest(parameterized.TestCase):

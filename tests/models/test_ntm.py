@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 
 from ntm.models import ntm
 from ntm.typing import Trajectory
-from tests import tiny
+from tests.helpers import tiny
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.models.predictor import history_mask
-from tests import tiny
+from tests.helpers import tiny
 
 
 @functools.cache

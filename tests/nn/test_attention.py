@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.nn import attention, rotary
-from tests import tiny
+from tests.helpers import tiny
 
 
 class AttentionTest(parameterized.TestCase):

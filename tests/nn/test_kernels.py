@@ -11,8 +11,7 @@ import pytest
 from absl.testing import absltest, parameterized
 from jax.sharding import Mesh
 
-from ntm.nn import kernels
-from ntm.training import sharding
+from ntm.nn import kernels, partitioning
 
 _PROGRAM_OF_A_TPU = """
 import jax, jax.numpy as jnp
@@ -22,13 +21,14 @@ from ntm.nn import kernels
 from ntm.training import sharding
 
 devices = topologies.get_topology_desc("v5e:2x2", platform="tpu").devices
-mesh = sharding.make_mesh(config.MeshConfig(data=1, fsdp=2, tensor=2), devices)
+mesh = partitioning.make_mesh(config.MeshConfig(data=1, fsdp=2, tensor=2), devices)
 
 def loss(x):
-  with sharding.activations(mesh):
+  with partitioning.activations(mesh):
     return kernels.attend(x, x, x, causal=True).astype(jnp.float32).sum()
 
-x = jax.ShapeDtypeStruct((4, 1024, 2, 128), jnp.bfloat16, sharding=sharding.batch_sharding(mesh))
+x = jax.ShapeDtypeStruct((4, 1024, 2, 128), jnp.bfloat16,
+                         sharding=partitioning.batch_sharding(mesh))
 print(jax.jit(jax.grad(loss)).lower(x).compile().as_text().count('"tpu_custom_call"'))
 """
 
@@ -64,7 +64,7 @@ class KernelsTest(parameterized.TestCase):
 
   @parameterized.parameters((2, True), (3, False))
   def test_over_a_mesh_every_device_has_its_examples_and_heads(self, heads, applies):
-    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(1, 2, 2), sharding.AXES)
+    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(1, 2, 2), partitioning.AXES)
     seen = []
 
     def splash(query, key, value, causal):
@@ -72,7 +72,7 @@ class KernelsTest(parameterized.TestCase):
       return query
 
     def attend(*arrays):
-      with sharding.activations(mesh):
+      with partitioning.activations(mesh):
         return kernels.attend(*arrays, causal=True)
 
     with (mock.patch.object(kernels, "_platform", return_value="tpu"),

@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 
 from ntm.config import TransformerConfig
 from ntm.nn import rotary, stack
-from tests import tiny
+from tests.helpers import tiny
 
 _CONFIG = TransformerConfig(layers=3, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
 _ANGLES = rotary.rotary_angles(rotary.grid_positions((2, 3)), 8)

@@ -13,9 +13,12 @@ import pytest
 from absl.testing import absltest
 from etils import epath
 
-from ntm.training import checkpoint, run_config, sharding, task
+from ntm.losses import task
+from ntm.nn import partitioning
+from ntm.training import checkpoint
 from ntm.training import state as state_lib
-from tests import tiny
+from ntm.training import workdir as workdir_lib
+from tests.helpers import tiny
 
 _WIDTH = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
 
@@ -26,7 +29,7 @@ def _config(**changes):
 
 @functools.cache
 def _abstract(config, devices=1):
-  mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
+  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:devices])
   run = task.density(config)
   return state_lib.abstract_state(run, config, mesh), run, mesh
 
@@ -43,7 +46,7 @@ def _state(config, step, devices=1):
 
 
 def _write(config, workdir, steps, metrics=None):
-  run_config.prepare(workdir, config)
+  workdir_lib.prepare(workdir, config)
   checkpointer = checkpoint.Checkpointer(workdir, config)
   for step in steps:
     checkpointer.save(_state(config, step), {"next_index": step},
@@ -276,7 +279,7 @@ class StorageTest(absltest.TestCase):
   def _open(self, failures, action):
     """A checkpointer whose storage fails the first times that something is done."""
     config = _config()
-    run_config.prepare(self.workdir, config)
+    workdir_lib.prepare(self.workdir, config)
     checkpointer = checkpoint.Checkpointer(self.workdir, config)
     real, left = getattr(checkpointer._manager, action), [failures]
 
@@ -302,7 +305,7 @@ class StorageTest(absltest.TestCase):
 
   def test_a_save_is_tried_again_after_growing_pauses(self):
     config = _config()
-    run_config.prepare(self.workdir, config)
+    workdir_lib.prepare(self.workdir, config)
     checkpointer = checkpoint.Checkpointer(self.workdir, config)
     directory = pathlib.Path(self.workdir) / "checkpoints"
     # Orbax looks for half-written steps in the background, until the first save.
@@ -354,34 +357,34 @@ class WorkdirTest(absltest.TestCase):
     (pathlib.Path(self.workdir) / "checkpoints" / "3").mkdir(parents=True)
 
   def test_any_model_may_start_where_nothing_was_saved(self):
-    run_config.prepare(self.workdir, _config())
-    run_config.prepare(self.workdir, _config(model__num_classes=4))
-    self.assertEqual(run_config.read(self.workdir).model.num_classes, 4)
+    workdir_lib.prepare(self.workdir, _config())
+    workdir_lib.prepare(self.workdir, _config(model__num_classes=4))
+    self.assertEqual(workdir_lib.read(self.workdir).model.num_classes, 4)
 
   def test_another_model_is_refused_by_name(self):
-    run_config.prepare(self.workdir, _config())
+    workdir_lib.prepare(self.workdir, _config())
     self._saved()
     with self.assertRaisesRegex(ValueError, "model.num_classes is 4, was 3"):
-      run_config.prepare(self.workdir, _config(model__num_classes=4))
+      workdir_lib.prepare(self.workdir, _config(model__num_classes=4))
     with self.assertRaisesRegex(ValueError, "process.num_steps"):
-      run_config.prepare(self.workdir, _config(process__num_steps=(2, 4)))
+      workdir_lib.prepare(self.workdir, _config(process__num_steps=(2, 4)))
 
   def test_another_denoiser_matters_to_a_denoiser_alone(self):
-    run_config.prepare(self.workdir, _config())
+    workdir_lib.prepare(self.workdir, _config())
     self._saved()
     other = _config(denoiser__layers=2)
     with self.assertLogs("ntm", "WARNING") as logs:
-      run_config.prepare(self.workdir, other)
+      workdir_lib.prepare(self.workdir, other)
     self.assertIn("denoiser.layers is 2, was", logs.output[0])
-    (pathlib.Path(self.workdir) / run_config.TEACHER_FILE).write_text("{}")
+    (pathlib.Path(self.workdir) / workdir_lib.TEACHER_FILE).write_text("{}")
     with self.assertRaisesRegex(ValueError, "denoiser.layers is .*, was 2"):
-      run_config.prepare(self.workdir, _config())
+      workdir_lib.prepare(self.workdir, _config())
 
   def test_another_length_or_remat_is_fine_but_said(self):
-    run_config.prepare(self.workdir, _config())
+    workdir_lib.prepare(self.workdir, _config())
     self._saved()
     with self.assertLogs("ntm", "WARNING") as logs:
-      run_config.prepare(self.workdir, _config(train__steps=9, model__remat="full"))
+      workdir_lib.prepare(self.workdir, _config(train__steps=9, model__remat="full"))
     self.assertLen(logs.output, 2)
     written = json.loads((pathlib.Path(self.workdir) / "config.json").read_text())
     self.assertEqual(written["train"]["steps"], 9)
@@ -398,13 +401,13 @@ class WorkdirTest(absltest.TestCase):
     with (absltest.mock.patch.object(epath.gpath, "_is_tf_installed", lambda: False),
           absltest.mock.patch.object(
               epath.gpath.backend_lib.fsspec_backend, "_get_filesystem", lambda name: bucket)):
-      run_config.prepare("gs://bucket/run", _config())
-      self.assertEqual(run_config.read("gs://bucket/run"), _config())
+      workdir_lib.prepare("gs://bucket/run", _config())
+      self.assertEqual(workdir_lib.read("gs://bucket/run"), _config())
     self.assertEqual([path.rsplit("/run/")[1] for path in bucket.store], ["config.json"])
 
   def test_an_unwritable_workdir_is_named(self):
     with self.assertRaisesRegex(ValueError, "/dev/null/run cannot be written"):
-      run_config.prepare("/dev/null/run", _config())
+      workdir_lib.prepare("/dev/null/run", _config())
 
 
 if __name__ == "__main__":

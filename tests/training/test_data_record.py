@@ -15,9 +15,11 @@ from absl.testing import absltest
 from PIL import Image
 
 from ntm.data import pipeline
-from ntm.training import checkpoint, data_record, loop, metrics, processes, sharding, task
+from ntm.losses import task
+from ntm.nn import partitioning
+from ntm.training import checkpoint, data_record, loop, metrics, multihost
 from ntm.training import state as state_lib
-from tests import tiny
+from tests.helpers import tiny
 
 _DEVICES = jax.devices()
 
@@ -44,11 +46,18 @@ def _break(root, *numbers):
     (root / f"{number:03}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
 
 
+def _training_data(config, workdir):
+  """As the commands open data: checked against the workdir's record."""
+  iterator, held_out = pipeline.training_data(config)
+  data_record.check(workdir, iterator.record)
+  return iterator, held_out
+
+
 def _train(config, workdir, stop_after=None):
-  iterator, held_out = pipeline.training_data(config, workdir)
+  iterator, held_out = _training_data(config, workdir)
   # No pictures, which take longest to compile.
-  what = dataclasses.replace(task.density(config), pictures=lambda params, frozen: {})
-  with mock.patch.object(processes, "Preemption", lambda first: _Stop(stop_after)):
+  what = dataclasses.replace(task.density(config), samples=lambda params, frozen: {})
+  with mock.patch.object(multihost, "Preemption", lambda first: _Stop(stop_after)):
     loop.train(what, config, workdir, iterator, held_out)
 
 
@@ -66,7 +75,7 @@ class _Stop:
 
 
 def _final(config, workdir):
-  mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
   abstract = state_lib.abstract_state(task.density(config), config, mesh)
   checkpointer = checkpoint.Checkpointer(workdir, config)
   state, position = checkpointer.restore_latest(abstract)
@@ -177,7 +186,7 @@ class RecordTest(absltest.TestCase):
 
   def _start(self, first_step=0):
     """What a start does to the record; checkpoints follow."""
-    iterator, _ = pipeline.training_data(self.config, self.workdir)
+    iterator, _ = _training_data(self.config, self.workdir)
     data_record.write(self.workdir, iterator.record, first_step)
     (pathlib.Path(self.workdir) / "checkpoints" / "3").mkdir(parents=True, exist_ok=True)
 
@@ -185,7 +194,7 @@ class RecordTest(absltest.TestCase):
     self._start()
     moved = pathlib.Path(tempfile.mkdtemp()) / "moved"
     shutil.copytree(self.root, moved)
-    pipeline.training_data(_config("folder", moved), self.workdir)
+    _training_data(_config("folder", moved), self.workdir)
     self._start(3)
 
   def test_files_that_appear_or_vanish_are_named(self):
@@ -210,7 +219,7 @@ class RecordTest(absltest.TestCase):
     config = tiny.config(**{"model__num_classes": 0, "data": {
         "source": "folder", "path": str(self.root), "test_fraction": 0.5}})
     with self.assertRaisesRegex(ValueError, r"with: 8 changed the split \(0"):
-      pipeline.training_data(config, self.workdir)
+      _training_data(config, self.workdir)
 
   def test_the_record_can_be_given_up(self):
     self._start()
@@ -248,14 +257,14 @@ class RecordTest(absltest.TestCase):
       self.assertNotIn("\n", str(raised.exception))
 
   def test_processes_that_see_other_files_are_told(self):
-    with mock.patch.object(processes, "texts_of_all", lambda text: [text, text, "other"]):
+    with mock.patch.object(multihost, "texts_of_all", lambda text: [text, text, "other"]):
       with self.assertRaisesRegex(ValueError, "process 2 sees other data than process 0"):
-        pipeline.training_data(self.config, self.workdir)
+        _training_data(self.config, self.workdir)
 
   def test_unreadable_examples_of_all_processes_are_counted_alike(self):
-    iterator, _ = pipeline.training_data(self.config, self.workdir)
+    iterator, _ = _training_data(self.config, self.workdir)
     theirs = json.dumps({"005.png": "empty"})
-    with mock.patch.object(processes, "texts_of_all", lambda text: [text, theirs]):
+    with mock.patch.object(multihost, "texts_of_all", lambda text: [text, theirs]):
       unreadable = data_record.Unreadable(self.workdir, iterator)
     self.assertEqual(_unreadable(self.workdir), ["005.png\tempty"])
     self.assertEqual((unreadable.update(), unreadable.too_many()), (1, ""))
@@ -263,11 +272,12 @@ class RecordTest(absltest.TestCase):
   def test_evaluation_on_changed_data_is_warned_of(self):
     self._start()
     with self.assertNoLogs("ntm", "WARNING"):
-      train, test = pipeline.evaluation_data(self.config, self.workdir, 100)
+      train, test, record = pipeline.evaluation_data(self.config, 100)
+      data_record.warn_if_changed(self.workdir, record)
     self.assertEqual((len(train["image"]), len(test["image"])), (18, 2))
     (self.root / "007.png").unlink()
     with self.assertLogs("ntm", "WARNING") as logs:
-      pipeline.evaluation_data(self.config, self.workdir, 100)
+      data_record.warn_if_changed(self.workdir, pipeline.evaluation_data(self.config, 100)[2])
     self.assertIn("1 vanished (007.png)", logs.output[0])
     self.assertIn("test examples may be among those it has seen", logs.output[0])
 

@@ -5,10 +5,11 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from ntm.training import distillation, flow_matching, sharding, task
+from ntm.losses import distillation, flow_matching, task
+from ntm.nn import partitioning
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from tests import tiny
+from tests.helpers import tiny
 
 _NET = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
 
@@ -44,7 +45,7 @@ class FrozenTest(parameterized.TestCase):
     results = []
     for sizes in ({"data": 1}, {"data": 1, "fsdp": 2, "tensor": 2}):
       config, what = build(sizes)
-      mesh = sharding.make_mesh(config.mesh, jax.devices()[:np.prod(list(sizes.values()))])
+      mesh = partitioning.make_mesh(config.mesh, jax.devices()[:np.prod(list(sizes.values()))])
       frozen = state_lib.place_frozen(what, mesh)
       state = state_lib.init_state(what, config, mesh)
       if what.pretrained is not None:
@@ -53,7 +54,7 @@ class FrozenTest(parameterized.TestCase):
         kernel = _kernel(tree)
         self.assertEqual(kernel.addressable_shards[0].data.size * mesh.size, kernel.size)
       step = step_lib.make_train_step(what, config, mesh)
-      state, metrics, _ = step(state, sharding.put_batch(mesh, batch), frozen)
+      state, metrics, _ = step(state, partitioning.put_batch(mesh, batch), frozen)
       # Adam's mean after one update is the gradient; the update itself divides by it, and what
       # rounding leaves of an entry that is zero but for rounding would be compared.
       gradient = state.opt_state[1][0].mu

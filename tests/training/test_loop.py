@@ -16,9 +16,12 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.data import pipeline
-from ntm.training import checkpoint, loop, metrics, processes, run_config, sharding, task
+from ntm.losses import task
+from ntm.nn import partitioning
+from ntm.training import checkpoint, loop, metrics, multihost
 from ntm.training import state as state_lib
-from tests import tiny
+from ntm.training import workdir as workdir_lib
+from tests.helpers import tiny
 
 
 class _Images:
@@ -50,7 +53,7 @@ def _config(**changes):
 
 
 def _final(config, workdir):
-  mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
   abstract = state_lib.abstract_state(task.density(config), config, mesh)
   checkpointer = checkpoint.Checkpointer(workdir, config)
   state, _ = checkpointer.restore_latest(abstract)
@@ -70,7 +73,7 @@ class LoopTest(absltest.TestCase):
     config = _config()
     _train(config, self.workdir)
     other = tempfile.mkdtemp()
-    with absltest.mock.patch.object(processes, "Preemption", _StopAfter(4)):
+    with absltest.mock.patch.object(multihost, "Preemption", _StopAfter(4)):
       with self.assertRaises(loop.Preempted) as stopped:
         _train(config, other)
     self.assertEqual(stopped.exception.code, 143)
@@ -86,7 +89,7 @@ class LoopTest(absltest.TestCase):
       with self.assertRaisesRegex(ValueError, "at step 6 already, and config.train.steps is 5"):
         _train(_config(train__steps=5), other)
     self.assertEqual(_losses(other), curve)
-    self.assertEqual(run_config.read(other).train.steps, 6)
+    self.assertEqual(workdir_lib.read(other).train.steps, 6)
 
   def test_a_run_writes_what_people_look_at(self):
     _train(_config(train__sample_every=4, train__profile_at=2, train__profile_steps=1),
@@ -126,7 +129,7 @@ class LoopTest(absltest.TestCase):
     # Every epoch of four batches meets the poisoned image once.
     config = _config(train__steps=12, train__log_every=1, train__checkpoint_every=1,
                      train__skip_nonfinite=2)
-    with absltest.mock.patch.object(processes, "Preemption", _StopAfter(6)):
+    with absltest.mock.patch.object(multihost, "Preemption", _StopAfter(6)):
       with self.assertRaises(loop.Preempted):
         _train(config, self.workdir, _Images(poison=0))
     lines = {line["step"]: line for line in metrics.read(self.workdir) if "skipped" in line}

@@ -15,7 +15,7 @@ import pytest
 from absl.testing import absltest
 
 from ntm.training import metrics
-from tests import digits_run
+from tests.helpers import digits_run
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _DEVICES = jax.devices()
@@ -28,15 +28,15 @@ _FAILING = """
 import os, sys
 from unittest import mock
 import orbax.checkpoint as ocp
-from ntm.commands import program
-from ntm.training import processes
-from tests import digits_run
+from ntm.commands import entry_point
+from ntm.training import multihost
+from tests.helpers import digits_run
 
-processes._PATIENCE = 5
+multihost._PATIENCE = 5
 if os.environ["JAX_PROCESS_ID"] == "1":
   error = OSError(5, "Input/output error")
   mock.patch.object(ocp.CheckpointManager, sys.argv[2], side_effect=error).start()
-program.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
+entry_point.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
 """
 
 
@@ -44,13 +44,13 @@ program.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_pr
 _REFUSING = """
 import os, sys
 from unittest import mock
-from ntm.commands import program
+from ntm.commands import entry_point
 from ntm.data import pipeline
-from tests import digits_run
+from tests.helpers import digits_run
 
 if os.environ["JAX_PROCESS_ID"] == "1":
   mock.patch.object(pipeline, "training_data", side_effect=ValueError("no data here")).start()
-program.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
+entry_point.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
 """
 
 
@@ -64,7 +64,7 @@ def _launch(*command, processes=2):
 
 
 def _train(workdir, steps):
-  return _launch(sys.executable, "-m", "tests.digits_run", workdir, str(steps))
+  return _launch(sys.executable, "-m", "tests.helpers.digits_run", workdir, str(steps))
 
 
 def _scalars(workdir, name):
@@ -166,9 +166,9 @@ class FrozenTest(absltest.TestCase):
           f"--config.finetune.source={root}/source", processes=processes)
       run("distill", "digits_denoiser", f"--teacher={root}/one", *denoiser,
           f"--workdir={root}/denoiser_{name}", processes=processes)
-    for one, two, headline in ((f"{root}/one", f"{root}/two", "nats_per_dim"),
+    for one, two, primary_metric in ((f"{root}/one", f"{root}/two", "nats_per_dim"),
                                (f"{root}/denoiser_one", f"{root}/denoiser_two", "mse")):
-      for name in (f"train/{headline}", f"held_out/{headline}"):
+      for name in (f"train/{primary_metric}", f"held_out/{primary_metric}"):
         losses = _scalars(one, name)
         self.assertNotEmpty(losses)
         self.assertEqual(losses.keys(), _scalars(two, name).keys())

@@ -5,7 +5,7 @@ from absl.testing import absltest, parameterized
 
 from ntm.config import OptimizerConfig
 from ntm.training import optimizer
-from tests import tiny
+from tests.helpers import tiny
 
 _RATE, _DECAY = 0.01, 0.5
 

@@ -8,12 +8,14 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
+from ntm.losses import distillation, flow_matching, trajectory_likelihood
+from ntm.losses import task as task_lib
 from ntm.models import ntm
-from ntm.training import distillation, flow_matching, objectives, optimizer, sharding
+from ntm.nn import partitioning
+from ntm.training import optimizer
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from ntm.training import task as task_lib
-from tests import tiny
+from tests.helpers import tiny
 
 _SHORT = dict(optimizer__ema=0.5, train__steps=10)  # One program for several tests.
 
@@ -27,7 +29,7 @@ def _batch(size=8, seed=0):
 @functools.cache
 def _program(config, devices):
   """(mesh, first state on the host, how it lies on the devices, training step)."""
-  mesh = sharding.make_mesh(config.mesh, jax.devices()[:devices])
+  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:devices])
   task = task_lib.density(config)
   state = state_lib.init_state(task, config, mesh)
   step = step_lib.make_train_step(task, config, mesh)
@@ -39,7 +41,7 @@ def _run(config, batches, devices=1):
   mesh, first, shardings, step = _program(config, devices)
   state, states, losses = jax.device_put(first, shardings), [first], []
   for batch in batches:
-    state, metrics, _ = step(state, sharding.put_batch(mesh, batch), None)
+    state, metrics, _ = step(state, partitioning.put_batch(mesh, batch), None)
     losses.append(float(metrics.loss / metrics.count))
     states.append(jax.device_get(state))
   assert step._cache_size() == 1  # One compile, however many steps.
@@ -56,19 +58,19 @@ class StepTest(parameterized.TestCase):
   @parameterized.parameters(1, 2)
   def test_the_loss_knows_the_step(self, rounds):
     config = tiny.config(train__accumulation=rounds)
-    mesh = sharding.make_mesh(config.mesh, jax.devices()[:1])
+    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
 
     def loss(rng, params, frozen, batch, step):
       value = params["a"].sum() + step
       return value, flow_matching.Metrics(value, jnp.float32(1))
 
     task = task_lib.Task(init=lambda rng: {"a": jnp.zeros(2)}, loss=loss, evaluate=None,
-                         pictures=None, headline="mse", unit="")
+                         samples=None, primary_metric="mse", unit="")
     state = state_lib.init_state(task, config, mesh)
     step = step_lib.make_train_step(task, config, mesh)
     for i in range(3):
       before = float(state.params["a"].sum())
-      state, metrics, _ = step(state, sharding.put_batch(mesh, _batch()), None)
+      state, metrics, _ = step(state, partitioning.put_batch(mesh, _batch()), None)
       self.assertAlmostEqual(metrics.scalars()["mse"], before + i, places=6)
 
   @parameterized.parameters((8, 1, 1), (2, 4, 1), (2, 2, 2))
@@ -93,7 +95,7 @@ class StepTest(parameterized.TestCase):
     width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
     config = tiny.config(mesh={"data": 1, "fsdp": 2, "tensor": 2}, model__predictor=width,
                          model__transporter=width)
-    mesh = sharding.make_mesh(config.mesh, jax.devices()[:4])
+    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:4])
     state = state_lib.init_state(task_lib.density(config), config, mesh)
     for tree in (state.params, state.ema, state.opt_state[1][0].mu):
       kernel = tree["predictor"]["network"]["stack"]["layers"]["mlp"]["up"]["kernel"]
@@ -109,7 +111,8 @@ class StepTest(parameterized.TestCase):
     @jax.jit
     def grads(params, part, rng):
       x0, label = task_lib.to_tokens(part, config)
-      return jax.grad(lambda p: objectives.end_to_end(rng, model, p, x0, label, config)[0])(params)
+      return jax.grad(lambda p: trajectory_likelihood.end_to_end(
+          rng, model, p, x0, label, config)[0])(params)
 
     parts = [grads(params, jax.tree.map(lambda a, i=i: a[i::2], batch), rngs[i]) for i in (0, 1)]
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *jax.device_get(parts))
@@ -188,20 +191,20 @@ class MeshTest(parameterized.TestCase):
   def test_sizes_must_multiply_to_the_devices(self):
     config = tiny.config(mesh={"data": 3})
     with self.assertRaisesRegex(ValueError, r"\(3, 1, 1\) do not multiply to .* devices, 8"):
-      sharding.make_mesh(config.mesh)
+      partitioning.make_mesh(config.mesh)
     config = tiny.config(mesh={"data": -1, "fsdp": 16})
     with self.assertRaisesRegex(ValueError, r"\(-1, 16, 1\) do not divide .* devices, 8"):
-      sharding.make_mesh(config.mesh)
+      partitioning.make_mesh(config.mesh)
 
   def test_minus_one_fills(self):
-    mesh = sharding.make_mesh(tiny.config(mesh={"data": -1, "fsdp": 2}).mesh)
+    mesh = partitioning.make_mesh(tiny.config(mesh={"data": -1, "fsdp": 2}).mesh)
     self.assertEqual(dict(mesh.shape), {"data": 4, "fsdp": 2, "tensor": 1})
 
   def test_a_batch_must_split_evenly(self):
-    mesh = sharding.make_mesh(tiny.config(mesh={"data": 8}).mesh)
-    sharding.check_batch(32, 4, mesh)
+    mesh = partitioning.make_mesh(tiny.config(mesh={"data": 8}).mesh)
+    partitioning.check_batch(32, 4, mesh)
     with self.assertRaisesRegex(ValueError, "batch_size 20 .* 8 devices"):
-      sharding.check_batch(20, 1, mesh)
+      partitioning.check_batch(20, 1, mesh)
 
 
 if __name__ == "__main__":

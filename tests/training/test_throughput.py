@@ -3,8 +3,11 @@ import dataclasses
 import jax
 from absl.testing import absltest
 
-from ntm.training import chips, flops, sharding, task, throughput
-from tests import tiny
+from ntm.losses import task
+from ntm.nn import partitioning
+from ntm.performance import chips, flops
+from ntm.training import throughput
+from tests.helpers import tiny
 
 
 class ThroughputTest(absltest.TestCase):
@@ -14,7 +17,7 @@ class ThroughputTest(absltest.TestCase):
     self.now = 0.0
     self.enter_context(absltest.mock.patch.object(throughput.time, "monotonic", lambda: self.now))
     self.config = tiny.config()
-    self.mesh = sharding.make_mesh(self.config.mesh, jax.devices()[:1])
+    self.mesh = partitioning.make_mesh(self.config.mesh, jax.devices()[:1])
 
   def _clock(self):
     return throughput.Throughput(task.density(self.config), self.config.train.batch_size,

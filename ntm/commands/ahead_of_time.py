@@ -1,0 +1,192 @@
+"""Programs compiled ahead of time, for devices that need not be there.
+
+Everything is abstract: shapes, types and shardings of what the program would be
+given. What the compiler says of its memory and what its text says of its
+communication (`ntm.performance.compiled_text`) are then known before a machine is rented.
+"""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from ntm.config import Config
+from ntm.losses import distillation, flow_matching
+from ntm.losses import task as task_lib
+from ntm.models import ntm as densities
+from ntm.models import velocity as velocity_models
+from ntm.nn import partitioning
+from ntm.performance import compiled_text, flops
+from ntm.performance.chips import Chip
+from ntm.sampling import generate, ode
+from ntm.training import state as state_lib
+from ntm.training import step as step_lib
+
+PROGRAMS = ("train", "sample", "distill")
+# Two ways in which XLA says that a program does not fit; the second is of temporaries alone.
+_NEEDED = re.compile(r"(?:Used |HLO temporaries \()([0-9.]+)([KMGT])"
+                     r"(?: of \S+ hbm|\) exceeds available HBM)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What one program needs and does; bytes and FLOPs are of one chip.
+
+  Attributes:
+    parameters: of what is trained or sampled.
+    arguments: bytes of state, batch and frozen parameters.
+    temporaries: bytes of the buffers in between.
+    hbm_per_chip_bytes: both and the results that overwrite no argument; if the
+      program does not fit, what the compiler said that it needs, at least.
+    fits: hbm_per_chip_bytes are at most the chip's; None for a chip that is
+      not in the table.
+    flops_per_chip: of the model, see `ntm.performance.flops`.
+    executed_flops_per_chip: with what rematerialisation computes again, at least.
+    collective_bytes: by kind, see `ntm.performance.compiled_text`.
+    memory_bytes: read and written, likewise; too many where an operation touches
+      a part of its operand that the text does not tell.
+  """
+
+  parameters: int
+  arguments: int
+  temporaries: int
+  hbm_per_chip_bytes: int
+  fits: bool | None
+  flops_per_chip: float
+  executed_flops_per_chip: float
+  collective_bytes: dict[str, int]
+  memory_bytes: int
+
+  def bounds(self, chip: Chip) -> dict[str, float]:
+    """Seconds that the chip needs at least for arithmetic and for communication, at its peaks.
+
+    A collective of n bytes is taken to send as many, an all-reduce twice: nearly
+    so over many chips.
+    """
+    sent = sum(n * (2 if kind == "all-reduce" else 1)
+               for kind, n in self.collective_bytes.items())
+    return {"compute": self.executed_flops_per_chip / chip.peak_flops,
+            "interconnect": sent / chip.interconnect_bandwidth}
+
+
+def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chips: int,
+           refine: str | None = "score") -> Report:
+  """Compiles a program and measures it.
+
+  Args:
+    program: 'train', 'sample' or 'distill', one step or one batch.
+    config: of the run.
+    mesh: over devices that may be described only.
+    chip: of these devices; None if unknown.
+    num_chips: of the mesh.
+    refine: sample: as `ntm.sampling.generate` takes it.
+
+  Raises:
+    ValueError: a batch that the mesh does not split.
+  """
+  lowered, params, total_flops = _LOWER[program](config, mesh, refine)
+  share = mesh.size / num_chips  # Devices of one chip.
+  known = dict(parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+               flops_per_chip=total_flops / num_chips,
+               executed_flops_per_chip=(
+                   total_flops + flops.recomputed(config, program, refine)) / num_chips)
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    needed = _NEEDED.search(str(error))
+    if "RESOURCE_EXHAUSTED" not in str(error) or not needed:
+      raise
+    size = float(needed[1]) * 1024 ** ("KMGT".index(needed[2]) + 1)
+    return Report(arguments=0, temporaries=0, hbm_per_chip_bytes=round(size * share), fits=False,
+                  collective_bytes={}, memory_bytes=0, **known)
+  memory, moved = compiled.memory_analysis(), compiled_text.traffic(compiled.as_text())
+  size = device_bytes(compiled)
+  return Report(
+      arguments=round(memory.argument_size_in_bytes * share),
+      temporaries=round(memory.temp_size_in_bytes * share),
+      hbm_per_chip_bytes=round(size * share),
+      fits=None if chip is None else size * share <= chip.hbm_bytes,
+      collective_bytes={kind: round(n * share) for kind, n in moved.collectives.items()},
+      memory_bytes=round(moved.memory * share), **known)
+
+
+def device_bytes(compiled: jax.stages.Compiled) -> int:
+  """Memory of one device that a program needs: arguments, temporaries and new outputs."""
+  memory = compiled.memory_analysis()
+  return (memory.argument_size_in_bytes + memory.temp_size_in_bytes
+          + memory.output_size_in_bytes - memory.alias_size_in_bytes)
+
+
+def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and shardings of one global batch."""
+  split, size, model = partitioning.batch_sharding(mesh), config.train.batch_size, config.model
+  array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype, sharding=split)
+  batch = {"image": array(model.image_shape, jnp.float32)}
+  if model.backbone.text_tokens:
+    text = (model.backbone.text_tokens, model.backbone.text_width)
+    return batch | {"text": array(text, jnp.float32)}
+  return batch | {"label": array((), jnp.int32)}
+
+
+def _train(config, mesh, refine):
+  del refine
+  partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  source = None
+  if config.model.kind == "flow_matching":
+    task = flow_matching.velocity(config)
+  else:
+    if config.finetune.source:
+      source = state_lib.abstract_params(task_lib.density(config).frozen_init, mesh)
+    task = task_lib.density(config, source)
+  return _step(task, config, mesh, flops.train_step(config))
+
+
+def _distill(config, mesh, refine):
+  del refine
+  partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  teacher = state_lib.abstract_params(task_lib.density(config).init, mesh)
+  return _step(distillation.distill(config, teacher), config, mesh, flops.distill_step(config))
+
+
+def _step(task, config, mesh, total_flops):
+  state = state_lib.abstract_state(task, config, mesh)
+  step = step_lib.make_train_step(task, config, mesh)
+  return step.lower(state, abstract_batch(config, mesh), task.frozen), state.params, total_flops
+
+
+def _sample(config, mesh, refine):
+  size, num_steps = config.train.batch_size, config.process.num_steps[0]
+  partitioning.check_batch(size, 1, mesh)
+  batch = abstract_batch(config, mesh)
+  label_B = batch.get("text", batch.get("label")) if (
+      config.model.num_classes or "text" in batch) else None
+  rng = jax.eval_shape(lambda: jax.random.key(0))
+  if config.model.kind == "flow_matching":
+    params = state_lib.abstract_params(flow_matching.velocity(config).init, mesh)
+    draw = ode.make_generator(velocity_models.build(config), config.process)
+    run, refine = lambda rng, params, label_B: draw(
+        rng, params, label_B, size, num_steps, "euler", None), None
+  else:
+    params = {"ntm": state_lib.abstract_params(task_lib.density(config).init, mesh)}
+    student = None
+    if refine == "denoiser":
+      student = distillation.denoiser.build(config)
+      params["denoiser"] = state_lib.abstract_params(
+          distillation.distill(config, None).init, mesh)
+    draw = generate.make_generator(densities.build(config), config.process, refine,
+                                   denoiser=student)
+    run = lambda rng, params, label_B: draw(rng, params["ntm"], label_B, size, num_steps, None,
+                                            params.get("denoiser")).images
+
+  def sampled(rng, params, label_B):
+    with partitioning.activations(mesh):
+      return run(rng, params, label_B)
+
+  lowered = jax.jit(sampled, out_shardings=partitioning.batch_sharding(mesh)).lower(
+      rng, params, label_B)
+  return lowered, params, flops.sample(config, size, num_steps, refine)
+
+
+_LOWER = {"train": _train, "sample": _sample, "distill": _distill}

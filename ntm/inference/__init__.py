@@ -1,1 +1,0 @@
-"""Sampling, refinement and likelihood of a trained model: pure functions."""

@@ -1,0 +1,92 @@
+"""Training the denoiser on the score refinement of its own teacher [3.9].
+
+Real images are sent along the forward process; the frozen teacher refines the
+cleanest state of that trajectory by its own likelihood (`sampling.refinement`)
+and the denoiser learns to give the same from u_{t_0} alone:
+
+  loss = mean |g(u_{t_0}, y, t_0) - x_den|^2.
+
+Targets are made in the training step: no files, no other data, no other teacher.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from ntm.config import Config
+from ntm.losses import task
+from ntm.losses.metrics import Sums
+from ntm.models import denoiser, ntm
+from ntm.performance import flops
+from ntm.process.trajectory import draw_trajectory
+from ntm.sampling import generate, refinement
+from ntm.typing import Array, Condition
+
+
+@flax.struct.dataclass
+class Metrics(Sums):
+  """Sums over a batch.
+
+  Attributes:
+    loss: squared error a dimension.
+    raw: the same of the state at t_0 itself, in place of the denoiser.
+    count: examples.
+  """
+
+  loss: Array
+  raw: Array
+  count: Array
+
+  def scalars(self) -> dict[str, float]:
+    """Mean squared errors a dimension, by name."""
+    return {"mse": float(self.loss / self.count), "mse_of_raw": float(self.raw / self.count)}
+
+
+def distill(config: Config, teacher_params) -> task.Task:
+  """The task of training the denoiser of `config` for a teacher of the same model.
+
+  Args:
+    config: its model and process are the teacher's.
+    teacher_params: frozen.
+  """
+  teacher, student = ntm.build(config), denoiser.build(config)
+  process = config.process
+  generator = generate.make_generator(teacher, process, "denoiser", denoiser=student)
+
+  def errors(params, frozen, trajectory) -> Metrics:
+    target_BNC = jax.lax.stop_gradient(refinement.refine(teacher, frozen, trajectory))
+    conditions = (trajectory.label_B, trajectory.num_steps_B)
+    u_KBNC, _ = teacher.apply({"params": frozen}, trajectory.x_KBNC[:1], trajectory.times_KB[:1],
+                              *conditions, method="transport")
+    cond = Condition(trajectory.times_KB[0], trajectory.num_steps_B, trajectory.label_B)
+    x_BNC = student.apply({"params": params}, u_KBNC[0], cond)
+    error = lambda a: ((a - target_BNC) ** 2).mean(axis=(1, 2)).sum()
+    return Metrics(error(x_BNC), error(trajectory.x_KBNC[0]), jnp.float32(len(target_BNC)))
+
+  def loss(rng, params, frozen, batch, step):
+    del step
+    trajectory = draw_trajectory(rng, *task.to_tokens(batch, config), config.process)
+    metrics = errors(params, frozen, trajectory)
+    return metrics.loss / metrics.count, metrics
+
+  def evaluate(params, frozen, batch, rng):
+    x0_BNC, label_B = task.to_tokens(batch, config)
+    t_min_B = jnp.full((x0_BNC.shape[0],), process.t_min)
+    return errors(params, frozen, draw_trajectory(
+        rng, x0_BNC, label_B, config.process, t_min_B, process.num_steps[0]))
+
+  def draw(params, frozen):
+    label_B, shape = task.grid_labels(config)
+    out = generator(jax.random.key(config.train.seed), frozen, label_B, shape[0] * shape[1],
+                    process.num_steps[0], None, params)
+    return {"denoised": out.images.reshape(shape)}
+
+  def init(rng):
+    example = task.example(config)
+    cond = Condition(example.times_KB[0], example.num_steps_B, example.label_B)
+    return student.init(rng, example.x_KBNC[0], cond)["params"]
+
+  return task.Task(init=init, loss=loss, evaluate=evaluate, samples=draw, primary_metric="mse",
+                   unit="squared error / dim", frozen=teacher_params,
+                   frozen_init=task.density(config).init,
+                   levels=max(process.num_steps), flops=flops.distill_step(config))

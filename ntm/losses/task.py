@@ -1,0 +1,145 @@
+"""What a run trains: the seam between the loop and the losses.
+
+The loop, the step and the checkpoints know a `Task` and nothing else, so that
+the density, its denoiser and whatever follows are trained by the same code.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ntm.config import Config
+from ntm.losses import alignment as alignment_lib
+from ntm.losses import trajectory_likelihood
+from ntm.models import ntm, velocity
+from ntm.nn.patchify import patchify
+from ntm.performance import flops
+from ntm.process.trajectory import draw_trajectory
+from ntm.sampling import generate
+from ntm.typing import Array, Trajectory
+
+Batch = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """Pure functions of parameters, and what they read besides.
+
+  Attributes:
+    init: rng → parameters, boxed with their logical axes.
+    loss: (rng, params, frozen, batch, step) → (loss, metrics). Metrics are sums
+      over the batch with `merge` and `scalars`, as `trajectory_likelihood.Metrics`.
+    evaluate: (params, frozen, batch, rng) → metrics on held-out data.
+    samples: (params, frozen) → {name: images [rows, columns, *image_shape]}.
+    primary_metric: the scalar that is logged, and whose smallest held-out value marks
+      the best checkpoint.
+    unit: of the primary metric.
+    frozen: arrays that are read and never updated, such as a teacher.
+    frozen_init: rng → the like of them, boxed with their logical axes.
+    pretrained: parameters that replace those of `init` at the same paths.
+    levels: states of an example that go through the networks in an update.
+    flops: of an update, of the model alone; 0 is unknown.
+  """
+
+  init: Callable
+  loss: Callable
+  evaluate: Callable
+  samples: Callable
+  primary_metric: str
+  unit: str
+  frozen: Any = None
+  frozen_init: Callable | None = None
+  pretrained: Any = None
+  levels: int = 1
+  flops: int = 0
+
+
+def density(config: Config, velocity_params=None) -> Task:
+  """Maximum likelihood of trajectories [3.4]: the NTM itself.
+
+  Args:
+    config: of the run.
+    velocity_params: of the flow-matching model to start from and to stay
+      aligned with; None starts from scratch.
+  """
+  model = ntm.build(config)
+  objective = trajectory_likelihood.OBJECTIVES[config.train.objective]
+  num_steps = config.process.num_steps[0]
+  generator = generate.make_generator(model, config.process, refine="score")
+
+  def loss(rng, params, frozen, batch, step):
+    alignment = None if frozen is None else alignment_lib.alignment(config, frozen, step)
+    return objective(rng, model, params, *to_tokens(batch, config), config, alignment)
+
+  def evaluate(params, frozen, batch, rng):
+    """One forward trajectory an example, at the fixed level t_min."""
+    del frozen
+    x0_BNC, label_B = to_tokens(batch, config)
+    t_min_B = jnp.full((x0_BNC.shape[0],), config.process.t_min)
+    trajectory = draw_trajectory(
+        rng, x0_BNC, label_B, config.process, t_min_B, num_steps)
+    return trajectory_likelihood.trajectory_loss(model, params, trajectory)[1]
+
+  def draw(params, frozen):
+    """Grids of raw and refined samples, and one sample's trajectory a row."""
+    del frozen
+    label_B, shape = grid_labels(config)
+    rng = jax.random.key(config.train.seed)
+    out = generator(rng, params, label_B, shape[0] * shape[1], num_steps, None)
+    strips = jnp.concatenate([out.states[::-1], out.images[None]])
+    return {"raw": out.raw.reshape(shape), "refined": out.images.reshape(shape),
+            "trajectory": jnp.moveaxis(strips[:, ::shape[1]], 0, 1)}
+
+  return Task(
+      init=lambda rng: model.init(rng, example(config), method="log_prob")["params"],
+      loss=loss, evaluate=evaluate, samples=draw, primary_metric="nats_per_dim", unit="nats/dim",
+      frozen=velocity_params,
+      frozen_init=velocity_init(alignment_lib.velocity_config(config)),
+      pretrained=velocity_params and {"predictor": velocity_params},
+      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps),
+      flops=flops.train_step(config))
+
+
+def velocity_init(config: Config) -> Callable:
+  """rng → boxed parameters of the flow-matching model of `config`."""
+  model = velocity.build(config)
+  x_BNC = jnp.zeros((1, config.model.num_tokens, config.model.num_channels))
+  return lambda rng: model.init(rng, x_BNC, jnp.zeros(1), example_condition(config))["params"]
+
+
+def to_tokens(batch: Batch, config: Config) -> tuple[Array, Array | None]:
+  """(x0_BNC, condition) of a batch: its "label", its "text", or None if unconditional."""
+  x0_BNC = patchify(batch["image"], config.model.patch_shape)
+  if config.model.backbone.text_tokens:
+    return x0_BNC, batch["text"]
+  return x0_BNC, batch["label"] if config.model.num_classes else None
+
+
+def example_condition(config: Config) -> Array | None:
+  """A condition of the right shape for one example."""
+  backbone = config.model.backbone
+  if backbone.text_tokens:
+    return jnp.zeros((1, backbone.text_tokens, backbone.text_width))
+  return jnp.zeros((1,), jnp.int32) if config.model.num_classes else None
+
+
+def grid_labels(config: Config) -> tuple[Array | None, tuple[int, ...]]:
+  """Labels of a sample grid, one row per class (ten at most), and the shape of its images."""
+  classes = min(config.model.num_classes, 10)
+  rows, columns = classes or 4, 10
+  label_B = jnp.arange(rows).repeat(columns) if classes else None
+  return label_B, (rows, columns) + config.model.image_shape
+
+
+def example(config: Config) -> Trajectory:
+  """A trajectory of the right shape, to trace initialisation with."""
+  num_steps, model = max(config.process.num_steps), config.model
+  return Trajectory(
+      x_KBNC=jnp.zeros((num_steps + 1, 1, model.num_tokens, model.num_channels)),
+      times_KB=jnp.linspace(0, 1, num_steps + 1)[:, None],
+      label_B=example_condition(config),
+      num_steps_B=jnp.full((1,), num_steps) if len(config.process.num_steps) > 1 else None,
+      valid_SB=jnp.ones((num_steps, 1)))

@@ -1,1 +1,0 @@
-"""Published networks that an NTM can start from."""

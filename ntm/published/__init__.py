@@ -1,0 +1,1 @@
+"""Published models, one folder each: the module, and the mapping of its checkpoint file."""

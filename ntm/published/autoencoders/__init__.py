@@ -1,0 +1,1 @@
+"""The autoencoders of Stable Diffusion, SiT and FLUX.2."""

@@ -1,0 +1,1 @@
+"""The Transformer of FLUX.2 [klein]."""

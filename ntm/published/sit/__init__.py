@@ -1,0 +1,1 @@
+"""SiT, a velocity network of ImageNet."""

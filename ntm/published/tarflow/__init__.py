@@ -1,0 +1,1 @@
+"""TarFlow, an autoregressive flow of images."""

@@ -1,0 +1,75 @@
+"""Whose denoiser a workdir holds: recorded by `ntm distill`, checked before it is used."""
+
+import json
+import os
+
+import jax
+import numpy as np
+from etils import epath
+
+from ntm import config as config_lib
+from ntm.config import Config
+from ntm.models import denoiser
+from ntm.training import checkpoint, multihost
+from ntm.training import workdir as workdir_lib
+
+
+def fingerprint(params) -> dict[str, list[float]]:
+  """A few entries of every parameter: enough to tell one teacher from another."""
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  return {jax.tree_util.keystr(path): np.asarray(leaf.reshape(-1)[:4], np.float64).tolist()
+          for path, leaf in leaves}
+
+
+def write(workdir: str | os.PathLike, teacher: str, step: int, params) -> None:
+  """Records in a denoiser's workdir whose denoiser it is."""
+  if not multihost.is_first():
+    return
+  record = {"teacher": os.fspath(teacher), "step": step, "fingerprint": fingerprint(params)}
+  path = epath.Path(workdir)
+  path.mkdir(parents=True, exist_ok=True)
+  (path / workdir_lib.TEACHER_FILE).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def check(workdir: str | os.PathLike, params) -> None:
+  """Raises ValueError unless the denoiser in `workdir` was made for these parameters."""
+  path = epath.Path(workdir) / workdir_lib.TEACHER_FILE
+  if not path.exists():
+    raise ValueError(f"{workdir} holds no {path.name}: not a workdir of `ntm distill`.")
+  try:
+    record = json.loads(path.read_text())
+    theirs = record["fingerprint"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{path} is damaged ({error!r}); restore it from a copy, or distil into "
+                     "another --workdir.") from error
+  if theirs != fingerprint(params):
+    raise ValueError(
+        f"the denoiser in {workdir} was distilled from step {record['step']} of "
+        f"{record['teacher']}, whose parameters are not those of this model; run `ntm distill` "
+        "for it, or restore that step.")
+
+
+def restore(workdir: str | os.PathLike, teacher_config: Config, teacher_params):
+  """(denoiser, its averaged parameters) for a teacher.
+
+  Raises:
+    FileNotFoundError: no run, or no checkpoint.
+    ValueError: the denoiser of another teacher.
+  """
+  config, params, _ = checkpoint.restore_ema(workdir)
+  check(workdir, teacher_params)
+  return denoiser.build(join(config, teacher_config)), jax.device_put(params)
+
+
+def check_kind(workdir: str | os.PathLike, config: Config) -> None:
+  """Raises ValueError unless the run in `workdir` is of an NTM, which alone has a score."""
+  if config.model.kind != "ntm":
+    raise ValueError(f"{workdir} holds a model of kind {config.model.kind!r}; only an NTM can "
+                     "teach a denoiser.")
+
+
+def join(config: Config, teacher_config: Config) -> Config:
+  """A distillation's config with the teacher's model, process and data."""
+  values = config_lib.to_dict(config)
+  teacher = config_lib.to_dict(teacher_config)
+  return config_lib.from_dict(values | {key: teacher[key] for key in ("model", "process", "data")})

@@ -1,0 +1,135 @@
+"""config.json of a workdir: checked when a run starts or resumes, written when all is checked."""
+
+import errno
+import json
+import logging
+import os
+import pathlib
+
+from etils import epath
+
+from ntm import config as config_lib
+from ntm.config import Config
+from ntm.training import multihost
+
+TEACHER_FILE = "teacher.json"  # In the workdir of a denoiser, see `distillation`.
+_LOG = logging.getLogger("ntm")
+
+
+def check(workdir: str | os.PathLike, config: Config) -> None:
+  """Checks that a run of this config can start or resume here; writes nothing.
+
+  Where nothing has been saved, any config may start.
+
+  Raises:
+    ValueError: the workdir was written with another model, or cannot be written.
+  """
+  problem = "" if "://" in os.fspath(workdir) else why_not_writable(workdir)
+  if problem:
+    raise ValueError(f"workdir {workdir} cannot be written ({problem}); choose another --workdir "
+                     "or change its permissions.")
+  if not started(workdir):
+    return
+  fixed = ["model.", "process.num_steps"]
+  if (epath.Path(workdir) / TEACHER_FILE).exists():
+    fixed.append("denoiser.")  # Of no use to an NTM, whose config has it too.
+  free = ("model.remat", "model.unroll", "model.dtype", "model.inverse")
+  fatal = [change for change in _changes(workdir, config)
+           if change.startswith(tuple(fixed)) and not change.startswith(free)]
+  if fatal:
+    raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
+                     "Use that config, or a new workdir.")
+
+
+def prepare(workdir: str | os.PathLike, config: Config) -> None:
+  """Checks, then makes the workdir and writes config.json, on the first process alone.
+
+  Raises:
+    ValueError: as `check`.
+  """
+  check(workdir, config)
+  if not multihost.is_first():
+    return
+  for change in _changes(workdir, config) if started(workdir) else ():
+    _LOG.warning("resuming with another config: %s", change)
+  path = _path(workdir)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
+    partial.replace(path)
+  except OSError as error:
+    raise ValueError(f"workdir {workdir} cannot be written ({error.strerror}); choose "
+                     "another --workdir or change its permissions.") from error
+
+
+def started(workdir: str | os.PathLike) -> bool:
+  """Whether a run has saved a checkpoint here, whose model and data are then fixed."""
+  directory = epath.Path(workdir) / "checkpoints"
+  return directory.exists() and any(path.name.isdigit() for path in directory.iterdir())
+
+
+def check_same(config: Config, **flags) -> None:
+  """Raises ValueError unless every process has this config and these flags; all must ask.
+
+  They run one program: of two configs it would at best never end.
+  """
+  first, *others = map(json.loads, multihost.texts_of_all(
+      json.dumps(config_lib.to_dict(config) | flags)))
+  for number, other in enumerate(others, start=1):
+    if changes := _differences(first, other):
+      what = "; ".join(changes).replace(", was ", ", on the first one ")
+      raise ValueError(f"the processes of this run have different configs: on process {number} "
+                       f"{what}. Start all with the same command.")
+
+
+def read(workdir: str | os.PathLike) -> Config | None:
+  """The config of a workdir, or None if it has none."""
+  path = _path(workdir)
+  if not path.exists():
+    return None
+  try:
+    return config_lib.from_dict(json.loads(path.read_text()))
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged or of another version of ntm ({str(error).rstrip('.')}); "
+                     "restore it from a copy, or use another workdir.") from error
+
+
+def why_not_writable(path: str | os.PathLike, is_file: bool = False) -> str:
+  """Why a local directory, or a file, cannot be made or written; empty if it can."""
+  path = pathlib.Path(os.path.abspath(path))
+  try:
+    if path.is_dir():
+      if is_file:
+        return os.strerror(errno.EISDIR)
+    elif path.exists():
+      return "" if is_file and os.access(path, os.W_OK) else os.strerror(
+          errno.EACCES if is_file else errno.ENOTDIR)
+    while not path.exists():
+      path = path.parent
+  except OSError as error:
+    return error.strerror
+  if not path.is_dir():
+    return os.strerror(errno.ENOTDIR)
+  return "" if os.access(path, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+
+
+def _path(workdir):
+  return epath.Path(workdir) / "config.json"
+
+
+def _changes(workdir, config):
+  written = read(workdir)
+  return [] if written is None else _differences(
+      config_lib.to_dict(written), config_lib.to_dict(config))
+
+
+def _differences(old, new, prefix=""):
+  changes = []
+  for key in sorted(set(old) | set(new)):
+    a, b = old.get(key), new.get(key)
+    if isinstance(a, dict) and isinstance(b, dict):
+      changes += _differences(a, b, f"{prefix}{key}.")
+    elif a != b:
+      changes.append(f"{prefix}{key} is {b!r}, was {a!r}")
+  return changes

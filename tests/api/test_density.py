@@ -1,0 +1,215 @@
+import functools
+import tempfile
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+import ntm as package
+from ntm import api
+from ntm.api import checks
+from ntm.losses import flow_matching, task
+from ntm.nn import partitioning
+from ntm.training import checkpoint
+from ntm.training import state as state_lib
+from ntm.training import workdir as workdir_lib
+from tests.helpers import tiny
+
+
+def _model(**changes):
+  if not changes:
+    return _tiny_model()
+  config = tiny.config(**changes)
+  return api.Model(config, tiny.model_and_params(config)[1], 0)
+
+
+@functools.cache
+def _tiny_model():
+  config = tiny.config()
+  return api.Model(config, tiny.model_and_params(config)[1], 0)
+
+
+def _images(count=3):
+  return np.random.default_rng(0).uniform(-1, 1, (count, 4, 4, 1)).astype(np.float32)
+
+
+class ApiTest(parameterized.TestCase):
+
+  @parameterized.parameters(None, "score")
+  def test_samples_are_images_and_a_function_of_the_key(self, refine):
+    model = _model()
+    draw = lambda seed: model.sample(jax.random.key(seed), labels=[0, 1, 2], refine=refine)
+    self.assertEqual((draw(0).shape, draw(0).dtype), ((3, 4, 4, 1), np.float32))
+    np.testing.assert_array_equal(draw(0), draw(0))
+    self.assertGreater(np.abs(draw(0) - draw(1)).max(), 0.1)
+
+  def test_chunks_do_not_show(self):
+    model = _model()
+    labels = np.arange(300) % 3
+    images = model.sample(jax.random.key(0), labels, refine=None)
+    self.assertEqual(images.shape, (300, 4, 4, 1))
+    first = model.sample(jax.random.key(0), labels[:256], refine=None)
+    np.testing.assert_allclose(images[:256], first, atol=1e-5)
+    self.assertLen(np.unique(images.reshape(300, -1), axis=0), 300)
+    result = model.log_prob(jax.random.key(0), images.clip(-1, 1), labels)
+    self.assertEqual(result.step_SB.shape, (3, 300))
+    self.assertEqual(result.log_prob_B.shape, (300,))
+
+  def test_progress_is_called_after_every_chunk(self):
+    model, calls = _model(), []
+    model.sample(jax.random.key(0), np.arange(300) % 3, num_samples=300, refine=None,
+                 progress=lambda *state: calls.append(state))
+    self.assertEqual(calls, [(256, 300), (300, 300)])
+    calls.clear()
+    model.log_weights(jax.random.key(0), _images(), [0, 1, 2], draws=2,
+                      progress=lambda *state: calls.append(state))
+    self.assertEqual(calls, [(1, 2), (2, 2)])
+
+  def test_several_numbers_of_steps(self):
+    model = _model(process__num_steps=(2, 4))
+    for steps in (2, 4):
+      images = model.sample(jax.random.key(0), [0], num_steps=steps)
+      self.assertTrue(np.isfinite(images).all())
+      result = model.log_prob(jax.random.key(0), _images(1), [0], num_steps=steps)
+      self.assertEqual(result.step_SB.shape, (steps, 1))
+
+  def test_uint8_equals_its_scaled_floats(self):
+    model = _model()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 1), np.uint8)
+    a, b = (model.log_prob(jax.random.key(0), images, [0, 1])
+            for images in (pixels, pixels.astype(np.float32) / 127.5 - 1))
+    np.testing.assert_array_equal(a.log_prob_B, b.log_prob_B)
+
+  def test_unconditional(self):
+    model = _model(model__num_classes=0)
+    self.assertEqual(model.sample(jax.random.key(0), num_samples=2).shape, (2, 4, 4, 1))
+    self.assertEqual(model.log_prob(jax.random.key(0), _images()).log_prob_B.shape, (3,))
+    for call, message in ((lambda: model.sample(jax.random.key(0)), "num_samples is None"),
+                          (lambda: model.sample(jax.random.key(0), [1]), "unconditional"),
+                          (lambda: model.sample(jax.random.key(0), num_samples=1, guidance=1.0),
+                           "unconditional")):
+      with self.assertRaisesRegex(ValueError, message):
+        call()
+
+  @parameterized.parameters(
+      (dict(labels=[3]), "label 3 is out of range; classes are 0 to 2"),
+      (dict(labels=[-1]), "label -1 is out of range"),
+      (dict(labels=[]), "non-empty list of integers"),
+      (dict(labels=[0.5]), "non-empty list of integers"),
+      (dict(), "labels is None"),
+      (dict(labels=[0], num_samples=2), "num_samples is 2, but there are 1 labels; leave num_sam"),
+      (dict(labels=[0], guidance=-0.1), "guidance is -0.1"),
+      (dict(labels=[0], guidance="1"), "guidance is '1'; expected a number"),
+      (dict(labels=[0], num_steps="3"), "num_steps is '3', but the model was trained for 3"),
+      (dict(labels=[0], num_steps=0), "num_steps is 0, but the model was trained for 3"),
+      (dict(labels=[0], num_steps=7), "num_steps is 7"),
+      (dict(labels=[0], refine="magic"), "refine is 'magic'"),
+      (dict(labels=[0], clip_percentile=0.0), "clip_percentile is 0.0"))
+  def test_bad_sampling_requests_are_named(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _model().sample(jax.random.key(0), **arguments)
+
+  def test_guidance_by_what_was_never_trained_is_warned_of(self):
+    config = tiny.config(train__label_dropout=0.0)
+    with self.assertLogs("ntm", "WARNING") as logs:
+      checks.warn_of_untrained_guidance(config, 2.0)
+    self.assertIn("guidance is 2, but the run was trained with label_dropout 0", logs.output[0])
+    with self.assertNoLogs("ntm", "WARNING"):
+      checks.warn_of_untrained_guidance(config, 0.0)
+      checks.warn_of_untrained_guidance(tiny.config(), 2.0)
+
+  @parameterized.parameters(
+      (np.zeros((2, 8, 8, 1), np.float32), [0, 1], r"shape \(2, 8, 8, 1\); expected \(batch, 4"),
+      (np.zeros((4, 4, 1), np.float32), [0], "images have shape"),
+      (np.zeros((0, 4, 4, 1), np.float32), [], "at least one"),
+      (np.zeros((1, 4, 4, 1), np.int32), [0], "type int32"),
+      (np.full((1, 4, 4, 1), np.nan, np.float32), [0], "16 values that are NaN"),
+      (np.full((1, 4, 4, 1), 255, np.float32), [0], "range from 255 to 255"),
+      (np.zeros((2, 4, 4, 1), np.float32), [0], "1 labels for 2 images"))
+  def test_bad_images_are_named(self, images, labels, message):
+    model = _model()
+    for score in (model.log_prob, model.log_weights, model.residuals):
+      with self.assertRaisesRegex(ValueError, message):
+        score(jax.random.key(0), images, labels)
+
+  @parameterized.parameters((dict(draws=0), "draws is 0; expected at least 1"),
+                            (dict(level_spacing=0.0), "level_spacing is 0.0; expected a positive"),
+                            (dict(level_spacing=np.nan), "level_spacing is nan"))
+  def test_bad_weights_are_named(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _model().log_weights(jax.random.key(0), _images(), **arguments)
+
+  def test_results_that_are_not_finite_are_counted(self):
+    images = np.zeros((5, 2, 2, 1))
+    checks.finite("images", images)
+    images[1, 0, 0], images[1, 1, 1], images[4, 0, 1] = np.nan, np.nan, np.inf
+    with self.assertRaisesRegex(FloatingPointError, "^2 of 5 images hold NaN or infinite"):
+      checks.finite("images", images)
+
+  def test_guidance_needs_a_class_free_transporter(self):
+    model = _model(model__transporter={"layers": 1, "width": 16, "num_heads": 2,
+                                       "num_kv_heads": 2, "class_conditional": True})
+    with self.assertRaisesRegex(ValueError, "no common u-space"):
+      model.sample(jax.random.key(0), [0], guidance=1.0)
+
+  def test_restore_reads_the_averaged_parameters(self):
+    config, workdir = tiny.config(), tempfile.mkdtemp()
+    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+    state = state_lib.init_state(task.density(config), config, mesh)
+    state = state.replace(ema=tiny.fill(state.ema), step=state.step + 5)
+    workdir_lib.prepare(workdir, config)
+    checkpointer = checkpoint.Checkpointer(workdir, config)
+    checkpointer.save(state, {}, {})
+    checkpointer.close()
+    model = package.restore(workdir)
+    self.assertEqual((model.step, model.config), (5, config))
+    jax.tree.map(np.testing.assert_array_equal, model.params, jax.device_get(state.ema))
+
+
+class VelocityApiTest(parameterized.TestCase):
+
+  @staticmethod
+  @functools.cache
+  def _model(**changes):
+    config = tiny.config(model__kind="flow_matching", **changes)
+    init = flow_matching.velocity(config).init
+    return api.VelocityModel(config, tiny.random_params(lambda rng: {"params": init(rng)}), 0)
+
+  def test_samples_are_images_and_a_function_of_the_key(self):
+    model = self._model()
+    draw = lambda seed, **how: model.sample(jax.random.key(seed), [0, 1, 2], num_steps=2, **how)
+    self.assertEqual((draw(0).shape, draw(0).dtype), ((3, 4, 4, 1), np.float32))
+    np.testing.assert_array_equal(draw(0), draw(0))
+    self.assertGreater(np.abs(draw(0) - draw(1)).max(), 0.1)
+    self.assertGreater(np.abs(draw(0) - draw(0, guidance=1.0)).max(), 1e-3)
+    self.assertGreater(np.abs(draw(0) - draw(0, solver="gaussian")).max(), 1e-3)
+
+  def test_unconditional(self):
+    images = self._model(model__num_classes=0).sample(
+        jax.random.key(0), num_samples=2, num_steps=2, solver="dpm++")
+    self.assertEqual(images.shape, (2, 4, 4, 1))
+
+  @parameterized.parameters(
+      (dict(labels=[3]), "label 3 is out of range"), (dict(labels=None), "labels is None"),
+      (dict(labels=[0], num_steps=0), "num_steps is 0; expected at least 1"),
+      (dict(labels=[0], solver="rk4"), "solver is 'rk4'; expected one of euler"),
+      (dict(labels=[0], guidance=np.inf), "guidance is inf"))
+  def test_bad_requests_are_named(self, arguments, message):
+    with self.assertRaisesRegex(ValueError, message):
+      self._model().sample(jax.random.key(0), **arguments)
+
+  def test_restored_by_kind(self):
+    config, workdir = tiny.config(model__kind="flow_matching"), tempfile.mkdtemp()
+    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+    state = state_lib.init_state(flow_matching.velocity(config), config, mesh)
+    workdir_lib.prepare(workdir, config)
+    checkpointer = checkpoint.Checkpointer(workdir, config, "mse")
+    checkpointer.save(state, {}, {})
+    checkpointer.close()
+    self.assertIsInstance(package.restore(workdir), api.VelocityModel)
+    with self.assertRaisesRegex(ValueError, "flow-matching model, which has no trajectory like"):
+      api.restore_density(workdir)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,140 @@
+import contextlib
+import importlib
+import io
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from absl import flags
+from absl.testing import absltest, parameterized
+
+from ntm.commands import main
+
+_PROGRAM = """
+import threading, time
+from ntm.commands import entry_point
+from ntm.training import checkpoint, loop
+
+def main(args):
+  threading.Thread(target=time.sleep, args=({seconds},)).start()
+  raise {error}
+
+entry_point.run(main, ["program"])
+"""
+
+
+_WAITING = """
+import time
+from ntm.commands import entry_point
+
+def main(args):
+  while True:
+    try:
+      print("waiting", flush=True)
+      time.sleep(300)
+    except KeyboardInterrupt:
+      if {stubborn}:
+        print("still waiting", flush=True)
+      else:
+        raise
+
+entry_point.run(main, ["program"])
+"""
+
+
+def _interrupted(stubborn):
+  """The exit code and stderr of a program after as many Ctrl-C as it needs."""
+  process = subprocess.Popen([sys.executable, "-c", _WAITING.format(stubborn=stubborn)],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  for _ in range(1 + stubborn):
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+  stderr = process.communicate(timeout=120)[1]
+  return process.returncode, stderr
+
+
+class ProgramTest(parameterized.TestCase):
+
+  def test_ctrl_c_ends_with_one_line(self):
+    self.assertEqual(_interrupted(stubborn=False), (130, "interrupted; nothing more is written.\n"))
+
+  def test_the_second_ctrl_c_ends_what_ignores_the_first(self):
+    self.assertEqual(_interrupted(stubborn=True), (-signal.SIGINT, ""))
+
+  @parameterized.parameters(
+      "ValueError('the width is 3')", "FileNotFoundError('no such run')",
+      "PermissionError('not yours')", "loop.NonFiniteError('NaN at step 3')")
+  def test_what_is_clear_is_one_line(self, error):
+    done = subprocess.run([sys.executable, "-c", _PROGRAM.format(seconds=0, error=error)],
+                          capture_output=True, text=True)
+    self.assertEqual(done.returncode, 1)
+    self.assertEqual(done.stderr, f"error: {error.split(chr(39))[1]}\n")
+
+  @parameterized.parameters(
+      ("ValueError('a\\nb\\nc\\nd\\ne')", ["error: a", "b", "  and 3 more"]),
+      ("type('OpError', (Exception,), {'__module__': 'tensorflow'})('no token')",
+       ["error: OpError: no token; check the path of the bucket, the network and its "
+        "credentials."]),
+      ("MemoryError('7 TiB')",
+       ["error: not enough memory (7 TiB); ask for fewer images or draws."]))
+  def test_all_errors_are_a_few_lines(self, error, lines):
+    done = subprocess.run([sys.executable, "-c", _PROGRAM.format(
+        seconds=0, error=error)],
+        capture_output=True, text=True)
+    self.assertEqual(done.returncode, 1)
+    self.assertEqual(done.stderr.splitlines(), lines)
+
+  def test_after_a_failed_save_no_thread_is_waited_for(self):
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", _PROGRAM.format(
+        seconds=300, error="checkpoint.StorageError('the disk is full')")],
+        capture_output=True, text=True)
+    self.assertLess(time.monotonic() - started, 200)
+    self.assertEqual(done.returncode, 1)
+    self.assertEqual(done.stderr, "error: the disk is full\n")
+
+
+class HelpTest(parameterized.TestCase):
+
+  @parameterized.parameters(*main.COMMANDS)
+  def test_lists_the_flags_of_the_command_and_no_others(self, command):
+    module, stdout = importlib.import_module(f"ntm.commands.{command}"), io.StringIO()
+    with contextlib.redirect_stdout(stdout), self.assertRaises(SystemExit) as done:
+      module.run([f"ntm {command}", "--help"])
+    self.assertEqual(done.exception.code, 0)
+    usage, _, about, _, *lines = stdout.getvalue().splitlines()
+    self.assertStartsWith(usage, f"usage: ntm {command} --")
+    self.assertEndsWith(about, ".")
+    listed = {line.split()[0] for line in lines if line.startswith("  --")}
+    self.assertEqual(listed - {"--config.KEY=VALUE"}, {f"--{name}" for name in module.FLAGS})
+    self.assertLess(max(map(len, stdout.getvalue().splitlines())), 101)
+
+  @parameterized.parameters(*main.COMMANDS)
+  def test_numbers_are_bounded_and_helps_are_sentences(self, command):
+    values = importlib.import_module(f"ntm.commands.{command}").FLAGS
+    for name in values:
+      self.assertEndsWith(values[name].help, ".")
+      parser = values[name].parser
+      if isinstance(parser, flags.IntegerParser | flags.FloatParser) and name != "checkpoint":
+        self.assertIsNotNone(parser.lower_bound, name)
+        self.assertIsNotNone(parser.upper_bound, name)
+
+  @parameterized.parameters(
+      ([], 2, "usage: ntm <command>"), (["--help"], 0, "usage: ntm <command>"),
+      (["trian"], 2, "error: 'trian' is not a command of ntm; did you mean 'train'?"),
+      (["nonsense"], 2, "error: 'nonsense' is not a command of ntm; expected one of train, "),
+      (["convert", "--help"], 0, "usage: ntm convert --source=... --target=..."))
+  def test_as_typed(self, arguments, code, start):
+    done = subprocess.run([sys.executable, "-m", "ntm.commands.main", *arguments],
+                          capture_output=True, text=True, cwd=pathlib.Path(__file__).parents[2],
+                          env=os.environ)
+    self.assertEqual(done.returncode, code)
+    self.assertStartsWith(done.stderr + done.stdout, start)
+    self.assertLessEqual(len(done.stderr.splitlines()), 1)
+
+
+if __name__ == "__main__":
+  absltest.main()

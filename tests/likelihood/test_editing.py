@@ -1,0 +1,59 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.likelihood import bounds, editing
+from ntm.process import schedule
+from tests.helpers import tiny
+
+
+class EditingTest(parameterized.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    small = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
+    config = tiny.config(model__predictor=small, model__transporter=small | {"num_blocks": 1})
+    cls.model, cls.params = tiny.model_and_params(config)
+    cls.times = schedule.uniform_times(2, 0.1)
+    cls.label = jnp.array([0, 3])
+    cls.known = jax.random.uniform(jax.random.key(0), (2, 4, 4), minval=-1)
+    cls.mask = jnp.zeros((2, 4, 4)).at[:, :2].set(1)
+    cls.objective = staticmethod(editing.inpainting_objective(cls.known, cls.mask, 0.1))
+
+  def _edit(self, **options):
+    start = jnp.zeros_like(self.known)
+    return editing.edit(jax.random.key(1), self.model, self.params, start, self.objective,
+                        self.times, self.label, **options)
+
+  def test_without_the_likelihood_only_the_known_part_moves(self):
+    x = self._edit(weight=0.0, steps=150, step_size=0.05)
+    np.testing.assert_array_equal(x[:, 2:], 0)
+    np.testing.assert_allclose(x[:, :2], self.known[:, :2], atol=1e-2)
+
+  def test_with_it_the_rest_becomes_more_likely(self):
+    x = self._edit(steps=40, step_size=0.05)
+    times = jnp.broadcast_to(self.times[:, None], (3, 2))
+    weight = jax.jit(lambda rng, x: bounds.log_weight(
+        rng, self.model, self.params, 0.9 * x + 0.1 * jax.random.normal(rng, x.shape), times,
+        self.label, None))
+    bound = lambda x: np.mean([weight(jax.random.key(seed), x) for seed in range(8)])
+    without = self._edit(weight=0.0, steps=40, step_size=0.05)
+    self.assertGreater(bound(x), bound(without) + 0.5)
+
+  def test_langevin_samples_the_objective(self):
+    # Of a Gaussian objective alone the samples have its standard deviation, 0.1.
+    x = self._edit(weight=0.0, steps=400, step_size=2e-3, temperature=1.0)
+    z = (x[:, :2] - self.known[:, :2]) / 0.1
+    self.assertBetween(float(z.std()), 0.6, 1.5)
+
+  @parameterized.parameters(dict(steps=0), dict(step_size=0.0), dict(weight=-1.0),
+                            dict(temperature=-1.0))
+  def test_bad_settings_are_named(self, **options):
+    with self.assertRaisesRegex(ValueError, "expected at least 1"):
+      self._edit(**options)
+
+
+if __name__ == "__main__":
+  absltest.main()

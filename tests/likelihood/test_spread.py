@@ -1,0 +1,45 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.likelihood.spread import predictive_spread
+from ntm.process import schedule
+from tests.helpers import tiny
+
+
+class SpreadTest(parameterized.TestCase):
+
+  def _spread(self, level=2, draws=400, scale=0.2, **changes):
+    model, params = tiny.model_and_params(tiny.config(**changes), scale=scale)
+    times = schedule.uniform_times(3, 0.02)
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4))
+    return jax.jit(lambda params, x: predictive_spread(
+        jax.random.key(1), model, params, x, times, level, jnp.array([0, 1]), draws))(params, x)
+
+  def test_of_a_standard_normal_model_is_one(self):
+    # All parameters zero: identity transporter, N(0, 1) predictor.
+    mean, std = self._spread(scale=0.0)
+    np.testing.assert_allclose(np.asarray(std) * 0.98, 1, atol=0.2)
+    np.testing.assert_allclose(mean, 0, atol=0.3)
+
+  def test_examples_have_their_own(self):
+    mean, std = map(np.asarray, self._spread())
+    self.assertEqual(mean.shape, (2, 4, 4))
+    self.assertGreater(np.abs(std[0] - std[1]).max(), 1e-3)
+
+  def test_two_draws_are_enough(self):
+    mean, std = map(np.asarray, self._spread(draws=2))
+    self.assertTrue(np.isfinite(mean).all())
+    self.assertGreater(std.min(), 0)
+
+  @parameterized.parameters((dict(level=0), "level is 0"), (dict(level=4), "level is 4"),
+                            (dict(draws=1), "at least 2"),
+                            (dict(model__predictor={"context": "history"}), "markov"))
+  def test_bad_arguments_are_named(self, changes, text):
+    with self.assertRaisesRegex(ValueError, text):
+      self._spread(**changes)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,143 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm.config import InverseConfig
+from ntm.published.tarflow import model as tarflow
+from ntm.typing import Condition
+from tests.helpers import tiny
+
+_CONFIG = tarflow.TarFlowConfig(num_blocks=2, layers=2, width=16, num_heads=2, num_tokens=6,
+                                patch_size=1, image_channels=2, mlp_ratio=2, num_classes=3)
+_SHIFTS_ONLY = dataclasses.replace(_CONFIG, scales=False, num_classes=0, layers=1)
+_SOLVERS = {
+    "scan": InverseConfig("scan"),
+    "scan_in_segments": InverseConfig("scan", segment=2),
+    "jacobi": InverseConfig("jacobi", tolerance=1e-13),
+    "gs_jacobi": InverseConfig("gs_jacobi", chunk=3, tolerance=1e-13),
+    "gs_jacobi_in_segments": InverseConfig("gs_jacobi", chunk=2, segment=2, tolerance=1e-13),
+}
+
+
+def _setup(config=_CONFIG, dtype=jnp.float32, label=(0, 2, -1), **options):
+  model = tarflow.TarFlow(config, dtype, dtype, **options)
+  x = jax.random.normal(jax.random.key(0), (3, config.num_tokens, config.num_channels), dtype)
+  cond = Condition(jnp.zeros(3, dtype), label_B=None if label is None else jnp.array(label))
+  init = lambda rng: model.init(rng, x, cond, method="forward_and_log_det")
+  params = tiny.random_params(init)
+  params["var"] = jnp.exp(params["var"])
+  return model, {"params": params}, x, cond
+
+
+@functools.cache
+def _compiled(model, method):
+  return jax.jit(functools.partial(model.apply, method=method))
+
+
+def _run(model, params, x, cond, method="forward_and_log_det"):
+  return _compiled(model, method)(params, x, cond)
+
+
+@functools.cache
+def _value_and_grad(**options):
+  """(params, x, cond) → a loss and its gradient, compiled once."""
+  def loss(*args):
+    u, log_det = tarflow.TarFlow(_CONFIG, **options).apply(*args, method="forward_and_log_det")
+    return (u ** 2).sum() - log_det.sum()
+
+  return jax.jit(jax.value_and_grad(loss))
+
+
+@jax.jit
+def _reach(params, x):
+  """The Jacobian of one example without a class."""
+  run = lambda x: tarflow.TarFlow(_CONFIG).apply(
+      params, x[None], Condition(jnp.zeros(1)), method="forward_and_log_det")[0][0]
+  return jax.jacrev(run)(x)
+
+
+class TarFlowTest(parameterized.TestCase):
+
+  @parameterized.product(solver=tuple(_SOLVERS), config=(_CONFIG, _SHIFTS_ONLY))
+  def test_inverse_undoes_forward(self, solver, config):
+    with jax.enable_x64(True):
+      u, log_det = _run(*_setup(config, jnp.float64))
+      model, params, x, cond = _setup(config, jnp.float64, inverse=_SOLVERS[solver])
+      found, inverse_log_det = _run(model, params, u, cond, "inverse_and_log_det")
+      self.assertGreater(np.abs(u - x).max(), 0.1)
+      np.testing.assert_allclose(found, x, atol=1e-9)
+      np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-9)
+
+  @parameterized.parameters(_CONFIG, _SHIFTS_ONLY)
+  def test_log_det_is_that_of_the_jacobian(self, config):
+    with jax.enable_x64(True):
+      model, params, x, cond = _setup(config, jnp.float64)
+
+      def forward(x):
+        u, log_det = model.apply(params, x, cond, method="forward_and_log_det")
+        return u, log_det
+
+      jacobian, log_det = jax.jit(jax.jacfwd(forward, has_aux=True))(x)
+      for b in range(3):
+        _, expected = np.linalg.slogdet(jacobian[b, :, :, b].reshape(12, 12))
+        np.testing.assert_allclose(log_det[b], expected, atol=1e-9)
+
+  def test_a_token_is_transformed_by_those_before_it(self):
+    block = tarflow.TarFlowBlock(_CONFIG)
+    _, params, x, _ = _setup()
+    c = jnp.ones((1, 1, _CONFIG.width))
+    run = lambda x: block.apply({"params": params["params"]["block_0"]}, x[None], c,
+                                method="parallel")
+    for of_x in jax.jit(jax.jacrev(run))(x[0]):
+      reach_NN = np.abs(of_x[0]).max(axis=(1, 3))
+      np.testing.assert_array_equal(np.triu(reach_NN), np.zeros((6, 6)))
+      self.assertTrue((reach_NN[np.tril_indices(6, -1)] > 0).all())
+
+  @parameterized.parameters(0, 1)
+  def test_blocks_alternate_direction(self, number):
+    # The other blocks do nothing; what is left depends on one side alone.
+    model, params, x, cond = _setup()
+    for i in set(range(_CONFIG.num_blocks)) - {number}:
+      block = params["params"][f"block_{i}"]
+      block["readout"] = jax.tree.map(jnp.zeros_like, block["readout"])
+    reach_NN = np.abs(_reach(params, x[0])).max(axis=(1, 3)) > 0
+    one_side = np.tril(np.ones((6, 6), bool))
+    np.testing.assert_array_equal(reach_NN, one_side if number == 0 else one_side.T)
+    u = _run(model, params, x, cond)[0] * jnp.sqrt(params["params"]["var"])
+    first = 0 if number == 0 else -1
+    np.testing.assert_allclose(u[:, first], x[:, first], rtol=1e-6)
+
+  def test_starts_as_the_identity(self):
+    model, _, x, cond = _setup()
+    (u, log_det), _ = jax.jit(lambda rng: model.init_with_output(
+        rng, x, cond, method="forward_and_log_det"))(jax.random.key(0))
+    np.testing.assert_array_equal(u, x)
+    np.testing.assert_array_equal(log_det, np.zeros(3))
+
+  def test_the_null_class_is_the_mean_of_the_classes(self):
+    model, params, x, cond = _setup()
+    forward = jax.jit(lambda params, label: model.apply(
+        params, x, Condition(cond.time_B, label_B=label), method="forward_and_log_det")[0])
+    null = forward(params, None)
+    for label in (-1, 3):
+      np.testing.assert_allclose(forward(params, jnp.full(3, label)), null, rtol=1e-4, atol=1e-4)
+    self.assertGreater(np.abs(forward(params, jnp.full(3, 1)) - null).max(), 1e-2)
+    for i in range(_CONFIG.num_blocks):
+      block = params["params"][f"block_{i}"]
+      block["label"] = jnp.broadcast_to(block["label"].mean(axis=0), block["label"].shape)
+    np.testing.assert_allclose(forward(params, jnp.full(3, 1)), null, rtol=1e-4, atol=1e-4)
+
+  @parameterized.parameters(dict(remat="full"), dict(remat="dots", unroll=2), dict(unroll=2))
+  def test_remat_and_unroll_change_nothing(self, **options):
+    _, *args = _setup()
+    plain, other = _value_and_grad()(*args), _value_and_grad(**options)(*args)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), plain, other)
+    np.testing.assert_array_equal(plain[1]["params"]["var"], np.zeros((6, 2)))
+
+
+if __name__ == "__main__":
+  absltest.main()

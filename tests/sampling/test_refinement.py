@@ -1,0 +1,80 @@
+import dataclasses
+import functools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest
+
+from ntm.process import schedule
+from ntm.process.kernel import forward_kernel, trajectory_covariance
+from ntm.process.trajectory import sample_trajectory
+from ntm.sampling.refinement import refine
+from ntm.typing import Trajectory
+
+
+@dataclasses.dataclass
+class _ExactModel:
+  """log p of trajectories of data x_0 ~ N(mean, scale^2), in closed form."""
+
+  mean: float = 0.3
+  scale: float = 0.5
+
+  def apply(self, variables, trajectory, method):
+    assert method == "log_prob"
+    times = trajectory.times_KB[:, 0]
+    signal = 1 - times
+    cov = trajectory_covariance(times) + self.scale**2 * jnp.outer(signal, signal)
+    residual = trajectory.x_KBNC - (signal * self.mean)[:, None, None, None]
+    solved = jnp.einsum("jk,kbnc->jbnc", jnp.linalg.inv(cov), residual)
+    return types.SimpleNamespace(total_B=-0.5 * (residual * solved).sum(axis=(0, 2, 3)))
+
+  def posterior_mean(self, x_KBNC, times):
+    """E[x_0 | whole trajectory]: only the cleanest state matters in this chain."""
+    t = times[0]
+    gain = (1 - t) * self.scale**2 / ((1 - t) ** 2 * self.scale**2 + t**2)
+    return self.mean + gain * (x_KBNC[0] - (1 - t) * self.mean)
+
+
+@jax.jit
+def _trajectory(times, batch_size=3):
+  x0 = 0.3 + 0.5 * jax.random.normal(jax.random.key(0), (batch_size, 4, 2))
+  x = sample_trajectory(jax.random.key(1), x0, times)
+  times_KB = jnp.broadcast_to(times[:, None], (times.shape[0], batch_size))
+  return Trajectory(x, times_KB, None, None, jnp.ones_like(times_KB[1:]))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _refine(trajectory, *clip_percentile):
+  return refine(_ExactModel(), {}, trajectory, *clip_percentile)
+
+
+class RefinementTest(absltest.TestCase):
+
+  def test_an_exact_model_gives_the_posterior_mean(self):
+    with jax.enable_x64(True):
+      for t_min in (0.02, 0.4):
+        times = schedule.uniform_times(4, t_min)
+        trajectory = _trajectory(times)
+        np.testing.assert_allclose(
+            _refine(trajectory),
+            _ExactModel().posterior_mean(trajectory.x_KBNC, times), atol=1e-8)
+
+  def test_clipping_bounds_the_correction(self):
+    times = schedule.uniform_times(4, 0.2)
+    trajectory = _trajectory(times)
+    raw = np.asarray(trajectory.x_KBNC[0]) / 0.8
+    full = np.abs(_refine(trajectory) - raw).max()
+    clipped = np.abs(_refine(trajectory, 50.0) - raw).max()
+    self.assertLess(clipped, full)
+    np.testing.assert_array_equal(_refine(trajectory, 100.0), _refine(trajectory))
+
+  def test_the_noise_level_has_zero_weight(self):
+    times = schedule.uniform_times(4, 0.02)
+    self.assertEqual(float(trajectory_covariance(times)[0, -1]), 0)
+    self.assertEqual(float(forward_kernel(times[-2], times[-1])[0]), 0)
+
+
+if __name__ == "__main__":
+  absltest.main()
