@@ -28,11 +28,10 @@ from ntm import config as config_lib
 from ntm.commands import memory_allocator
 from ntm.config import InverseConfig
 from ntm.flows.solvers import SolverInfo
-from ntm.flows.transporter import Transporter
 from ntm.losses import distillation
 from ntm.losses import task as task_lib
-from ntm.models import denoiser as denoiser_lib
-from ntm.models import ntm
+from ntm.models import build
+from ntm.models.ntm import standard_normal_log_prob
 from ntm.nn.patchify import patchify
 from ntm.process import schedule
 from ntm.sampling import generate, refinement, sampler
@@ -116,7 +115,7 @@ def textures(rng, config, batch_size: int):
 
 def train_transporter(config, batch_size: int, steps: int):
   """A transporter that has seen something: noisy textures to N(0, I), maximum likelihood."""
-  model = Transporter(config.model)
+  model = build.transporter(config.model)
   cond = Condition(jnp.full((batch_size,), LEVEL))
   draw = lambda rng: noisy(rng, config, batch_size)
   params = nn.unbox(jax.jit(functools.partial(model.init, method="forward_and_log_det"))(
@@ -127,7 +126,7 @@ def train_transporter(config, batch_size: int, steps: int):
   def step(params, state, rng):
     def loss(params):
       u, log_det = model.apply({"params": params}, draw(rng), cond, method="forward_and_log_det")
-      return -(ntm.standard_normal_log_prob(u) + log_det).mean() / u[0].size
+      return -(standard_normal_log_prob(u) + log_det).mean() / u[0].size
     value, grads = jax.value_and_grad(loss)(params)
     updates, state = tx.update(grads, state)
     return optax.apply_updates(params, updates), state, value
@@ -153,7 +152,7 @@ def solver_times(tokens: int, batch_size: int, quick: bool):
   params = train_transporter(config, min(batch_size, 4), 3 if quick else 300)
   x = noisy(jax.random.key(99), config, batch_size)
   cond = Condition(jnp.full((batch_size,), LEVEL))
-  u, _ = jax.jit(lambda x: Transporter(config.model).apply(
+  u, _ = jax.jit(lambda x: build.transporter(config.model).apply(
       {"params": params}, x, cond, method="forward_and_log_det"))(x)
   solvers = {"scan, one segment": InverseConfig("scan", segment=tokens),
              "scan": InverseConfig("scan"),
@@ -177,7 +176,7 @@ def solver_times(tokens: int, batch_size: int, quick: bool):
 
 
 def _solve(model_config, inverse, params, cond, u):
-  model = Transporter(dataclasses.replace(model_config, inverse=inverse))
+  model = build.transporter(dataclasses.replace(model_config, inverse=inverse))
   (x, _), extra = model.apply({"params": params}, u, cond, method="inverse_and_log_det",
                               mutable=["diagnostics"])
   return x, jax.tree.leaves(extra, is_leaf=lambda node: isinstance(node, SolverInfo))
@@ -186,30 +185,33 @@ def _solve(model_config, inverse, params, cond, u):
 def path_times(tokens: int, batch_size: int, quick: bool):
   """Seconds and images/s from noise to image, and of predictor steps alone."""
   config = model_config(tokens, quick, predictor_layers=24)
-  model, student = ntm.build(config), denoiser_lib.build(config)
+  model, student = build.ntm(config), build.denoiser(config)
+  patches = build.patches(config.model)
   init = jax.jit(lambda task: nn.unbox(task.init(jax.random.key(0))), static_argnums=0)
   params = init(task_lib.density(config))
   student_params = init(distillation.distill(config, None))
   times_K = schedule.uniform_times(4, config.process.t_min)
+  shape = (batch_size, *patches.token_shape)
 
   def plain(rng):
     """The paper's setting: every level by the plain scan, then the score."""
-    u_KBNC = sampler.sample_latents(rng, model, params, times_K, batch_size)
+    u_KBNC = sampler.sample_u_trajectory(rng, model, params, times_K, shape, Condition())
     times_KB = jnp.broadcast_to(times_K[:, None], u_KBNC.shape[:2])
     x = plain_inverse(config.model, params["transporter"],
                       u_KBNC[:-1].reshape(-1, *u_KBNC.shape[2:]),
                       Condition(times_KB[:-1].reshape(-1)))
     x_KBNC = jnp.concatenate([x.reshape(u_KBNC[:-1].shape), u_KBNC[-1:]])
     return refinement.refine(model, params, Trajectory(
-        x_KBNC, times_KB, None, None, jnp.ones_like(times_KB[1:])))
+        x_KBNC, times_KB, Condition(), jnp.ones_like(times_KB[1:])))
 
   def ours(refine):
-    generator = generate.make_generator(model, config.process, refine, denoiser=student)
-    return lambda: generator(rng, params, None, batch_size, 4, None, student_params).images
+    generator = generate.make_generator(model, patches, config.process, refine, denoiser=student)
+    return lambda: generator(rng, params, Condition(), batch_size, 4, None, student_params).images
 
   def evaluations(count):
     levels = schedule.uniform_times(count, config.process.t_min)
-    draw = jax.jit(lambda r: sampler.sample_latents(r, model, params, levels, batch_size))
+    draw = jax.jit(lambda r: sampler.sample_u_trajectory(r, model, params, levels, shape,
+                                                         Condition()))
     return lambda: draw(rng)
 
   rng, plain = jax.random.key(1), jax.jit(plain)

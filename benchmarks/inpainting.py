@@ -19,10 +19,10 @@ import ntm
 from ntm.data import pipeline, sources
 from ntm.evaluation import classifier
 from ntm.likelihood import editing
-from ntm.models import ntm as models
-from ntm.nn.patchify import patchify, unpatchify
+from ntm.models import build
 from ntm.process import schedule
 from ntm.sampling import pictures
+from ntm.typing import Condition
 
 
 def main():
@@ -42,21 +42,22 @@ def main():
   images, labels = test["image"][:args.count], test["label"][:args.count]
   hidden = np.ones_like(images)
   hidden[:, images.shape[1] // 2:] = 0
-  tokens = lambda a: patchify(jnp.asarray(a), config.model.patch_shape)
+  patches = build.patches(config.model)
+  tokens = lambda a: patches.to_tokens(jnp.asarray(a))
   t_min = config.process.t_min
   times_K = schedule.padded_times(config.process.schedule, config.process.num_steps[0],
                                   config.process.num_steps[0], t_min, config.model.num_tokens)
   objective = editing.inpainting_objective(tokens(images), tokens(hidden), t_min)
   start = jax.random.normal(jax.random.key(1), tokens(images).shape)
-  unknown = jnp.full(len(images), config.model.num_classes)
+  unknown = Condition(label_B=jnp.full(len(images), config.model.num_classes))
   model = classifier.Classifier(train["image"], train["label"])
   rows, result = [images, images * hidden - (1 - hidden)], {
       "real": model.accuracy(images, labels),
       "lower half black": model.accuracy(images * hidden - (1 - hidden), labels)}
   for name, weight in (("without likelihood", 0.0), ("with likelihood", 1.0)):
-    x = editing.edit(jax.random.key(2), models.build(config), restored.params, start, objective,
+    x = editing.edit(jax.random.key(2), build.ntm(config), restored.params, start, objective,
                      times_K, unknown, steps=args.steps, step_size=args.step_size, weight=weight)
-    completed = np.asarray(unpatchify(x, config.model.image_shape, config.model.patch_shape))
+    completed = np.asarray(patches.to_images(x))
     completed = completed.clip(-1, 1)
     rows.append(completed)
     result[name] = model.accuracy(completed, labels)

@@ -17,10 +17,10 @@ import numpy as np
 from ntm import api
 from ntm.data import pipeline, sources
 from ntm.evaluation import sample_metrics
-from ntm.models import ntm as models
-from ntm.nn.patchify import patchify, unpatchify
+from ntm.models import build
 from ntm.process import schedule, trajectory
 from ntm.sampling import sampler
+from ntm.typing import Condition
 
 
 def main():
@@ -45,26 +45,28 @@ def main():
 def measure(restored, args):
   """Figures of samples from every level on."""
   config, params = restored.config, restored.params
-  model, num_steps = models.build(config), config.process.num_steps[0]
+  model, patches = build.ntm(config), build.patches(config.model)
+  num_steps = config.process.num_steps[0]
   source = sources.load(config.data, config.model, "train")
   train = pipeline.ordered_batches(source, 10_000, 100 if args.quick else 10_000)[0]
   judge = sample_metrics.Judge(train)
   times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
                                   config.process.t_min, config.model.num_tokens)
-  x0_BNC, label_B = patchify(train["image"], config.model.patch_shape), train["label"]
+  x0_BNC, label_B = patches.to_tokens(train["image"]), train["label"]
+  cond = model.condition(Condition(label_B=label_B), num_steps, len(label_B))
   times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, len(label_B)))
 
   @jax.jit
   def states(rng):
     """Real states of every level, in u-space."""
     x_KBNC = trajectory.sample_trajectory(rng, x0_BNC, times_KB)
-    return model.apply({"params": params}, x_KBNC, times_KB, label_B, method="transport")[0]
+    return model.apply({"params": params}, x_KBNC, cond.at(times_KB), method="transport")[0]
 
   def from_level(rng, start_BNC, k):
     """The cleanest state of chains that start at level k."""
-    u_KBNC = sampler.sample_latents(rng, model, params, times_K[:k + 1], len(label_B), label_B,
-                                    start_BNC=start_BNC, num_steps=num_steps)
-    return sampler.to_data(model, params, u_KBNC[:1], times_K, label_B, num_steps)[0][0]
+    u_KBNC = sampler.sample_u_trajectory(rng, model, params, times_K[:k + 1], x0_BNC.shape, cond,
+                                         start_BNC=start_BNC)
+    return sampler.to_data(model, params, u_KBNC[:1], times_K, cond)[0][0]
 
   from_level = jax.jit(from_level, static_argnums=2)
   rows = []
@@ -73,7 +75,7 @@ def measure(restored, args):
     for i in range(args.draws):
       rng_states, rng_steps = jax.random.split(jax.random.fold_in(jax.random.key(args.seed), i))
       x_BNC = from_level(rng_steps, states(rng_states)[k], k)
-      images.append(unpatchify(x_BNC, config.model.image_shape, config.model.patch_shape))
+      images.append(patches.to_images(x_BNC))
     rows.append({"level": float(times_K[k])}
                 | judge.figures(np.concatenate(images), np.tile(label_B, args.draws)))
   return rows

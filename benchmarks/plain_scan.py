@@ -19,11 +19,11 @@ class PlainBlock(AutoregressiveBlock):
     c_B1D = self._condition(cond)
     modulation = self.stack.modulation(c_B1D)
     weights = self.variables["params"]["stack"]["layers"]
-    config, (batch_size, length, _) = self.config, u_BNC.shape
+    config, (batch_size, length, _) = self.transformer, u_BNC.shape
     cache = attention.init_cache(batch_size, length, config.num_kv_heads,
-                                 config.width // config.num_heads, self.dtype)
+                                 config.width // config.num_heads, self.numerics.dtype)
     caches = jax.tree.map(lambda a: jnp.broadcast_to(a, (config.layers,) + a.shape), cache)
-    layer = stack.Layer(config, True, self.dtype, self.param_dtype, parent=None)
+    layer = stack.Layer(config, True, self.numerics, parent=None)
     block, variables = self.clone(parent=None), self.variables
 
     def decode(carry, u_BC):

@@ -25,9 +25,10 @@ from inference import interleaved, model_config, print_table, textures
 from ntm import config as config_lib
 from ntm.commands import memory_allocator
 from ntm.flows.autoregressive import AutoregressiveBlock
-from ntm.flows.transporter import Transporter
 from ntm.losses import task
+from ntm.models import build
 from ntm.nn import partitioning
+from ntm.nn.numerics import Numerics
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.typing import Condition
@@ -116,7 +117,7 @@ def block_memory(blocks: int, quick: bool):
     values["model"] |= {"remat": "full" if "remat" in name else "none", "unroll": 1}
     values["model"]["transporter"] |= changes | {"num_blocks": blocks, "layers": 1}
     config = config_lib.from_dict(values).model
-    model, x = Transporter(config), jnp.zeros((16, config.num_tokens, config.num_channels))
+    model, x = build.transporter(config), jnp.zeros((16, config.num_tokens, config.num_channels))
     cond = Condition(jnp.full(16, 0.3))
     shapes = nn.unbox(jax.eval_shape(functools.partial(
         model.init, method="forward_and_log_det"), jax.random.key(0), x, cond))
@@ -138,7 +139,7 @@ def against_torch(tokens: int, batch_size: int, quick: bool):
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
   config = model_config(tokens, quick).model
   block = AutoregressiveBlock(config.transporter, config.grid_shape, config.num_channels,
-                              unroll=config.unroll)
+                              numerics=Numerics(unroll=config.unroll))
   x = textures(jax.random.key(0), model_config(tokens, quick), batch_size)
   cond = Condition(jnp.full(batch_size, 0.3))
   init = functools.partial(block.init, method="forward_and_log_det")

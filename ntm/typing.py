@@ -1,4 +1,4 @@
-"""The dimension key, array aliases and the few structs shared by every room.
+"""The dimension key, array aliases and the few structs shared by every package.
 
 Array names end in the axes they have, in order:
 
@@ -8,7 +8,7 @@ Array names end in the axes they have, in order:
   G  levels in one sequence       H  attention heads, E  width of a head
   M  positions of a sequence      L  layers
 
-So `x_KBNC` is a batch of trajectories and `log_det_KB` one number a state.
+So `x_KBNC` is a batch of trajectories and `log_det_KB` one number per state.
 Time runs from data (t = 0) to noise (t = 1): state k = 0 is the cleanest,
 state k = T is noise, and step k goes from t_k down to t_{k-1}.
 """
@@ -22,17 +22,25 @@ PRNGKey = jax.Array
 
 @flax.struct.dataclass
 class Condition:
-  """What a flow is conditioned on, one entry an example.
+  """What a flow or network is given besides states, one entry per example; None is unused.
 
   Attributes:
-    time_B: the level t of the state, float32.
-    num_steps_B: T of the trajectory; None unless one model serves several T.
-    label_B: class index, `num_classes` for the null class; None if unused.
+    time_B: the level t of the state, float32; [K, B] or [B, G] for several levels.
+    next_time_B: the cleaner level s that is predicted from t.
+    num_steps_B: T of the trajectory; only where one model serves several T.
+    label_B: class index, `num_classes` for the null class.
+    text_BMW: features of a text, in place of a class.
   """
 
-  time_B: Array
+  time_B: Array | None = None
+  next_time_B: Array | None = None
   num_steps_B: Array | None = None
   label_B: Array | None = None
+  text_BMW: Array | None = None
+
+  def at(self, time_B: Array, next_time_B: Array | None = None) -> "Condition":
+    """The same class, text and T at another level."""
+    return self.replace(time_B=time_B, next_time_B=next_time_B)
 
 
 @flax.struct.dataclass
@@ -42,16 +50,13 @@ class Trajectory:
   Attributes:
     x_KBNC: the states, cleanest first.
     times_KB: their levels, ascending; 1 at and above the noise level.
-    label_B: class index or, [B, M, W], text features; None for an unconditional
-      model.
-    num_steps_B: T of every example if one model serves several T, else None.
+    cond: class or text, and T if one model serves several; its times are not read.
     valid_SB: 1 where step k exists, 0 where it pads a shorter trajectory.
   """
 
   x_KBNC: Array
   times_KB: Array
-  label_B: Array | None
-  num_steps_B: Array | None
+  cond: Condition
   valid_SB: Array
 
 

@@ -17,6 +17,7 @@ from ntm import api
 from ntm.data import pipeline
 from ntm.losses import task
 from ntm.training import loop
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 _TEXT = {"text_tokens": 3, "text_width": 5}
@@ -38,11 +39,12 @@ class TextTest(parameterized.TestCase):
     trajectory = tiny.trajectory(config)
 
     def steps(text_BMW):
-      result = model.apply({"params": params}, trajectory.replace(label_B=text_BMW),
+      result = model.apply({"params": params}, trajectory.replace(
+          cond=Condition(text_BMW=text_BMW)),
                            method="log_prob")
       return result.step_SB
 
-    sensitivity = jax.jit(jax.jacrev(steps))(trajectory.label_B)
+    sensitivity = jax.jit(jax.jacrev(steps))(trajectory.cond.text_BMW)
     for b in range(2):
       self.assertTrue((sensitivity[:, b, b] != 0).all())
       np.testing.assert_array_equal(sensitivity[:, b, 1 - b], 0)

@@ -3,21 +3,22 @@
 import logging
 import numbers
 
+import jax
 import numpy as np
 
 from ntm.config import Config, ModelConfig
+from ntm.typing import Condition
 
 _LOG = logging.getLogger("ntm")
 
 
-def guidance(config: ModelConfig, scale: float, label_B: np.ndarray | None,
-             null_text) -> np.ndarray | None:
-  """What the branch without condition reads, [1, M, W], if that is a text.
+def guidance(config: ModelConfig, scale: float, cond: Condition, null_text) -> Condition | None:
+  """What the branch without condition reads, one row of it; None without guidance.
 
   Args:
     config: of the model.
     scale: of guidance.
-    label_B: what `labels` returned.
+    cond: what `condition` returned.
     null_text: features of the empty text, or None.
 
   Raises:
@@ -26,14 +27,16 @@ def guidance(config: ModelConfig, scale: float, label_B: np.ndarray | None,
   """
   if not isinstance(scale, numbers.Real) or not 0 <= scale < np.inf:
     raise ValueError(f"guidance is {scale!r}; expected a number, 0 (none) or more.")
-  if scale and label_B is None:
+  if scale and not jax.tree.leaves(cond):
     raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
   by_text = bool(scale and config.backbone.text_tokens)
   if by_text != (null_text is not None):
     raise ValueError(f"guidance is {scale} and null_text is "
                      f"{'missing' if null_text is None else 'given'}; expected the features of "
                      "the empty text with guidance by text, and with nothing else.")
-  return texts(config, np.asarray(null_text)[None]) if by_text else None
+  if by_text:
+    return Condition(text_BMW=texts(config, np.asarray(null_text)[None]))
+  return Condition(label_B=np.full(1, config.num_classes, np.int32)) if scale else None
 
 
 def warn_of_untrained_guidance(config: Config, scale: float) -> None:
@@ -58,8 +61,8 @@ def texts(config: ModelConfig, values) -> np.ndarray:
   return values.astype(np.float32)
 
 
-def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
-  """Labels as int32 [B], text features as float32 [B, M, W], or None for an unconditional model.
+def condition(config: ModelConfig, values, count: int | None) -> tuple[Condition, int]:
+  """(class as int32 or text features as float32 of every image, number of images).
 
   Args:
     config: of the model.
@@ -76,13 +79,13 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
   if config.backbone.text_tokens:
     if values is None:
       raise ValueError("labels is None, but the model is conditioned on text; pass its features.")
-    return texts(config, values)
+    return Condition(text_BMW=texts(config, values)), len(values)
   if not classes:
     if values is not None:
       raise ValueError("labels were given, but the model is unconditional; pass None.")
     if not isinstance(count, int | np.integer) or count < 1:
       raise ValueError(f"num_samples is {count}; an unconditional model needs at least 1.")
-    return None
+    return Condition(), int(count)
   if values is None:
     raise ValueError(f"labels is None; expected class indices from 0 to {classes - 1}.")
   values = np.asarray(values)
@@ -92,7 +95,7 @@ def labels(config: ModelConfig, values, count: int | None) -> np.ndarray | None:
   wrong = values[(values < 0) | (values >= classes)]
   if wrong.size:
     raise ValueError(f"label {wrong[0]} is out of range; classes are 0 to {classes - 1}.")
-  return values.astype(np.int32)
+  return Condition(label_B=values.astype(np.int32)), len(values)
 
 
 def finite(what: str, values_B) -> None:

@@ -8,13 +8,11 @@ import numpy as np
 
 from ntm.api import batching, checks
 from ntm.config import Config
-from ntm.likelihood import bounds as likelihood_lib
-from ntm.models import ntm
-from ntm.nn.patchify import patchify
-from ntm.process import schedule
-from ntm.process.trajectory import draw_trajectory, sample_trajectory
+from ntm.likelihood import bounds
+from ntm.models import build
+from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate
-from ntm.typing import PRNGKey
+from ntm.typing import Condition, PRNGKey
 
 _LOG = logging.getLogger("ntm")
 
@@ -31,7 +29,7 @@ class Model:
   def __init__(self, config: Config, params, step: int, denoiser=None):
     self.config, self.params, self.step = config, params, step
     self._denoiser, self._denoiser_params = denoiser or (None, None)
-    self._model = ntm.build(config)
+    self._model, self._patches = build.ntm(config), build.patches(config.model)
     self._generators = {}
     self._likelihood = jax.jit(self._draw_and_score, static_argnums=4)
     self._standardise = jax.jit(self._draw_and_standardise, static_argnums=4)
@@ -63,9 +61,9 @@ class Model:
     Raises:
       ValueError: an argument out of range, with what was expected.
     """
-    labels = checks.labels(self.config.model, labels, num_samples)
+    cond, count = checks.condition(self.config.model, labels, num_samples)
     num_steps = self._num_steps(num_steps)
-    null_B = checks.guidance(self.config.model, guidance, labels, null_text)
+    null_cond = checks.guidance(self.config.model, guidance, cond, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
     if guidance and self.config.model.transporter.class_conditional:
       raise ValueError(f"guidance is {guidance}, but the transporter reads the class, so the two "
@@ -80,23 +78,21 @@ class Model:
     make = (refine, clip_percentile)
     if make not in self._generators:
       self._generators[make] = generate.make_generator(
-          self._model, self.config.process, *make, self._denoiser)
+          self._model, self._patches, self.config.process, *make, self._denoiser)
     guidance = jnp.float32(guidance) if guidance else None
 
-    def generate_images(rng, label_B, size):
+    def generate_images(rng, cond, size):
       """Images, their fallbacks logged."""
-      null = None if null_B is None else batching.fill(null_B, size)
-      out = self._generators[make](rng, self.params, label_B, size, num_steps, guidance,
-                                   self._denoiser_params, null)
+      out = self._generators[make](rng, self.params, cond, size, num_steps, guidance,
+                                   self._denoiser_params, batching.fill(null_cond, size))
       if out.fallbacks:
         _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
       return out.images
 
-    return batching.draw(generate_images, rng, labels,
-                       num_samples if labels is None else len(labels), progress)
+    return batching.draw(generate_images, rng, cond, count, progress)
 
   def log_prob(self, rng: PRNGKey, images, labels=None,
-               num_steps: int | None = None) -> likelihood_lib.Likelihood:
+               num_steps: int | None = None) -> bounds.Likelihood:
     """Trajectory log-likelihood of images, one forward trajectory each.
 
     Args:
@@ -118,8 +114,8 @@ class Model:
     """
     images = checks.images(self.config, images)
     num_steps = self._num_steps(num_steps)
-    labels = self._score_labels(labels, len(images))
-    return self._chunked(self._likelihood, rng, images, labels, num_steps)
+    cond = self._scored_condition(labels, len(images))
+    return self._chunked(self._likelihood, rng, images, cond, num_steps)
 
   def log_weights(self, rng: PRNGKey, images, labels=None, num_steps: int | None = None,
                   draws: int = 1, level_spacing: float | None = None,
@@ -131,7 +127,7 @@ class Model:
       images: as `log_prob`.
       labels: as `log_prob`.
       num_steps: T, one the model was trained for; None is the first of those.
-      draws: J, weights an image.
+      draws: J, weights per image.
       level_spacing: distance of the data's levels in [-1, 1] (1/8 for the
         digits, 1/127.5 for 8-bit images): the weights are of the probability of
         these levels. None: of the density at t_min of the images sent there.
@@ -145,7 +141,7 @@ class Model:
     """
     images = checks.images(self.config, images)
     num_steps = self._num_steps(num_steps)
-    labels = self._score_labels(labels, len(images))
+    cond = self._scored_condition(labels, len(images))
     if draws < 1:
       raise ValueError(f"draws is {draws}; expected at least 1.")
     if level_spacing is not None and not level_spacing > 0:
@@ -154,7 +150,7 @@ class Model:
     for key in jax.random.split(rng, draws):
       # The density is that of one noisy state an image, the same for all draws.
       keys = jax.random.split(key) if level_spacing else (jax.random.fold_in(rng, draws), key)
-      weights.append(self._chunked(self._weigh, tuple(keys), images, labels, num_steps,
+      weights.append(self._chunked(self._weigh, tuple(keys), images, cond, num_steps,
                                    level_spacing))
       if progress:
         progress(len(weights), draws)
@@ -171,57 +167,46 @@ class Model:
     """
     images = checks.images(self.config, images)
     num_steps = self._num_steps(num_steps)
-    labels = self._score_labels(labels, len(images))
-    z_SDB = self._chunked(self._standardise, rng, images, labels, num_steps)
+    cond = self._scored_condition(labels, len(images))
+    z_SDB = self._chunked(self._standardise, rng, images, cond, num_steps)
     return np.moveaxis(z_SDB, 1, 2)
 
-  def _draw(self, rng, images, label_B, num_steps):
-    x0_BNC = patchify(images, self.config.model.patch_shape)
-    t_min_B = jnp.full((x0_BNC.shape[0],), self.config.process.t_min)
-    return draw_trajectory(rng, x0_BNC, label_B, self.config.process, t_min_B, num_steps)
+  def _draw(self, rng, images, cond, num_steps):
+    x0_BNC, process = self._patches.to_tokens(images), self.config.process
+    t_min_B = jnp.full((len(images),), process.t_min)
+    return draw_trajectory(rng, x0_BNC, cond, process, t_min_B, num_steps)
 
-  def _draw_and_score(self, rng, params, images, label_B, num_steps):
-    return likelihood_lib.likelihood(self._model, params,
-                                     self._draw(rng, images, label_B, num_steps))
+  def _draw_and_score(self, rng, params, images, cond, num_steps):
+    return bounds.likelihood(self._model, params, self._draw(rng, images, cond, num_steps))
 
-  def _draw_and_standardise(self, rng, params, images, label_B, num_steps):
-    result = self._model.apply({"params": params}, self._draw(rng, images, label_B, num_steps),
+  def _draw_and_standardise(self, rng, params, images, cond, num_steps):
+    result = self._model.apply({"params": params}, self._draw(rng, images, cond, num_steps),
                                method="log_prob")
     return jnp.moveaxis(result.z_SBNC.reshape(num_steps, len(images), -1), 1, 2)
 
-  def _draw_and_weigh(self, rng, params, images, label_B, num_steps, level_spacing):
-    config, (rng_state, rng_chain) = self.config, rng
-    x0_BNC, t_min = patchify(images, config.model.patch_shape), config.process.t_min
-    times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps, t_min,
-                                    config.model.num_tokens)
-    times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, len(images)))
-    num_steps_B = jnp.full((len(images),), num_steps) if self._model.multi_step else None
-    if level_spacing is None:
-      x_BNC, extra_B = sample_trajectory(rng_state, x0_BNC, times_KB[:1])[0], 0.0
-    else:
-      x_BNC, extra_B = likelihood_lib.dequantise(rng_state, x0_BNC, t_min, level_spacing)
-    return extra_B + likelihood_lib.log_weight(
-        rng_chain, self._model, params, x_BNC, times_KB, label_B, num_steps_B)
+  def _draw_and_weigh(self, rng, params, images, cond, num_steps, level_spacing):
+    return bounds.draw_log_weight(rng, self._model, params, self._patches.to_tokens(images),
+                                  self._model.condition(cond, num_steps, len(images)),
+                                  self.config.process, num_steps, level_spacing)
 
-  def _chunked(self, function, rng, images, labels, *static):
+  def _chunked(self, function, rng, images, cond, *static):
     """`function` of all images, a fixed number at a time; results end in the batch."""
-    size = min(len(images), batching.SIZE)
-    parts = []
+    size, parts = min(len(images), batching.SIZE), []
     for i, start in enumerate(range(0, len(images), size)):
-      chunk = batching.fill(images[start:start + size], size)
-      part = None if labels is None else batching.fill(labels[start:start + size], size)
+      chunk, part = batching.fill(
+          jax.tree.map(lambda rows, start=start: rows[start:start + size], (images, cond)), size)
       keys = jax.tree.map(lambda key, i=i: jax.random.fold_in(key, i), rng)
       parts.append(function(keys, self.params, chunk, part, *static))
     return jax.tree.map(lambda *a: np.concatenate(a, axis=-1)[..., :len(images)], *parts)
 
-  def _score_labels(self, labels, count):
-    """Labels to score under: those given, or the null class."""
+  def _scored_condition(self, labels, count):
+    """What to score under: the classes or texts given, or the null class."""
     if self.config.model.num_classes and labels is None:
-      return np.full(count, self.config.model.num_classes, np.int32)
-    labels = checks.labels(self.config.model, labels, count if labels is None else None)
-    if labels is not None and len(labels) != count:
-      raise ValueError(f"there are {len(labels)} labels for {count} images; pass one for each.")
-    return labels
+      return Condition(label_B=np.full(count, self.config.model.num_classes, np.int32))
+    cond, given = checks.condition(self.config.model, labels, count if labels is None else None)
+    if given != count:
+      raise ValueError(f"there are {given} labels for {count} images; pass one for each.")
+    return cond
 
   def _num_steps(self, num_steps):
     known = self.config.process.num_steps

@@ -5,7 +5,7 @@ import numpy as np
 
 from ntm.api import batching, checks
 from ntm.config import Config
-from ntm.models import velocity
+from ntm.models import build
 from ntm.sampling import ode
 from ntm.typing import PRNGKey
 
@@ -23,7 +23,8 @@ class VelocityModel:
 
   def __init__(self, config: Config, params, step: int):
     self.config, self.params, self.step = config, params, step
-    self._generate = ode.make_generator(velocity.build(config), config.process)
+    self._generate = ode.make_generator(build.velocity(config), build.patches(config.model),
+                                        config.process)
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
              solver: str = "euler", num_samples: int | None = None,
@@ -48,8 +49,8 @@ class VelocityModel:
     Raises:
       ValueError: an argument out of range, with what was expected.
     """
-    labels = checks.labels(self.config.model, labels, num_samples)
-    null_B = checks.guidance(self.config.model, guidance, labels, null_text)
+    cond, count = checks.condition(self.config.model, labels, num_samples)
+    null_cond = checks.guidance(self.config.model, guidance, cond, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
     if num_steps < 1:
       raise ValueError(f"num_steps is {num_steps}; expected at least 1.")
@@ -57,9 +58,8 @@ class VelocityModel:
       raise ValueError(f"solver is {solver!r}; expected one of {', '.join(ode.SOLVERS)}.")
     guidance = jnp.float32(guidance) if guidance else None
 
-    def generate(rng, label_B, size):
-      null = None if null_B is None else batching.fill(null_B, size)
-      return self._generate(rng, self.params, label_B, size, num_steps, solver, guidance, null)
+    def generate(rng, cond, size):
+      return self._generate(rng, self.params, cond, size, num_steps, solver, guidance,
+                            batching.fill(null_cond, size))
 
-    return batching.draw(generate, rng, labels, num_samples if labels is None else len(labels),
-                       progress)
+    return batching.draw(generate, rng, cond, count, progress)

@@ -15,14 +15,14 @@ from jax.sharding import Mesh
 from ntm.config import Config
 from ntm.losses import distillation, flow_matching
 from ntm.losses import task as task_lib
-from ntm.models import ntm as densities
-from ntm.models import velocity as velocity_models
+from ntm.models import build
 from ntm.nn import partitioning
 from ntm.performance import compiled_text, flops
 from ntm.performance.chips import Chip
 from ntm.sampling import generate, ode
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
+from ntm.typing import Condition
 
 PROGRAMS = ("train", "sample", "distill")
 # Two ways in which XLA says that a program does not fit; the second is of temporaries alone.
@@ -160,32 +160,31 @@ def _sample(config, mesh, refine):
   size, num_steps = config.train.batch_size, config.process.num_steps[0]
   partitioning.check_batch(size, 1, mesh)
   batch = abstract_batch(config, mesh)
-  label_B = batch.get("text", batch.get("label")) if (
-      config.model.num_classes or "text" in batch) else None
-  rng = jax.eval_shape(lambda: jax.random.key(0))
+  cond = Condition(text_BMW=batch.get("text"),
+                   label_B=batch.get("label") if config.model.num_classes else None)
+  rng, patches = jax.eval_shape(lambda: jax.random.key(0)), build.patches(config.model)
   if config.model.kind == "flow_matching":
     params = state_lib.abstract_params(flow_matching.velocity(config).init, mesh)
-    draw = ode.make_generator(velocity_models.build(config), config.process)
-    run, refine = lambda rng, params, label_B: draw(
-        rng, params, label_B, size, num_steps, "euler", None), None
+    draw = ode.make_generator(build.velocity(config), patches, config.process)
+    run, refine = lambda rng, params, cond: draw(rng, params, cond, size, num_steps, "euler"), None
   else:
     params = {"ntm": state_lib.abstract_params(task_lib.density(config).init, mesh)}
     student = None
     if refine == "denoiser":
-      student = distillation.denoiser.build(config)
+      student = build.denoiser(config)
       params["denoiser"] = state_lib.abstract_params(
           distillation.distill(config, None).init, mesh)
-    draw = generate.make_generator(densities.build(config), config.process, refine,
+    draw = generate.make_generator(build.ntm(config), patches, config.process, refine,
                                    denoiser=student)
-    run = lambda rng, params, label_B: draw(rng, params["ntm"], label_B, size, num_steps, None,
-                                            params.get("denoiser")).images
+    run = lambda rng, params, cond: draw(rng, params["ntm"], cond, size, num_steps, None,
+                                         params.get("denoiser")).images
 
-  def sampled(rng, params, label_B):
+  def sampled(rng, params, cond):
     with partitioning.activations(mesh):
-      return run(rng, params, label_B)
+      return run(rng, params, cond)
 
   lowered = jax.jit(sampled, out_shardings=partitioning.batch_sharding(mesh)).lower(
-      rng, params, label_B)
+      rng, params, cond)
   return lowered, params, flops.sample(config, size, num_steps, refine)
 
 

@@ -27,12 +27,12 @@ from ntm.commands import entry_point
 from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
 from ntm.likelihood import anomaly, bounds, calibration, spread
-from ntm.models import ntm
-from ntm.nn.patchify import patchify, unpatchify
+from ntm.models import build
 from ntm.process import schedule
 from ntm.process.trajectory import sample_trajectory
 from ntm.sampling import pictures
 from ntm.training import data_record
+from ntm.typing import Condition
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -135,23 +135,23 @@ def draw_spread(model, rng, batch, path) -> None:
   Three rows a level, the cleanest first: the state, the mean of the samples and
   their standard deviation (black 0, white 1).
   """
-  config, net = model.config, ntm.build(model.config)
+  config, net, patches = model.config, build.ntm(model.config), build.patches(model.config.model)
   images, labels = batch["image"][:_SPREAD_IMAGES], labels_of(model, batch)
-  labels = None if labels is None else labels[:_SPREAD_IMAGES]
+  cond = Condition(label_B=None if labels is None else labels[:_SPREAD_IMAGES])
   num_steps = _STEPS.value or config.process.num_steps[0]
   times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
                                   config.process.t_min, config.model.num_tokens)
   rng_chain, *rng_levels = jax.random.split(rng, num_steps + 1)
-  x_KBNC = sample_trajectory(rng_chain, patchify(images, config.model.patch_shape), times_K)
+  x_KBNC = sample_trajectory(rng_chain, patches.to_tokens(images), times_K)
   draw = jax.jit(spread.predictive_spread, static_argnums=(1, 5, 7))
   rows = [images]
   for level in range(1, num_steps + 1):
     with progress(f"level {level} of {num_steps}"):
       mean_BNC, std_BNC = jax.device_get(draw(
-          rng_levels[level - 1], net, model.params, x_KBNC[level], times_K, level, labels,
+          rng_levels[level - 1], net, model.params, x_KBNC[level], times_K, level, cond,
           _SPREAD_DRAWS))
     checks.finite(f"spreads of level {level}", mean_BNC + std_BNC)
-    rows += [np.asarray(unpatchify(a, config.model.image_shape, config.model.patch_shape))
+    rows += [np.asarray(patches.to_images(a))
              for a in (x_KBNC[level], mean_BNC, 2 * std_BNC - 1)]
   pictures.save(path, pictures.grid(np.stack(rows)))
 

@@ -16,13 +16,14 @@ import difflib
 import math
 import os
 import runpy
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
-from ntm.config import checks
+from ntm.config import checks, extension, sections
 from ntm.config.sections import (
   BackboneConfig,
   Config,
@@ -102,14 +103,23 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def _build(cls, values, where):
   if not isinstance(values, Mapping):
     raise ValueError(f"{where} is {values!r}; expected a section with keys.")
-  types = typing.get_type_hints(cls)
+  kinds = typing.get_type_hints(cls)
   for key in values:
-    if key not in types:
-      near = difflib.get_close_matches(key, types, n=1, cutoff=0.0)
+    if key not in kinds:
+      near = difflib.get_close_matches(key, kinds, n=1, cutoff=0.0)
       raise ValueError(f"{where}.{key} is not a known key; the nearest is "
                        f"{where}.{near[0]}.")
-  return cls(**{key: _convert(types[key], value, f"{where}.{key}")
+  return cls(**{key: _convert(kinds[key], value, f"{where}.{key}")
                 for key, value in values.items()})
+
+
+def _choices(kind) -> tuple[tuple[str, ...], bool]:
+  """(values of a `Literal`, none of another type; whether an extension may stand there)."""
+  union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+  parts = typing.get_args(kind) if union else (kind,)
+  choices = sum((typing.get_args(part) for part in parts
+                 if typing.get_origin(part) is typing.Literal), ())
+  return choices, sections.Extension in parts
 
 
 def _convert(kind, value, where):
@@ -122,10 +132,12 @@ def _convert(kind, value, where):
         type(v) is not int or abs(v) > _MAX_INT for v in value):
       raise ValueError(f"{where} is {value!r}; expected a tuple of integers of 32 bits.")
     return tuple(value)
-  if typing.get_origin(kind) is typing.Literal:
-    if value not in typing.get_args(kind):
-      raise ValueError(f"{where} is {value!r}; expected one of {', '.join(typing.get_args(kind))}.")
-    return value
+  choices, extensible = _choices(kind)
+  if choices:
+    if value in choices or (extensible and isinstance(value, str) and extension.is_path(value)):
+      return value
+    other = " or an extension as 'module:name'" if extensible else ""
+    raise ValueError(f"{where} is {value!r}; expected one of {', '.join(choices)}{other}.")
   if kind is float and type(value) is int:
     value = float(value)
   if type(value) is not kind:

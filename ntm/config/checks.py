@@ -4,6 +4,8 @@ Types, choices and 32 bits are checked where a section is built, in `ntm.config`
 makes sense, alone and together.
 """
 
+from ntm.config import extension
+
 
 def _require(ok, where, value, expected):
   if not ok:
@@ -44,7 +46,7 @@ def _check_transporter(model):
   # exp of a log-scale, and of the sum over a few blocks, has to stay within float32.
   _require(1e-3 <= transporter.log_scale_bound <= 20, "model.transporter.log_scale_bound",
            transporter.log_scale_bound, "a number from 0.001 to 20, such as 3")
-  _require(transporter.kind == "autoregressive" or model.num_tokens > 1,
+  _require(transporter.kind != "coupling" or model.num_tokens > 1,
            "model.transporter.kind", transporter.kind,
            "'autoregressive' for a single token, which has no halves")
   _require(model.num_classes or not transporter.class_conditional,
@@ -78,6 +80,8 @@ def _check_predictor(model):
 
 def _check_backbone(model, axes):
   backbone, predictor, kind = model.backbone, model.predictor, model.backbone.kind
+  if extension.is_path(kind):
+    return
   velocity = model.kind == "flow_matching" or (
       predictor.output == "velocity" and predictor.context == "markov")
   _require(kind == "dit" or velocity, "model.backbone.kind", kind, "'dit' unless model.kind is "
@@ -168,7 +172,7 @@ def _check_process(config):
 
 def _check_train(config):
   train = config.train
-  _require(train.objective == "end_to_end" or config.model.predictor.context == "markov",
+  _require(train.objective != "pair_wise" or config.model.predictor.context == "markov",
            "train.objective", train.objective,
            "'end_to_end' with the history predictor, which reads all levels above its own")
   if config.model.kind == "flow_matching":

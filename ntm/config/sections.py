@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, NewType
+
+# "module:name" of something outside of `ntm`, see `ntm.config.extension`.
+Extension = NewType("Extension", str)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,7 +13,7 @@ class DataConfig:
   """Where images come from.
 
   Attributes:
-    source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds' or 'arrays'.
+    source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays' or an extension.
     path: folder: the directory of images, one sub-directory a class;
       tfds: the data set's name, such as 'cifar10'; arrays: the directory of
       latents and conditions prepared ahead, see `ntm.data.arrays`.
@@ -20,7 +23,7 @@ class DataConfig:
       find strange; -1 leaves none out.
   """
 
-  source: Literal["digits", "folder", "tfds", "arrays"] = "digits"
+  source: Literal["digits", "folder", "tfds", "arrays"] | Extension = "digits"
   path: str = ""
   data_dir: str = ""
   test_fraction: float = 0.1
@@ -51,7 +54,7 @@ class TransporterConfig(TransformerConfig):
   """The invertible transporter f_T.
 
   Attributes:
-    kind: 'autoregressive' (TarFlow) or 'coupling' blocks.
+    kind: 'autoregressive' (TarFlow) or 'coupling' blocks, or an extension.
     num_blocks: blocks; 0 is the identity (Gaussian diffusion).
     log_scale_bound: log sigma_T of one block stays within plus and minus this.
     class_conditional: give the blocks the class too. Guidance is then off:
@@ -60,7 +63,7 @@ class TransporterConfig(TransformerConfig):
     reversible: coupling: rebuild activations in the backward pass.
   """
 
-  kind: Literal["autoregressive", "coupling"] = "autoregressive"
+  kind: Literal["autoregressive", "coupling"] | Extension = "autoregressive"
   layers: int = 4
   num_blocks: int = 2
   log_scale_bound: float = 3.0
@@ -95,14 +98,15 @@ class BackboneConfig:
   """Which network gives a velocity; its sizes are those of `PredictorConfig`.
 
   Attributes:
-    kind: 'dit', ours; 'sit' or 'flux2', published ones, for velocities alone.
+    kind: 'dit', ours; 'sit' or 'flux2', published ones, for velocities alone; or an
+      extension.
     double_layers: flux2: blocks before the `layers` single-stream ones.
     text_tokens: dit, flux2: tokens of the text features that stand in for a
       class; 0 is no text.
     text_width: dit, flux2: width of those features.
   """
 
-  kind: Literal["dit", "sit", "flux2"] = "dit"
+  kind: Literal["dit", "sit", "flux2"] | Extension = "dit"
   double_layers: int = 0
   text_tokens: int = 0
   text_width: int = 0
@@ -228,8 +232,8 @@ class TrainConfig:
   """One run.
 
   Attributes:
-    objective: 'end_to_end' (all steps of a trajectory) or 'pair_wise' (one
-      random step an example, about 1/T of the compute).
+    objective: 'end_to_end' (all steps of a trajectory), 'pair_wise' (one random step
+      per example, about 1/T of the compute) or an extension.
     time_sampling: flow matching: levels drawn 'uniform' or 'logit_normal'.
     steps: updates.
     batch_size: examples an update, over all devices and accumulation rounds.
@@ -246,7 +250,7 @@ class TrainConfig:
     profile_steps: steps in it.
   """
 
-  objective: Literal["end_to_end", "pair_wise"] = "end_to_end"
+  objective: Literal["end_to_end", "pair_wise"] | Extension = "end_to_end"
   time_sampling: Literal["uniform", "logit_normal"] = "logit_normal"
   steps: int = 100_000
   batch_size: int = 256

@@ -7,7 +7,7 @@ What other kinds of pixels and sizes become is in `ntm.data.images`.
 
 import numpy as np
 
-from ntm.config import DataConfig, ModelConfig
+from ntm.config import DataConfig, ModelConfig, extension
 from ntm.data import images
 from ntm.data.arrays import Arrays
 from ntm.data.folder import Folder
@@ -31,6 +31,8 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
   """
   if split not in SPLITS:
     raise ValueError(f"split is {split!r}; expected one of {SPLITS}.")
+  if extension.is_path(data.source):
+    return extension.load(data.source)(data, model, split)
   if data.source == "arrays":
     return Arrays(data.path, split, model)
   if model.backbone.text_tokens:
@@ -158,7 +160,7 @@ def level_spacing(config: DataConfig) -> float:
   Raises:
     ValueError: prepared arrays, whose values are anything.
   """
-  if config.source == "arrays":
-    raise ValueError("config.data.source is 'arrays'; expected images, whose values have levels: "
-                     "the likelihood of these is that of what they were encoded from.")
+  if config.source == "arrays" or extension.is_path(config.source):
+    raise ValueError(f"config.data.source is {config.source!r}; expected images, whose values have "
+                     "levels: the likelihood of these is that of what they were encoded from.")
   return 2 / 16 if config.source == "digits" else 2 / 255

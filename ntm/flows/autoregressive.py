@@ -23,9 +23,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.config import InverseConfig, TransporterConfig
-from ntm.flows import solvers
+from ntm.config import InverseConfig, TransformerConfig
+from ntm.flows import bijector, solvers
 from ntm.nn import embeddings, layers, rotary, stack
+from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
 
 
@@ -33,51 +34,42 @@ class AutoregressiveBlock(nn.Module):
   """One affine autoregressive bijector over the tokens, in the order given.
 
   Attributes:
-    config: depth, width, heads, bound of the log-scale.
+    transformer: depth, width, heads.
     grid_shape: tokens along every spatial axis; N is their product.
     num_channels: C.
-    num_classes: for the class embedding; read if config.class_conditional.
-    dtype: compute type of the network.
-    param_dtype: parameter type.
-    remat: rematerialisation policy.
-    unroll: layers in one iteration of the scan over depth.
-    multi_step: also condition on the number of steps T.
+    num_classes: classes it is conditioned on; 0 does not read the class.
+    log_scale_bound: b.
+    numerics: types, rematerialisation.
     inverse: how the inverse is computed.
   """
 
-  config: TransporterConfig
+  transformer: TransformerConfig
   grid_shape: tuple[int, ...]
   num_channels: int
   num_classes: int = 0
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
-  remat: str = "none"
-  unroll: int = 1
-  multi_step: bool = False
+  log_scale_bound: float = 3.0
+  numerics: Numerics = Numerics()
   inverse: InverseConfig = InverseConfig()
 
   def setup(self):
     """Makes the submodules."""
-    config = self.config
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    self.embed = layers.dense(config.width, (None, "embed"), **types)
+    width, numerics, types = self.transformer.width, self.numerics, self.numerics.types
+    self.embed = layers.dense(width, (None, "embed"), **types)
     self.start = self.param(
         "start", nn.with_logical_partitioning(nn.initializers.normal(0.02), ("embed",)),
-        (config.width,), self.param_dtype)
-    self.position = embeddings.PositionEmbedding(param_dtype=self.param_dtype)
-    self.time = embeddings.ScalarEmbedding(config.width, **types)
-    if self.multi_step:
-      self.steps = embeddings.ScalarEmbedding(config.width, **types)
-    if config.class_conditional:
-      self.label = embeddings.LabelEmbedding(self.num_classes, config.width, **types)
-    self.stack = stack.Stack(config, causal=True, remat=self.remat, unroll=self.unroll, **types)
+        (width,), numerics.param_dtype)
+    self.position = embeddings.PositionEmbedding(numerics)
+    self.time = embeddings.ScalarEmbedding(width, numerics=numerics)
+    self.steps = embeddings.ScalarEmbedding(width, numerics=numerics)
+    self.label = embeddings.LabelEmbedding(self.num_classes, width, numerics)
+    self.stack = stack.Stack(self.transformer, causal=True, numerics=numerics)
     self.norm = layers.rms_norm("embed", **types)
     self.readout = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, **types)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All tokens at once: (u_BNC, -sum log sigma) [2.6]."""
     mean_BNC, log_scale_BNC = self.parallel(x_BNC, self._condition(cond))
-    self.sow("diagnostics", "log_scale", jnp.stack([log_scale_BNC.min(), log_scale_BNC.max()]))
+    bijector.report_log_scale(self, bijector.log_scale_range(log_scale_BNC))
     return (x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2))
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
@@ -91,21 +83,27 @@ class AutoregressiveBlock(nn.Module):
 
   def parallel(self, x_BNC: Array, c_B1D: Array) -> tuple[Array, Array]:
     """(mu_BNC, log_sigma_BNC) of all tokens."""
-    h_BND = self.embed(x_BNC[:, :-1].astype(self.dtype))
-    start_B1D = jnp.broadcast_to(jnp.asarray(self.start, self.dtype),
-                                 (x_BNC.shape[0], 1, self.config.width))
+    h_BND = self.embed(x_BNC[:, :-1].astype(self.numerics.dtype))
+    start_B1D = jnp.broadcast_to(jnp.asarray(self.start, self.numerics.dtype),
+                                 (x_BNC.shape[0], 1, self.transformer.width))
     h_BND = self.position(jnp.concatenate([start_B1D, h_BND], axis=1), self._num_tokens)
     return self._affine(self.stack(h_BND, c_B1D, self._angles()), x_BNC.dtype)
 
   def decode(self, weights: list, previous_BMC: Array, caches: list, index: Array, dtype):
     """(mu_BMC, log_sigma_BMC, caches) of the tokens from `index` on, see `solvers`."""
     positions_M = index + jnp.arange(previous_BMC.shape[1])
-    h_BMD = self.embed(previous_BMC.astype(self.dtype))
-    h_BMD = jnp.where(positions_M[:, None] == 0, jnp.asarray(self.start, self.dtype), h_BMD)
+    h_BMD = self.embed(previous_BMC.astype(self.numerics.dtype))
+    start_D = jnp.asarray(self.start, self.numerics.dtype)
+    h_BMD = jnp.where(positions_M[:, None] == 0, start_D, h_BMD)
     h_BMD = self.position(h_BMD, self._num_tokens, positions_M)
     angles_ME = jnp.asarray(self._angles())[positions_M]
     h_BMD, caches = self.stack.decode(weights, h_BMD, angles_ME, caches, index)
     return *self._affine(h_BMD, dtype), caches
+
+  @nn.nowrap
+  def init_caches(self, batch_size: int, length: int) -> list:
+    """Empty caches for `decode`, see `solvers`."""
+    return stack.init_caches(self.transformer, batch_size, length, self.numerics.dtype)
 
   @property
   def _num_tokens(self) -> int:
@@ -113,19 +111,19 @@ class AutoregressiveBlock(nn.Module):
 
   def _angles(self):
     return rotary.rotary_angles(rotary.grid_positions(self.grid_shape),
-                                self.config.width // self.config.num_heads)
+                                self.transformer.width // self.transformer.num_heads)
 
   def _condition(self, cond: Condition) -> Array:
     c_BD = self.time(cond.time_B)
-    if self.multi_step:
+    if cond.num_steps_B is not None:
       c_BD += self.steps(1.0 / cond.num_steps_B.astype(cond.time_B.dtype))
-    if self.config.class_conditional:
+    if self.num_classes:
       c_BD += self.label(cond.label_B)
     return c_BD[:, None]
 
   def _affine(self, h_BMD, dtype):
     raw_BM2C = self.readout(self.norm(h_BMD)).astype(dtype)
-    bound = self.config.log_scale_bound
+    bound = self.log_scale_bound
     return raw_BM2C[..., 0, :], bound * jnp.tanh(raw_BM2C[..., 1, :] / bound)
 
 
@@ -136,7 +134,7 @@ class BoundBlock:
   Calls an unbound copy of the block, which may be traced inside loops.
 
   Attributes:
-    block: has `parallel` and `decode` as `AutoregressiveBlock` does.
+    block: has `parallel`, `decode` and `init_caches` as `AutoregressiveBlock` does.
     variables: its parameters.
     c_B1D: its condition.
     weights: what `decode` takes that does not change from token to token.
@@ -160,4 +158,4 @@ class BoundBlock:
 
   def init_caches(self, batch_size, length):
     """See `solvers.Conditioner`."""
-    return stack.init_caches(self.block.config, batch_size, length, self.block.dtype)
+    return self.block.init_caches(batch_size, length)

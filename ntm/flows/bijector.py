@@ -1,21 +1,77 @@
 """The contract of every bijector, and the ones without parameters.
 
-A bijector is a linen module with two verbs, data → latent being forward:
+A bijector is a linen module over tokens x [B, N, C]. It must have two methods, data →
+latent being forward, the direction that is computed in parallel:
 
   forward_and_log_det(x_BNC, cond) -> (u_BNC, log_det_B)
   inverse_and_log_det(u_BNC, cond) -> (x_BNC, log_det_B)
 
-log_det is log |det dOutput/dInput| of the direction computed, in nats, summed
-over tokens and channels, float32 or better; hence the two log-dets of a round
-trip add up to zero. `cond` is a `typing.Condition`.
+- log_det is log |det dOutput/dInput| of the direction computed, in nats, summed over
+  tokens and channels, in x's type, which is float32 or better whatever the networks
+  compute in; so the two log-dets of a round trip add up to zero.
+- `cond` is a `typing.Condition`. A bijector may read any of its fields, and embeds T
+  only if `num_steps_B` is given. As the transporter of an NTM it sees one level at a
+  time, and is not called at t = 1, where the transporter is the identity.
+- It should start as the identity, so that an untrained model is Gaussian diffusion.
+
+A bijector may
+
+- report the range of its log-scales by `report_log_scale`, which training logs;
+- name the logical axes of its parameters (`ntm.nn.layers`, `ntm.nn.partitioning`), by
+  which they are split over a mesh; what has no names is copied to every device;
+- sow a `solvers.SolverInfo` as "inverse" in the collection "diagnostics" if its inverse
+  is iterative, and fall back to an exact solver rather than return an approximation.
+  What solvers need of a network is `solvers.Conditioner`.
+
+The laws that hold for every bijector are in `ntm.testing`.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ntm.typing import Array, Condition
+
+
+class Bijector(Protocol):
+  """The two methods, see above."""
+
+  def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """(u_BNC, log |det du/dx| [B]), data → latent."""
+
+  def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """(x_BNC, log |det dx/du| [B]), latent → data."""
+
+
+def log_scale_range(log_scale: Array) -> Array:
+  """[smallest, largest] entry."""
+  return jnp.stack([log_scale.min(), log_scale.max()])
+
+
+def report_log_scale(module: nn.Module, ranges: Array) -> None:
+  """Sows the range of a bijector's log-scales, for training to log.
+
+  Args:
+    module: the bijector, within one of its methods.
+    ranges: of `log_scale_range`, one or several stacked: [..., 2].
+  """
+  module.sow("diagnostics", "log_scale", ranges)
+
+
+def largest_ranges(diagnostics) -> Array:
+  """(smallest, largest) log-scale over all that bijectors reported; zeros if none did.
+
+  Args:
+    diagnostics: the collection of that name after an apply.
+  """
+  reported = [jnp.zeros((1, 2))] + [
+      leaf.reshape(-1, 2) for path, leaf in jax.tree_util.tree_leaves_with_path(diagnostics)
+      if any(getattr(key, "key", None) == "log_scale" for key in path)]
+  ranges = jnp.concatenate(reported)
+  return jnp.stack([ranges[:, 0].min(), ranges[:, 1].max()])
 
 
 class Identity(nn.Module):
@@ -68,3 +124,32 @@ class Chain(nn.Module):
       u_BNC, term_B = bijector.inverse_and_log_det(u_BNC, cond)
       log_det_B += term_B
     return u_BNC, log_det_B
+
+
+class Alternating(nn.Module):
+  """Blocks that take turns in the order of the tokens, which the result keeps.
+
+  Blocks 0, 2, ... see the tokens first to last, blocks 1, 3, ... last to first, so that
+  two autoregressive blocks already let every token depend on every other.
+
+  Attributes:
+    block: the blocks, the one next to the data first. (In the singular: parameters are
+      named block_0, block_1, ...)
+  """
+
+  block: tuple[nn.Module, ...]
+
+  def setup(self):
+    """Puts odd blocks between flips."""
+    chain = []
+    for i, block in enumerate(self.block):
+      chain += [block] if i % 2 == 0 else [Flip(), block, Flip()]
+    self.chain = Chain(chain)
+
+  def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """Applies the blocks in order."""
+    return self.chain.forward_and_log_det(x_BNC, cond)
+
+  def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """Undoes the blocks, last first."""
+    return self.chain.inverse_and_log_det(u_BNC, cond)

@@ -17,51 +17,55 @@ better.
 """
 
 import functools
+import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.config import TransporterConfig
+from ntm.config import TransformerConfig
+from ntm.flows import bijector
 from ntm.nn import embeddings, layers, rotary, stack
+from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
 
 
 class CouplingChain(nn.Module):
-  """`config.num_blocks` coupling blocks, a bijector.
+  """Coupling blocks that take turns in the tokens they keep, a bijector.
 
   Attributes:
-    config: number of blocks, their network, split, bound of the log-scale.
+    transformer: depth, width, heads of each block's network.
+    num_blocks: blocks, at least 1.
     grid_shape: tokens along every spatial axis; N is their product.
     num_channels: C.
-    num_classes: for the class embedding; read if config.class_conditional.
-    dtype: compute type of the networks.
-    param_dtype: parameter type.
-    remat: rematerialisation policy.
-    unroll: layers in one iteration of the scan over depth.
-    multi_step: also condition on the number of steps T.
+    num_classes: classes it is conditioned on; 0 does not read the class.
+    split: which tokens are kept, 'checkerboard' or 'halves'.
+    log_scale_bound: b.
+    reversible: rebuild activations in the backward pass instead of storing them.
+    numerics: types, rematerialisation.
   """
 
-  config: TransporterConfig
+  transformer: TransformerConfig
+  num_blocks: int
   grid_shape: tuple[int, ...]
   num_channels: int
   num_classes: int = 0
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
-  remat: str = "none"
-  unroll: int = 1
-  multi_step: bool = False
+  split: str = "checkerboard"
+  log_scale_bound: float = 3.0
+  reversible: bool = True
+  numerics: Numerics = Numerics()
 
   def setup(self):
     """Makes the parameters of all blocks, stacked along a first axis."""
-    self.blocks = self.param("blocks", self._init_blocks)
+    self.chain = _Stacked(self._init_blocks)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All blocks in order: (u_BNC, -sum log sigma)."""
-    run = _rebuilt if self.config.reversible else _forward
-    u_BNC, log_det_B, ranges_L2 = run(self._block(), self.blocks, x_BNC, cond)
-    self.sow("diagnostics", "log_scale", ranges_L2)
+    run = _rebuilt if self.reversible else _forward
+    u_BNC, log_det_B, ranges_L2 = run(self._block(), self.chain(cond), x_BNC, cond)
+    bijector.report_log_scale(self, ranges_L2)
     return u_BNC, log_det_B
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
@@ -74,67 +78,75 @@ class CouplingChain(nn.Module):
       return (x_BNC, log_det_B + term_B), None
 
     start = (u_BNC, jnp.zeros(u_BNC.shape[0], u_BNC.dtype))
-    return jax.lax.scan(undo, start, _numbered(self.blocks), reverse=True)[0]
+    return jax.lax.scan(undo, start, _numbered(self.chain(cond)), reverse=True)[0]
 
   def _block(self):
-    return _Block(self.config, self.grid_shape, self.num_channels, self.num_classes, self.dtype,
-                  self.param_dtype, self.remat, self.unroll, self.multi_step, parent=None)
+    return _Block(self.transformer, self.grid_shape, self.num_channels, self.num_classes,
+                  self.split, self.log_scale_bound, self.numerics, parent=None)
 
-  def _init_blocks(self, rng):
-    example = jnp.zeros((1, int(np.prod(self.grid_shape)), self.num_channels))
+  def _init_blocks(self, rng, cond):
+    example = jnp.zeros((1, math.prod(self.grid_shape), self.num_channels))
     one = jnp.ones(1, jnp.int32)
-    init = lambda rng: self._block().init(
-        rng, example, Condition(jnp.zeros(1), one, one), 0)["params"]
-    stacked = jax.vmap(init)(jax.random.split(rng, self.config.num_blocks))
+    cond = Condition(jnp.zeros(1), num_steps_B=None if cond.num_steps_B is None else one,
+                     label_B=one)
+    init = lambda rng: self._block().init(rng, example, cond, 0)["params"]
+    stacked = jax.vmap(init)(jax.random.split(rng, self.num_blocks))
     return nn.meta.add_axis(stacked, 0, {nn.PARTITION_NAME: "blocks"})
+
+
+class _Stacked(nn.Module):
+  """The parameters of all blocks; a module because checkpoints have them at chain/blocks."""
+
+  init: Callable
+
+  @nn.compact
+  def __call__(self, cond):
+    return self.param("blocks", self.init, cond)
 
 
 class _Block(nn.Module):
   """Mean and log-scale of the tokens that block number `index` transforms."""
 
-  config: TransporterConfig
+  transformer: TransformerConfig
   grid_shape: tuple[int, ...]
   num_channels: int
   num_classes: int
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
-  remat: str
-  unroll: int
-  multi_step: bool
+  split: str
+  log_scale_bound: float
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, x_BNC, cond, index):
-    config, types = self.config, dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    width, numerics, types = self.transformer.width, self.numerics, self.numerics.types
     kept_N1 = self.kept(index)
-    h_BND = layers.dense(config.width, (None, "embed"), name="embed", **types)(
-        jnp.where(kept_N1, x_BNC, 0).astype(self.dtype))
+    h_BND = layers.dense(width, (None, "embed"), name="embed", **types)(
+        jnp.where(kept_N1, x_BNC, 0).astype(numerics.dtype))
     init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("embed",))
-    hidden_D = self.param("hidden", init, (config.width,), self.param_dtype)
-    h_BND = jnp.where(kept_N1, h_BND, hidden_D.astype(self.dtype))
-    h_BND = embeddings.PositionEmbedding(self.param_dtype, name="position")(
-        h_BND, x_BNC.shape[1])
-    c_BD = embeddings.ScalarEmbedding(config.width, name="time", **types)(cond.time_B)
-    if self.multi_step:
-      c_BD += embeddings.ScalarEmbedding(config.width, name="steps", **types)(
+    hidden_D = self.param("hidden", init, (width,), numerics.param_dtype)
+    h_BND = jnp.where(kept_N1, h_BND, hidden_D.astype(numerics.dtype))
+    h_BND = embeddings.PositionEmbedding(numerics, name="position")(h_BND, x_BNC.shape[1])
+    c_BD = embeddings.ScalarEmbedding(width, numerics=numerics, name="time")(cond.time_B)
+    if cond.num_steps_B is not None:
+      c_BD += embeddings.ScalarEmbedding(width, numerics=numerics, name="steps")(
           1.0 / cond.num_steps_B.astype(cond.time_B.dtype))
-    if config.class_conditional:
-      c_BD += embeddings.LabelEmbedding(self.num_classes, config.width, name="label", **types)(
+    if self.num_classes:
+      c_BD += embeddings.LabelEmbedding(self.num_classes, width, numerics, name="label")(
           cond.label_B)
     angles_ME = rotary.rotary_angles(rotary.grid_positions(self.grid_shape),
-                                     config.width // config.num_heads)
-    h_BND = stack.Stack(config, remat=self.remat, unroll=self.unroll, name="stack", **types)(
+                                     width // self.transformer.num_heads)
+    h_BND = stack.Stack(self.transformer, numerics=numerics, name="stack")(
         h_BND, c_BD[:, None], angles_ME)
     h_BND = layers.rms_norm("embed", name="norm", **types)(h_BND)
     raw = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, name="readout",
                        **types)(h_BND).astype(x_BNC.dtype)
-    bound = config.log_scale_bound
+    bound = self.log_scale_bound
     log_scale_BNC = bound * jnp.tanh(raw[..., 1, :] / bound)
     return jnp.where(kept_N1, 0, raw[..., 0, :]), jnp.where(kept_N1, 0, log_scale_BNC)
 
   def kept(self, index):
     """True for the tokens block `index` reads and leaves alone, [N, 1]."""
-    if self.config.split == "halves":
-      number = int(np.prod(self.grid_shape))
+    if self.split == "halves":
+      number = math.prod(self.grid_shape)
       first_N = np.arange(number) < number // 2
     else:
       first_N = rotary.grid_positions(self.grid_shape).sum(axis=1) % 2 == 0
@@ -144,9 +156,8 @@ class _Block(nn.Module):
   def forward(self, index, params, x_BNC, cond):
     """(u_BNC, log_det_B, smallest and largest log-scale)."""
     mean_BNC, log_scale_BNC = self.apply({"params": params}, x_BNC, cond, index)
-    ranges_2 = jnp.stack([log_scale_BNC.min(), log_scale_BNC.max()])
     return ((x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2)),
-            ranges_2)
+            bijector.log_scale_range(log_scale_BNC))
 
   @nn.nowrap
   def inverse(self, index, params, u_BNC, cond):

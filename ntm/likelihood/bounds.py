@@ -30,11 +30,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from ntm.config import Config
+from ntm.config import Config, ProcessConfig
 from ntm.models.ntm import NTM, standard_normal_log_prob
+from ntm.process import schedule
 from ntm.process.kernel import forward_kernel
-from ntm.process.trajectory import continue_trajectory
-from ntm.typing import Array, PRNGKey, Trajectory
+from ntm.process.trajectory import continue_trajectory, sample_trajectory
+from ntm.typing import Array, Condition, PRNGKey, Trajectory
 
 
 @flax.struct.dataclass
@@ -82,7 +83,7 @@ def likelihood(model: NTM, params, trajectory: Trajectory) -> Likelihood:
 
 
 def log_weight(rng: PRNGKey, model: NTM, params, x_BNC: Array, times_KB: Array,
-               label_B: Array | None, num_steps_B: Array | None) -> Array:
+               cond: Condition) -> Array:
   """log p(x_{t_0}, ..., x_T) - log q(x_{t_1}, ..., x_T | x_{t_0}) of one draw, [B], in nats.
 
   Args:
@@ -91,12 +92,37 @@ def log_weight(rng: PRNGKey, model: NTM, params, x_BNC: Array, times_KB: Array,
     params: its parameters.
     x_BNC: the state at t_0.
     times_KB: strictly ascending levels, t_0 first, 1 last.
-    label_B: class indices, or None.
-    num_steps_B: T if the model serves several, else None.
+    cond: class or text, and T, see `NTM.condition`.
   """
   x_KBNC = continue_trajectory(rng, x_BNC, times_KB)
-  trajectory = Trajectory(x_KBNC, times_KB, label_B, num_steps_B, jnp.ones_like(times_KB[1:]))
+  trajectory = Trajectory(x_KBNC, times_KB, cond, jnp.ones_like(times_KB[1:]))
   return likelihood(model, params, trajectory).bound_B
+
+
+def draw_log_weight(rng: tuple[PRNGKey, PRNGKey], model: NTM, params, x0_BNC: Array,
+                    cond: Condition, process: ProcessConfig, num_steps: int,
+                    level_spacing: float | None) -> Array:
+  """One importance weight per example, log w, [B], in nats.
+
+  Args:
+    rng: keys of the state at t_0 and of the forward chain.
+    model: the density.
+    params: its parameters.
+    x0_BNC: clean data.
+    cond: class or text, and T, see `NTM.condition`.
+    process: schedule and t_min.
+    num_steps: T.
+    level_spacing: h, for the probability of the data's levels; None is the density at t_0.
+  """
+  rng_state, rng_chain = rng
+  times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
+                                  x0_BNC.shape[1])
+  times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, len(x0_BNC)))
+  if level_spacing is None:
+    x_BNC, extra_B = sample_trajectory(rng_state, x0_BNC, times_KB[:1])[0], 0.0
+  else:
+    x_BNC, extra_B = dequantise(rng_state, x0_BNC, process.t_min, level_spacing)
+  return extra_B + log_weight(rng_chain, model, params, x_BNC, times_KB, cond)
 
 
 def dequantise(rng: PRNGKey, x0_BNC: Array, t_min: float, level_spacing: float):

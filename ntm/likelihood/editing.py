@@ -19,11 +19,11 @@ import optax
 
 from ntm.likelihood import bounds
 from ntm.models.ntm import NTM
-from ntm.typing import Array, PRNGKey
+from ntm.typing import Array, Condition, PRNGKey
 
 
 def edit(rng: PRNGKey, model: NTM, params, x_BNC: Array, objective: Callable[[Array], Array],
-         times_K: Array, label_B: Array | None, *, steps: int = 200, step_size: float = 0.03,
+         times_K: Array, cond: Condition, *, steps: int = 200, step_size: float = 0.03,
          weight: float = 1.0, temperature: float = 0.0) -> Array:
   """Edits clean images.
 
@@ -34,7 +34,7 @@ def edit(rng: PRNGKey, model: NTM, params, x_BNC: Array, objective: Callable[[Ar
     x_BNC: where to start.
     objective: x_BNC → [B], differentiable, in nats to be weighed against log p.
     times_K: ascending levels of the whole trajectory, ending at 1.
-    label_B: class indices (the null class if unknown), or None.
+    cond: class (the null class if unknown) or text.
     steps: gradient steps at every level.
     step_size: of Adam, decayed to zero by a cosine at every level; with a
       temperature eta.
@@ -53,7 +53,7 @@ def edit(rng: PRNGKey, model: NTM, params, x_BNC: Array, objective: Callable[[Ar
                      f"{temperature}; expected at least 1, above 0, and twice 0 or more.")
   num_steps, batch_size = times_K.shape[0] - 1, x_BNC.shape[0]
   times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, batch_size))
-  num_steps_B = jnp.full((batch_size,), num_steps) if model.multi_step else None
+  cond = model.condition(cond, num_steps, batch_size)
   adam = optax.adam(optax.cosine_decay_schedule(step_size, steps))
 
   def gain(x_BNC, rng, level):
@@ -63,7 +63,7 @@ def edit(rng: PRNGKey, model: NTM, params, x_BNC: Array, objective: Callable[[Ar
       t = times_K[level]
       noisy_BNC = (1 - t) * x_BNC + t * jax.random.normal(rng_noise, x_BNC.shape, x_BNC.dtype)
       total += weight * bounds.log_weight(
-          rng_chain, model, params, noisy_BNC, times_KB[level:], label_B, num_steps_B).sum()
+          rng_chain, model, params, noisy_BNC, times_KB[level:], cond).sum()
     return total
 
   def climb(x_BNC, rng, level):

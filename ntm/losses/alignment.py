@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from ntm.config import Config
-from ntm.models import velocity
+from ntm.models import build
 from ntm.process.kernel import reverse_posterior
 from ntm.typing import Array, Trajectory, TrajectoryLogProb
 
@@ -66,10 +66,11 @@ def may_be_distilled(theirs: Config, paths: list[str]) -> bool:
 
 def posterior_mean(config: Config, params, trajectory: Trajectory) -> Array:
   """mu_FM of every step from its data-space state x_t, [S, B, N, C]."""
-  model = velocity.build(config)
+  model = build.velocity(config)
   x_SBNC, t_SB = trajectory.x_KBNC[1:], trajectory.times_KB[1:]
+  cond = trajectory.cond.replace(num_steps_B=None)  # The velocity model was not told T.
   v_SBNC = jax.vmap(lambda x_BNC, t_B: model.apply(
-      {"params": params}, x_BNC, t_B, trajectory.label_B))(x_SBNC, t_SB)
+      {"params": params}, x_BNC, cond.at(t_B)))(x_SBNC, t_SB)
   a, b, _ = (c[..., None, None] for c in reverse_posterior(t_SB, trajectory.times_KB[:-1]))
   return a * x_SBNC + b * (x_SBNC - t_SB[..., None, None] * v_SBNC)
 

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from ntm.config import Config
 from ntm.losses import task
 from ntm.losses.metrics import Sums
-from ntm.models import denoiser, ntm
+from ntm.models import build
 from ntm.performance import flops
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate, refinement
-from ntm.typing import Array, Condition
+from ntm.typing import Array
 
 
 @flax.struct.dataclass
@@ -28,7 +28,7 @@ class Metrics(Sums):
   """Sums over a batch.
 
   Attributes:
-    loss: squared error a dimension.
+    loss: squared error per dimension.
     raw: the same of the state at t_0 itself, in place of the denoiser.
     count: examples.
   """
@@ -38,7 +38,7 @@ class Metrics(Sums):
   count: Array
 
   def scalars(self) -> dict[str, float]:
-    """Mean squared errors a dimension, by name."""
+    """Mean squared errors per dimension, by name."""
     return {"mse": float(self.loss / self.count), "mse_of_raw": float(self.raw / self.count)}
 
 
@@ -49,17 +49,17 @@ def distill(config: Config, teacher_params) -> task.Task:
     config: its model and process are the teacher's.
     teacher_params: frozen.
   """
-  teacher, student = ntm.build(config), denoiser.build(config)
+  teacher, student = build.ntm(config), build.denoiser(config)
   process = config.process
-  generator = generate.make_generator(teacher, process, "denoiser", denoiser=student)
+  generator = generate.make_generator(teacher, build.patches(config.model), process, "denoiser",
+                                      denoiser=student)
 
   def errors(params, frozen, trajectory) -> Metrics:
     target_BNC = jax.lax.stop_gradient(refinement.refine(teacher, frozen, trajectory))
-    conditions = (trajectory.label_B, trajectory.num_steps_B)
-    u_KBNC, _ = teacher.apply({"params": frozen}, trajectory.x_KBNC[:1], trajectory.times_KB[:1],
-                              *conditions, method="transport")
-    cond = Condition(trajectory.times_KB[0], trajectory.num_steps_B, trajectory.label_B)
-    x_BNC = student.apply({"params": params}, u_KBNC[0], cond)
+    times_KB, cond = trajectory.times_KB, trajectory.cond
+    u_KBNC, _ = teacher.apply({"params": frozen}, trajectory.x_KBNC[:1], cond.at(times_KB[:1]),
+                              method="transport")
+    x_BNC = student.apply({"params": params}, u_KBNC[0], cond.at(times_KB[0]))
     error = lambda a: ((a - target_BNC) ** 2).mean(axis=(1, 2)).sum()
     return Metrics(error(x_BNC), error(trajectory.x_KBNC[0]), jnp.float32(len(target_BNC)))
 
@@ -70,21 +70,20 @@ def distill(config: Config, teacher_params) -> task.Task:
     return metrics.loss / metrics.count, metrics
 
   def evaluate(params, frozen, batch, rng):
-    x0_BNC, label_B = task.to_tokens(batch, config)
+    x0_BNC, cond = task.to_tokens(batch, config)
     t_min_B = jnp.full((x0_BNC.shape[0],), process.t_min)
     return errors(params, frozen, draw_trajectory(
-        rng, x0_BNC, label_B, config.process, t_min_B, process.num_steps[0]))
+        rng, x0_BNC, cond, process, t_min_B, process.num_steps[0]))
 
   def draw(params, frozen):
-    label_B, shape = task.grid_labels(config)
-    out = generator(jax.random.key(config.train.seed), frozen, label_B, shape[0] * shape[1],
+    cond, shape = task.grid_condition(config)
+    out = generator(jax.random.key(config.train.seed), frozen, cond, shape[0] * shape[1],
                     process.num_steps[0], None, params)
     return {"denoised": out.images.reshape(shape)}
 
   def init(rng):
     example = task.example(config)
-    cond = Condition(example.times_KB[0], example.num_steps_B, example.label_B)
-    return student.init(rng, example.x_KBNC[0], cond)["params"]
+    return student.init(rng, example.x_KBNC[0], example.cond.at(example.times_KB[0]))["params"]
 
   return task.Task(init=init, loss=loss, evaluate=evaluate, samples=draw, primary_metric="mse",
                    unit="squared error / dim", frozen=teacher_params,

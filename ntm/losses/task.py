@@ -11,15 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ntm.config import Config
+from ntm.config import Config, extension
 from ntm.losses import alignment as alignment_lib
 from ntm.losses import trajectory_likelihood
-from ntm.models import ntm, velocity
-from ntm.nn.patchify import patchify
+from ntm.models import build
 from ntm.performance import flops
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate
-from ntm.typing import Array, Trajectory
+from ntm.typing import Array, Condition, Trajectory
 
 Batch = dict[str, Array]
 
@@ -65,30 +64,30 @@ def density(config: Config, velocity_params=None) -> Task:
     velocity_params: of the flow-matching model to start from and to stay
       aligned with; None starts from scratch.
   """
-  model = ntm.build(config)
-  objective = trajectory_likelihood.OBJECTIVES[config.train.objective]
+  model, name = build.ntm(config), config.train.objective
+  objective = (extension.load(name) if extension.is_path(name)
+               else trajectory_likelihood.OBJECTIVES[name])
   num_steps = config.process.num_steps[0]
-  generator = generate.make_generator(model, config.process, refine="score")
+  generator = generate.make_generator(model, build.patches(config.model), config.process, "score")
 
   def loss(rng, params, frozen, batch, step):
     alignment = None if frozen is None else alignment_lib.alignment(config, frozen, step)
     return objective(rng, model, params, *to_tokens(batch, config), config, alignment)
 
   def evaluate(params, frozen, batch, rng):
-    """One forward trajectory an example, at the fixed level t_min."""
+    """One forward trajectory per example, at the fixed level t_min."""
     del frozen
-    x0_BNC, label_B = to_tokens(batch, config)
+    x0_BNC, cond = to_tokens(batch, config)
     t_min_B = jnp.full((x0_BNC.shape[0],), config.process.t_min)
-    trajectory = draw_trajectory(
-        rng, x0_BNC, label_B, config.process, t_min_B, num_steps)
+    trajectory = draw_trajectory(rng, x0_BNC, cond, config.process, t_min_B, num_steps)
     return trajectory_likelihood.trajectory_loss(model, params, trajectory)[1]
 
   def draw(params, frozen):
-    """Grids of raw and refined samples, and one sample's trajectory a row."""
+    """Grids of raw and refined samples, and one sample's trajectory per row."""
     del frozen
-    label_B, shape = grid_labels(config)
+    cond, shape = grid_condition(config)
     rng = jax.random.key(config.train.seed)
-    out = generator(rng, params, label_B, shape[0] * shape[1], num_steps, None)
+    out = generator(rng, params, cond, shape[0] * shape[1], num_steps)
     strips = jnp.concatenate([out.states[::-1], out.images[None]])
     return {"raw": out.raw.reshape(shape), "refined": out.images.reshape(shape),
             "trajectory": jnp.moveaxis(strips[:, ::shape[1]], 0, 1)}
@@ -105,41 +104,41 @@ def density(config: Config, velocity_params=None) -> Task:
 
 def velocity_init(config: Config) -> Callable:
   """rng → boxed parameters of the flow-matching model of `config`."""
-  model = velocity.build(config)
+  model = build.velocity(config)
   x_BNC = jnp.zeros((1, config.model.num_tokens, config.model.num_channels))
-  return lambda rng: model.init(rng, x_BNC, jnp.zeros(1), example_condition(config))["params"]
+  return lambda rng: model.init(rng, x_BNC, example_condition(config).at(jnp.zeros(1)))["params"]
 
 
-def to_tokens(batch: Batch, config: Config) -> tuple[Array, Array | None]:
-  """(x0_BNC, condition) of a batch: its "label", its "text", or None if unconditional."""
-  x0_BNC = patchify(batch["image"], config.model.patch_shape)
+def to_tokens(batch: Batch, config: Config) -> tuple[Array, Condition]:
+  """(x0_BNC, the class or text of each example) of a batch."""
+  x0_BNC = build.patches(config.model).to_tokens(batch["image"])
   if config.model.backbone.text_tokens:
-    return x0_BNC, batch["text"]
-  return x0_BNC, batch["label"] if config.model.num_classes else None
+    return x0_BNC, Condition(text_BMW=batch["text"])
+  return x0_BNC, Condition(label_B=batch["label"] if config.model.num_classes else None)
 
 
-def example_condition(config: Config) -> Array | None:
-  """A condition of the right shape for one example."""
+def example_condition(config: Config) -> Condition:
+  """A condition of the right shapes for one example."""
   backbone = config.model.backbone
   if backbone.text_tokens:
-    return jnp.zeros((1, backbone.text_tokens, backbone.text_width))
-  return jnp.zeros((1,), jnp.int32) if config.model.num_classes else None
+    return Condition(text_BMW=jnp.zeros((1, backbone.text_tokens, backbone.text_width)))
+  return Condition(label_B=jnp.zeros((1,), jnp.int32) if config.model.num_classes else None)
 
 
-def grid_labels(config: Config) -> tuple[Array | None, tuple[int, ...]]:
-  """Labels of a sample grid, one row per class (ten at most), and the shape of its images."""
+def grid_condition(config: Config) -> tuple[Condition, tuple[int, ...]]:
+  """Classes of a sample grid, one row per class (ten at most), and the shape of its images."""
   classes = min(config.model.num_classes, 10)
   rows, columns = classes or 4, 10
   label_B = jnp.arange(rows).repeat(columns) if classes else None
-  return label_B, (rows, columns) + config.model.image_shape
+  return Condition(label_B=label_B), (rows, columns) + config.model.image_shape
 
 
 def example(config: Config) -> Trajectory:
   """A trajectory of the right shape, to trace initialisation with."""
   num_steps, model = max(config.process.num_steps), config.model
+  num_steps_B = jnp.full((1,), num_steps) if len(config.process.num_steps) > 1 else None
   return Trajectory(
       x_KBNC=jnp.zeros((num_steps + 1, 1, model.num_tokens, model.num_channels)),
       times_KB=jnp.linspace(0, 1, num_steps + 1)[:, None],
-      label_B=example_condition(config),
-      num_steps_B=jnp.full((1,), num_steps) if len(config.process.num_steps) > 1 else None,
+      cond=example_condition(config).replace(num_steps_B=num_steps_B),
       valid_SB=jnp.ones((num_steps, 1)))

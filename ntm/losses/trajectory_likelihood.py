@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from ntm.config import Config
+from ntm.flows import bijector
 from ntm.losses.metrics import Sums
 from ntm.models.ntm import NTM
 from ntm.process.trajectory import draw_pair, draw_trajectory
-from ntm.typing import Array, PRNGKey, Trajectory, TrajectoryLogProb
+from ntm.typing import Array, Condition, PRNGKey, Trajectory, TrajectoryLogProb
 
 
 @flax.struct.dataclass
@@ -69,19 +70,19 @@ class Metrics(Sums):
     return {name: float(value) for name, value in values.items()}
 
 
-def drop_labels(rng: PRNGKey, label_B: Array | None, num_classes: int, rate: float):
+def drop_labels(rng: PRNGKey, cond: Condition, num_classes: int, rate: float) -> Condition:
   """Replaces labels by the null class with the given probability; texts were dropped when read."""
-  if not num_classes:
-    return label_B
-  drop_B = jax.random.bernoulli(rng, rate, label_B.shape)
-  return jnp.where(drop_B, num_classes, label_B)
+  if cond.label_B is None:
+    return cond
+  drop_B = jax.random.bernoulli(rng, rate, cond.label_B.shape)
+  return cond.replace(label_B=jnp.where(drop_B, num_classes, cond.label_B))
 
 
 # (trajectory, its log-likelihood) → ([B], weight), added to the loss as weight x mean.
 Alignment = Callable[[Trajectory, TrajectoryLogProb], tuple[Array, Array]]
 
 
-def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array | None,
+def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, cond: Condition,
                config: Config, alignment: Alignment | None = None) -> tuple[Array, Metrics]:
   """All steps of one trajectory an example, single T or multi-T.
 
@@ -90,7 +91,7 @@ def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array |
     model: the density.
     params: its parameters.
     x0_BNC: clean tokens.
-    label_B: class indices, or None.
+    cond: class or text.
     config: the run's.
     alignment: a term added to the loss, see `losses.alignment`.
 
@@ -98,20 +99,20 @@ def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array |
     (loss in nats per dimension and step, its parts).
   """
   rng_label, rng_x = jax.random.split(rng)
-  label_B = drop_labels(rng_label, label_B, config.model.num_classes, config.train.label_dropout)
-  trajectory = draw_trajectory(rng_x, x0_BNC, label_B, config.process)
+  cond = drop_labels(rng_label, cond, config.model.num_classes, config.train.label_dropout)
+  trajectory = draw_trajectory(rng_x, x0_BNC, cond, config.process)
   return trajectory_loss(model, params, trajectory, alignment)
 
 
-def pair_wise(rng: PRNGKey, model: NTM, params, x0_BNC: Array, label_B: Array | None,
+def pair_wise(rng: PRNGKey, model: NTM, params, x0_BNC: Array, cond: Condition,
               config: Config, alignment: Alignment | None = None) -> tuple[Array, Metrics]:
   """One random pair an example: an unbiased estimate of `end_to_end`.
 
   Arguments and results as `end_to_end`.
   """
   rng_label, rng_x = jax.random.split(rng)
-  label_B = drop_labels(rng_label, label_B, config.model.num_classes, config.train.label_dropout)
-  trajectory, k_B = draw_pair(rng_x, x0_BNC, label_B, config.process)
+  cond = drop_labels(rng_label, cond, config.model.num_classes, config.train.label_dropout)
+  trajectory, k_B = draw_pair(rng_x, x0_BNC, cond, config.process)
   result, ranges = log_prob(model, params, trajectory, ends_at_noise=False)
   nats_B = -result.step_SB[0] / _dimensions(trajectory)
   one_hot_SB = jnp.arange(max(config.process.num_steps))[:, None] == k_B
@@ -139,10 +140,9 @@ def log_prob(model: NTM, params, trajectory: Trajectory,
   """The log-likelihood and the ranges of its log-scales (see Metrics)."""
   result, extra = model.apply({"params": params}, trajectory, ends_at_noise, method="log_prob",
                               mutable=["diagnostics"])
-  ranges = [-result.log_scale_SBNC.min(), result.log_scale_SBNC.max()]
-  blocks = jnp.concatenate([jnp.zeros((1, 2))] + [
-      leaf.reshape(-1, 2) for leaf in jax.tree.leaves(extra.get("diagnostics", {}))])
-  ranges += [-blocks[:, 0].min(), blocks[:, 1].max()]
+  transporter_2 = bijector.largest_ranges(extra.get("diagnostics", {}))
+  ranges = [-result.log_scale_SBNC.min(), result.log_scale_SBNC.max(), -transporter_2[0],
+            transporter_2[1]]
   return result, jax.lax.stop_gradient(jnp.stack(ranges))
 
 

@@ -1,87 +1,83 @@
-"""The non-causal Transformer behind predictor, velocity model and denoiser."""
+"""The non-causal Transformer of predictor, velocity model and denoiser."""
 
+import math
 from collections.abc import Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.config import ModelConfig, TransformerConfig
+from ntm.config import TransformerConfig
 from ntm.nn import embeddings, layers, rotary, stack
-from ntm.typing import Array
+from ntm.nn.numerics import Numerics
+from ntm.typing import Array, Condition
 
 
-class Backbone(nn.Module):
-  """Tokens of G levels to arrays a token, zero at initialisation.
+class DiT(nn.Module):
+  """Tokens of G levels to arrays per token, zero at initialisation.
 
   Attributes:
-    config: of the model: grid, classes, remat.
-    transformer: depth and width.
+    transformer: depth, width, heads.
+    grid_shape: tokens of one level along every spatial axis; N is their product.
     outputs: shapes of what is read out for every token, by name.
+    num_classes: classes it is conditioned on; 0 does not read the class.
     noise_token: a learned token replaces those of levels at t = 1.
-    silent: scalars without effect at initialisation, for a network whose other
-      weights were trained without them.
-    dtype: compute type.
-    param_dtype: parameter type.
+    zero_init_conditions: names of conditions ('next_time', 'steps') without effect at
+      first, for a network whose other weights were trained without them.
+    numerics: types, rematerialisation.
   """
 
-  config: ModelConfig
   transformer: TransformerConfig
+  grid_shape: tuple[int, ...]
   outputs: Mapping[str, tuple[int, ...]]
+  num_classes: int = 0
   noise_token: bool = False
-  silent: tuple[str, ...] = ()
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  zero_init_conditions: tuple[str, ...] = ()
+  numerics: Numerics = Numerics()
 
   @nn.compact
-  def __call__(self, u_BGNC: Array, scalars: Mapping[str, Array], label_B: Array | None,
-               mask: Array | None = None, caches: list | None = None,
-               index: Array | None = None):
+  def __call__(self, u_BGNC: Array, cond: Condition, mask: Array | None = None,
+               caches: list | None = None, index: Array | None = None):
     """Runs the network on whole sequences, or on one more level after those in the caches.
 
     Args:
       u_BGNC: tokens of every level.
-      scalars: numbers in [0, 1] it is conditioned on, by name, [B, G] or [B, 1];
-        'time' is the level.
-      label_B: class index, `num_classes` for null; text features [B, M, W], which
-        join the sequence of one level; None if unconditional.
+      cond: its times are [B, G]. Text features join the sequence, of one level only.
       mask: boolean, True = attend, [B or 1, 1, G N, G N].
-      caches: keys and values of the levels before, one a layer.
+      caches: keys and values of the levels before, one per layer.
       index: tokens in the caches.
 
     Returns:
       {name: [B, G, N, *shape]}, in u's type; with caches, (that, the caches).
     """
-    config = self.config
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    width = self.transformer.width
+    width, numerics, types = self.transformer.width, self.numerics, self.numerics.types
     h_BGND = layers.dense(width, (None, "embed"), name="embed", **types)(
-        u_BGNC.astype(self.dtype))
+        u_BGNC.astype(numerics.dtype))
     if self.noise_token:
       init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("embed",))
-      noise_D = self.param("noise", init, (width,), self.param_dtype).astype(self.dtype)
-      h_BGND = jnp.where((scalars["time"] >= 1)[:, :, None, None], noise_D, h_BGND)
-    h_BGND = embeddings.PositionEmbedding(self.param_dtype, name="position")(
-        h_BGND, config.num_tokens)
+      noise_D = self.param("noise", init, (width,), numerics.param_dtype).astype(numerics.dtype)
+      h_BGND = jnp.where((cond.time_B >= 1)[:, :, None, None], noise_D, h_BGND)
+    h_BGND = embeddings.PositionEmbedding(numerics, name="position")(
+        h_BGND, math.prod(self.grid_shape))
 
-    c_BGD = sum(embeddings.ScalarEmbedding(width, name in self.silent, name=name, **types)(value)
-                for name, value in scalars.items())
-    if config.num_classes:
-      c_BGD += embeddings.LabelEmbedding(config.num_classes, width, name="label", **types)(
-          label_B)[:, None]
+    c_BGD = sum(
+        embeddings.ScalarEmbedding(width, name in self.zero_init_conditions, numerics, name=name)(
+            value) for name, value in embeddings.condition_scalars(cond).items())
+    if self.num_classes:
+      c_BGD += embeddings.LabelEmbedding(self.num_classes, width, numerics, name="label")(
+          cond.label_B)[:, None]
 
     batch_size, num_levels = u_BGNC.shape[:2]
-    positions = np.tile(rotary.grid_positions(config.grid_shape), (num_levels, 1))
+    positions = np.tile(rotary.grid_positions(self.grid_shape), (num_levels, 1))
     angles_ME = rotary.rotary_angles(positions, width // self.transformer.num_heads)
     h_BMD = h_BGND.reshape(batch_size, -1, width)
-    num_texts = config.backbone.text_tokens
+    num_texts = 0 if cond.text_BMW is None else cond.text_BMW.shape[1]
     if num_texts:
       text_BMD = layers.dense(width, (None, "embed"), name="text", **types)(
-          label_B.astype(self.dtype))
+          cond.text_BMW.astype(numerics.dtype))
       h_BMD = jnp.concatenate([text_BMD, h_BMD], axis=1)
       angles_ME = np.concatenate([np.zeros((num_texts, angles_ME.shape[1])), angles_ME])
-    net = stack.Stack(self.transformer, remat=config.remat, unroll=config.unroll, name="stack",
-                      **types)
+    net = stack.Stack(self.transformer, numerics=numerics, name="stack")
     if caches is None:
       h_BMD = net(h_BMD, c_BGD, angles_ME, mask)
     else:
@@ -96,3 +92,9 @@ class Backbone(nn.Module):
                        **types)(h_BMD)
       out[name] = a.astype(u_BGNC.dtype).reshape(u_BGNC.shape[:3] + shape)
     return out if caches is None else (out, caches)
+
+  @nn.nowrap
+  def init_caches(self, batch_size: int, num_levels: int) -> list:
+    """Caches of no level yet, for this many."""
+    length = num_levels * math.prod(self.grid_shape)
+    return stack.init_caches(self.transformer, batch_size, length, self.numerics.dtype)

@@ -14,9 +14,7 @@ import math
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ntm.config import Config, ModelConfig
-from ntm.flows.transporter import Transporter, forward_over_levels, inverse_over_levels
-from ntm.models.predictor import Predictor
+from ntm.flows.transporter import forward_over_levels, inverse_over_levels
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array, Condition, Trajectory, TrajectoryLogProb
 
@@ -25,52 +23,42 @@ class NTM(nn.Module):
   """A Normalizing Trajectory Model over tokens.
 
   Attributes:
-    config: shapes and numerics.
-    multi_step: one model for several T; transporter and predictor then read T.
-    dtype: compute type of the networks.
-    param_dtype: parameter type.
+    transporter: f_T, a bijector (`ntm.flows.bijector`).
+    predictor: f_P, as `ntm.models.predictor.Predictor`.
+    reads_num_steps: one model for several T, whose parts are told T.
   """
 
-  config: ModelConfig
-  multi_step: bool = False
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  transporter: nn.Module
+  predictor: nn.Module
+  reads_num_steps: bool = False
 
-  def setup(self):
-    """Makes the submodules."""
-    args = (self.config, self.multi_step, self.dtype, self.param_dtype)
-    self.transporter = Transporter(*args)
-    self.predictor = Predictor(*args)
+  @nn.nowrap
+  def condition(self, cond: Condition, num_steps: int, batch_size: int) -> Condition:
+    """The class or text of trajectories together with their T, if the model reads it."""
+    num_steps_B = jnp.full((batch_size,), num_steps) if self.reads_num_steps else None
+    return cond.replace(num_steps_B=num_steps_B)
 
-  def transport(self, x_KBNC: Array, times_KB: Array, label_B: Array | None = None,
-                num_steps_B: Array | None = None) -> tuple[Array, Array]:
-    """f_T at every level: (u_KBNC, log_det_KB); the identity where t = 1."""
-    return forward_over_levels(
-        self.transporter, x_KBNC, Condition(times_KB, num_steps_B, label_B))
+  def transport(self, x_KBNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """f_T at every level: (u_KBNC, log_det_KB); the identity where t = 1. Times are [K, B]."""
+    return forward_over_levels(self.transporter, x_KBNC, cond)
 
-  def untransport(self, u_KBNC: Array, times_KB: Array, label_B: Array | None = None,
-                  num_steps_B: Array | None = None) -> tuple[Array, Array]:
-    """f_T^-1 at every level: (x_KBNC, log_det_KB); the identity where t = 1."""
-    return inverse_over_levels(
-        self.transporter, u_KBNC, Condition(times_KB, num_steps_B, label_B))
+  def transport_inverse(self, u_KBNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """f_T^-1 at every level: (x_KBNC, log_det_KB); the identity where t = 1. Times are [K, B]."""
+    return inverse_over_levels(self.transporter, u_KBNC, cond)
 
-  def predict(self, u_SBNC: Array, t_SB: Array, s_SB: Array, label_B: Array | None = None,
-              num_steps_B: Array | None = None,
+  def predict(self, u_SBNC: Array, cond: Condition,
               valid_SB: Array | None = None) -> tuple[Array, Array]:
-    """(mu_P, log sigma_P) of every step, from u at level t to level s."""
-    valid_SB = jnp.ones_like(t_SB) if valid_SB is None else valid_SB
-    return self.predictor(u_SBNC, t_SB, s_SB, label_B, num_steps_B, valid_SB)
+    """(mu_P, log sigma_P) of every step: see `Predictor`."""
+    return self.predictor(u_SBNC, cond, valid_SB)
 
-  def predict_step(self, u_BNC: Array, t_B: Array, s_B: Array, label_B: Array | None,
-                   num_steps_B: Array | None, caches: list | None, index: Array):
+  def predict_step(self, u_BNC: Array, cond: Condition, caches: list | None, index: Array):
     """`predict` of one step, after those in the caches: see `Predictor.step`."""
-    return self.predictor.step(u_BNC, t_B, s_B, label_B, num_steps_B, caches, index)
+    return self.predictor.step(u_BNC, cond, caches, index)
 
   @nn.nowrap
   def init_caches(self, batch_size: int, num_steps: int) -> list | None:
     """What `predict_step` starts from."""
-    return Predictor(self.config, self.multi_step, self.dtype, parent=None).init_caches(
-        batch_size, num_steps)
+    return self.predictor.init_caches(batch_size, num_steps)
 
   def log_prob(self, trajectory: Trajectory, ends_at_noise: bool = True) -> TrajectoryLogProb:
     """The exact log-likelihood of trajectories [3.4].
@@ -85,18 +73,17 @@ class NTM(nn.Module):
       The terms, in nats, float32 or better.
     """
     x_KBNC = constrain(trajectory.x_KBNC, None, "batch", None, None)
-    times_KB = trajectory.times_KB
-    conditions = (trajectory.label_B, trajectory.num_steps_B)
+    times_KB, cond = trajectory.times_KB, trajectory.cond
     if ends_at_noise:
-      u_SBNC, log_det_SB = self.transport(x_KBNC[:-1], times_KB[:-1], *conditions)
+      u_SBNC, log_det_SB = self.transport(x_KBNC[:-1], cond.at(times_KB[:-1]))
       u_KBNC = jnp.concatenate([u_SBNC, x_KBNC[-1:]])
       prior_B = standard_normal_log_prob(x_KBNC[-1])
     else:
-      u_KBNC, log_det_KB = self.transport(x_KBNC, times_KB, *conditions)
+      u_KBNC, log_det_KB = self.transport(x_KBNC, cond.at(times_KB))
       log_det_SB = log_det_KB[:-1]
       prior_B = jnp.zeros_like(log_det_KB[0])
     mean_SBNC, log_scale_SBNC = self.predict(
-        u_KBNC[1:], times_KB[1:], times_KB[:-1], *conditions, trajectory.valid_SB)
+        u_KBNC[1:], cond.at(times_KB[1:], times_KB[:-1]), trajectory.valid_SB)
     z_SBNC = (u_KBNC[:-1] - mean_SBNC) * jnp.exp(-log_scale_SBNC)
     step_SB = standard_normal_log_prob(z_SBNC) - log_scale_SBNC.sum(axis=(-2, -1)) + log_det_SB
     return TrajectoryLogProb(step_SB=jnp.where(trajectory.valid_SB > 0, step_SB, 0),
@@ -107,10 +94,3 @@ class NTM(nn.Module):
 def standard_normal_log_prob(z: Array) -> Array:
   """log N(z; 0, I), summed over the last two axes, in nats."""
   return -0.5 * (z * z + math.log(2 * math.pi)).sum(axis=(-2, -1))
-
-
-def build(config: Config) -> NTM:
-  """The model a run's config describes."""
-  dtype = jnp.dtype(config.model.dtype)
-  param_dtype = jnp.promote_types(dtype, jnp.float32)
-  return NTM(config.model, len(config.process.num_steps) > 1, dtype, param_dtype)

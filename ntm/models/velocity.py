@@ -5,47 +5,20 @@ weights of any can become an NTM's: `PredictorConfig.output = "velocity"`.
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 
-from ntm.config import Config, ModelConfig
-from ntm.models.dit import Backbone
-from ntm.models.external import Pretrained
-from ntm.typing import Array
+from ntm.typing import Array, Condition
 
 
-class FlowMatching(nn.Module):
-  """The velocity network.
+class Velocity(nn.Module):
+  """The velocity of tokens.
 
   Attributes:
-    config: of the model; the network is `config.predictor`.
-    dtype: compute type.
-    param_dtype: parameter type.
+    network: (x_BGNC, cond) → {"readout": velocity_BGNC}, as `dit.DiT` or
+      `external.External`.
   """
 
-  config: ModelConfig
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  network: nn.Module
 
-  @nn.compact
-  def __call__(self, x_BNC: Array, time_B: Array, label_B: Array | None = None) -> Array:
-    """v_BNC from noisy tokens, their level and condition.
-
-    Args:
-      x_BNC: tokens at level t.
-      time_B: t.
-      label_B: class (`num_classes` for null) or text features [B, M, W]; None if
-        unconditional.
-    """
-    outputs = {"readout": (self.config.num_channels,)}
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype, name="network")
-    if self.config.backbone.kind == "dit":
-      net = Backbone(self.config, self.config.predictor, outputs, **types)
-    else:
-      net = Pretrained(self.config, outputs, **types)
-    return net(x_BNC[:, None], {"time": time_B[:, None]}, label_B)["readout"][:, 0]
-
-
-def build(config: Config) -> FlowMatching:
-  """The velocity network a run's config describes."""
-  dtype = jnp.dtype(config.model.dtype)
-  return FlowMatching(config.model, dtype, jnp.promote_types(dtype, jnp.float32))
+  def __call__(self, x_BNC: Array, cond: Condition) -> Array:
+    """v_BNC from noisy tokens, their level and class or text."""
+    return self.network(x_BNC[:, None], cond.at(cond.time_B[:, None]))["readout"][:, 0]

@@ -11,6 +11,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from ntm.nn import kernels, layers, rotary
+from ntm.nn.numerics import Numerics
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
@@ -59,16 +60,14 @@ class Attention(nn.Module):
     causal: each token attends to itself and those before it; else all that are
       given attend to each other.
     qk_norm: normalise q and k.
-    dtype: compute type.
-    param_dtype: parameter type.
+    numerics: types, rematerialisation.
   """
 
   num_heads: int
   num_kv_heads: int
   causal: bool = False
   qk_norm: bool = True
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  numerics: Numerics = Numerics()
 
   @nn.compact
   def __call__(self, x_BMD: Array, angles_ME: Array | None, mask: Array | None = None,
@@ -91,13 +90,12 @@ class Attention(nn.Module):
 
     def project(heads, name):
       dense = layers.dense((heads, head_width), ("embed", "heads", "head_width"), name=name,
-                           dtype=self.dtype, param_dtype=self.param_dtype)
+                           **self.numerics.types)
       return lambda x_BMD: constrain(dense(x_BMD), "batch", None, "heads", None)
 
     def place(a_BMHE, name):
       if self.qk_norm:
-        a_BMHE = layers.rms_norm("head_width", name=name, dtype=self.dtype,
-                                 param_dtype=self.param_dtype)(a_BMHE)
+        a_BMHE = layers.rms_norm("head_width", name=name, **self.numerics.types)(a_BMHE)
       return a_BMHE if angles_ME is None else rotary.rotate(a_BMHE, angles_ME)
 
     query = place(project(self.num_heads, "query")(x_BMD), "query_norm")
@@ -118,7 +116,7 @@ class Attention(nn.Module):
         out = _attend_causally(query, new) if self.causal else _attend(query, new, mask)
       out = checkpoint_name(out, "attention")
     out = layers.dense(width, ("heads", "head_width", "embed"), axis=(-2, -1), name="out",
-                       dtype=self.dtype, param_dtype=self.param_dtype)(out)
+                       **self.numerics.types)(out)
     return out, cache
 
 

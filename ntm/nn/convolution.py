@@ -2,8 +2,8 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from ntm.nn.numerics import Numerics
 from ntm.typing import Array
 
 
@@ -12,13 +12,12 @@ class Middle(nn.Module):
 
   attention: bool
   num_groups: int
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Shape unchanged."""
-    common = dict(num_groups=self.num_groups, dtype=self.dtype, param_dtype=self.param_dtype)
+    common = dict(num_groups=self.num_groups, numerics=self.numerics)
     x = ResidualBlock(x.shape[-1], name="block_0", **common)(x)
     if self.attention:
       x = PixelAttention(name="attention", **common)(x)
@@ -30,16 +29,15 @@ class ResidualBlock(nn.Module):
 
   width: int
   num_groups: int
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """[B, height, width, channels] → [B, height, width, self.width]."""
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    h = nn.silu(group_norm("norm_0", self.num_groups, **types)(x))
+    types = self.numerics.types
+    h = nn.silu(group_norm("norm_0", self.num_groups, self.numerics)(x))
     h = nn.Conv(self.width, (3, 3), name="conv_0", **types)(h)
-    h = nn.silu(group_norm("norm_1", self.num_groups, **types)(h))
+    h = nn.silu(group_norm("norm_1", self.num_groups, self.numerics)(h))
     h = nn.Conv(self.width, (3, 3), name="conv_1", **types)(h)
     if x.shape[-1] != self.width:
       x = nn.Conv(self.width, (1, 1), name="shortcut", **types)(x)
@@ -50,15 +48,15 @@ class PixelAttention(nn.Module):
   """x + attention(norm(x)), one head over all pixels."""
 
   num_groups: int
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Shape unchanged."""
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    types = self.numerics.types
     batch, height, width, channels = x.shape
-    h_BMD = group_norm("norm", self.num_groups, **types)(x).reshape(batch, height * width, channels)
+    h = group_norm("norm", self.num_groups, self.numerics)(x)
+    h_BMD = h.reshape(batch, height * width, channels)
     # [B, M, one head, D].
     query, key, value = (
         nn.Dense(channels, name=name, **types)(h_BMD)[:, :, None]
@@ -67,8 +65,8 @@ class PixelAttention(nn.Module):
     return x + nn.Dense(channels, name="out", **types)(h_BMD).reshape(x.shape)
 
 
-def group_norm(name: str, num_groups: int, dtype: jnp.dtype, param_dtype: jnp.dtype) -> nn.Module:
+def group_norm(name: str, num_groups: int, numerics: Numerics) -> nn.Module:
   """Mean 0 and variance 1 over pixels and a group's channels, then scale and bias a channel."""
   # The fast variance, E[x²] - E[x]², loses digits where a group's mean is large.
-  return nn.GroupNorm(num_groups, epsilon=1e-6, use_fast_variance=False, name=name, dtype=dtype,
-                      param_dtype=param_dtype)
+  return nn.GroupNorm(num_groups, epsilon=1e-6, use_fast_variance=False, name=name,
+                      **numerics.types)

@@ -1,8 +1,8 @@
 """Linear layers and norms with logical axis names, and adaptive modulation."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 
+from ntm.nn.numerics import Numerics
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
@@ -51,20 +51,18 @@ class Mlp(nn.Module):
   Attributes:
     ratio: width between the layers over D.
     exact: the GELU itself, not its tanh form, which is faster on CPU.
-    dtype: compute type.
-    param_dtype: parameter type.
+    numerics: types, rematerialisation.
   """
 
   ratio: int
   exact: bool = False
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  numerics: Numerics = Numerics()
 
   @nn.compact
   def __call__(self, x_BMD: Array) -> Array:
     """[B, M, D] → [B, M, D]."""
     width = x_BMD.shape[-1]
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    types = self.numerics.types
     h_BMF = dense(self.ratio * width, ("embed", "mlp"), name="up", **types)(x_BMD)
     h_BMF = constrain(nn.gelu(h_BMF, approximate=not self.exact), "batch", None, "mlp")
     return dense(width, ("mlp", "embed"), name="down", **types)(h_BMF)

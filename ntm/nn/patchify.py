@@ -1,6 +1,36 @@
 """Images, audio and video to tokens and back, for one to three spatial axes."""
 
+import dataclasses
+import math
+
 from ntm.typing import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+  """How images of one shape are cut into tokens.
+
+  Attributes:
+    image_shape: (*spatial, channels).
+    patch_shape: one entry per spatial axis.
+  """
+
+  image_shape: tuple[int, ...]
+  patch_shape: tuple[int, ...]
+
+  @property
+  def token_shape(self) -> tuple[int, int]:
+    """(N, C) of an image."""
+    num_tokens = math.prod(i // p for i, p in zip(self.image_shape[:-1], self.patch_shape))
+    return num_tokens, math.prod(self.image_shape) // num_tokens
+
+  def to_tokens(self, images: Array) -> Array:
+    """[B, *image_shape] → x_BNC."""
+    return patchify(images, self.patch_shape)
+
+  def to_images(self, x_BNC: Array) -> Array:
+    """The inverse of `to_tokens`."""
+    return unpatchify(x_BNC, self.image_shape, self.patch_shape)
 
 
 def patchify(x: Array, patch_shape: tuple[int, ...]) -> Array:
@@ -8,7 +38,7 @@ def patchify(x: Array, patch_shape: tuple[int, ...]) -> Array:
 
   Args:
     x: [B, *spatial, channels].
-    patch_shape: one entry a spatial axis, dividing it.
+    patch_shape: one entry per spatial axis, dividing it.
 
   Returns:
     x_BNC, C = prod(patch_shape) * channels with the channels fastest.

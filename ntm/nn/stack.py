@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from ntm.config import TransformerConfig
 from ntm.nn import attention, layers
+from ntm.nn.numerics import Numerics
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
@@ -16,21 +17,20 @@ _REMAT = {
 }
 
 
-def over_depth(layer: type[nn.Module], length: int, in_axes: tuple, remat: str = "none",
-               unroll: int = 1) -> type[nn.Module]:
+def over_depth(layer: type[nn.Module], length: int, in_axes: tuple,
+               numerics: Numerics) -> type[nn.Module]:
   """A layer (carry, *inputs) → (carry, None), one after the other as one scan.
 
   Args:
     layer: the class of one layer.
     length: number of layers; their parameters are stacked along a first axis.
     in_axes: of the inputs, 0 to slice one a layer or nn.broadcast.
-    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
-    unroll: layers in one iteration of the scan.
+    numerics: its rematerialisation policy and layers per iteration.
   """
-  if remat != "none":
-    layer = nn.remat(layer, policy=_REMAT[remat], prevent_cse=False)
+  if numerics.remat != "none":
+    layer = nn.remat(layer, policy=_REMAT[numerics.remat], prevent_cse=False)
   return nn.scan(layer, variable_axes={"params": 0}, split_rngs={"params": True},
-                 in_axes=in_axes, length=length, unroll=min(unroll, length),
+                 in_axes=in_axes, length=length, unroll=min(numerics.unroll, length),
                  metadata_params={nn.PARTITION_NAME: "layers"})
 
 
@@ -42,26 +42,25 @@ class Layer(nn.Module):
 
   config: TransformerConfig
   causal: bool
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, x_BMD, modulation_BG6D, angles_ME, mask, cache=None, index=None):
     """(x_BMD, cache) after this layer; arguments as `Stack` and `Attention`."""
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = jnp.moveaxis(modulation_BG6D, -2, 0)
     x_BMD = constrain(x_BMD, "batch", None, None)
 
     def norm(name):
-      return nn.RMSNorm(use_scale=False, name=name, **types)
+      return nn.RMSNorm(use_scale=False, name=name, **self.numerics.types)
 
     h_BMD = layers.modulate(norm("attention_norm")(x_BMD), shift_a, scale_a)
     h_BMD, cache = attention.Attention(
-        self.config.num_heads, self.config.num_kv_heads, self.causal, name="attention", **types)(
+        self.config.num_heads, self.config.num_kv_heads, self.causal, numerics=self.numerics,
+        name="attention")(
             h_BMD, angles_ME, mask, cache, index)
     x_BMD = x_BMD + layers.gate(h_BMD, gate_a)
     h_BMD = layers.modulate(norm("mlp_norm")(x_BMD), shift_m, scale_m)
-    h_BMD = layers.Mlp(self.config.mlp_ratio, name="mlp", **types)(h_BMD)
+    h_BMD = layers.Mlp(self.config.mlp_ratio, numerics=self.numerics, name="mlp")(h_BMD)
     return x_BMD + layers.gate(h_BMD, gate_m), cache
 
 
@@ -71,28 +70,22 @@ class Stack(nn.Module):
   Attributes:
     config: depth, width, heads.
     causal: each token attends to itself and those before it.
-    dtype: compute type.
-    param_dtype: parameter type.
-    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
-    unroll: layers in one iteration of the scan.
+    numerics: types, rematerialisation.
   """
 
   config: TransformerConfig
   causal: bool = False
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
-  remat: str = "none"
-  unroll: int = 1
+  numerics: Numerics = Numerics()
 
   def setup(self):
     """Makes the submodules."""
     self.modulation = nn.vmap(
         _Modulation, variable_axes={"params": 0}, split_rngs={"params": True},
         in_axes=None, axis_size=self.config.layers,
-        metadata_params={nn.PARTITION_NAME: "layers"})(self.dtype, self.param_dtype)
-    layer = over_depth(Layer, self.config.layers, (0, nn.broadcast, nn.broadcast), self.remat,
-                       self.unroll)
-    self.layers = layer(self.config, self.causal, self.dtype, self.param_dtype)
+        metadata_params={nn.PARTITION_NAME: "layers"})(self.numerics)
+    layer = over_depth(Layer, self.config.layers, (0, nn.broadcast, nn.broadcast),
+                       self.numerics)
+    self.layers = layer(self.config, self.causal, self.numerics)
 
   def __call__(self, x_BMD: Array, c_BGD: Array, angles_ME: Array,
                mask: Array | None = None) -> Array:
@@ -133,7 +126,7 @@ class Stack(nn.Module):
     Returns:
       (outputs [B, M, D], the caches with these tokens).
     """
-    layer = Layer(self.config, self.causal, self.dtype, self.param_dtype, parent=None)
+    layer = Layer(self.config, self.causal, self.numerics, parent=None)
     caches = list(caches)
     for i, (params, modulation_B16D) in enumerate(weights):
       x_BMD, caches[i] = layer.apply({"params": params}, x_BMD, modulation_B16D, angles_ME, None,
@@ -152,10 +145,9 @@ def init_caches(config: TransformerConfig, batch_size: int, length: int,
 class _Modulation(nn.Module):
   """Shift, scale and gate of the two branches of one layer, zero at first."""
 
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, c_BGD):
     return layers.dense((6, c_BGD.shape[-1]), ("embed", None, None), zero=True, name="out",
-                        dtype=self.dtype, param_dtype=self.param_dtype)(nn.silu(c_BGD))
+                        **self.numerics.types)(nn.silu(c_BGD))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from ntm.config import ProcessConfig
 from ntm.process import kernel, schedule
-from ntm.typing import Array, PRNGKey, Trajectory
+from ntm.typing import Array, Condition, PRNGKey, Trajectory
 
 
 def sample_trajectory(rng: PRNGKey, x0_BNC: Array, times: Array) -> Array:
@@ -43,14 +43,14 @@ def continue_trajectory(rng: PRNGKey, x_BNC: Array, times: Array) -> Array:
   return jnp.concatenate([x_BNC[None], _chain(rng, x_BNC, alpha, sigma)])
 
 
-def draw_trajectory(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, process: ProcessConfig,
+def draw_trajectory(rng: PRNGKey, x0_BNC: Array, cond: Condition, process: ProcessConfig,
                     t_min_B: Array | None = None, num_steps: int | None = None) -> Trajectory:
   """Forward trajectories with each example's own t_min, and its own T.
 
   Args:
     rng: a key.
     x0_BNC: clean tokens.
-    label_B: class indices, or None.
+    cond: class or text.
     process: schedule, the set of T, range of t_min.
     t_min_B: given levels instead of draws from the training range.
     num_steps: one T for all instead of draws from the set.
@@ -70,12 +70,11 @@ def draw_trajectory(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, process:
   times_KB = schedule.padded_times(process.schedule, num_steps_B, max_steps, t_min_B,
                                    num_tokens)
   valid_SB = (jnp.arange(max_steps)[:, None] < num_steps_B).astype(times_KB.dtype)
-  multi_step = len(process.num_steps) > 1
-  return Trajectory(sample_trajectory(rng_x, x0_BNC, times_KB), times_KB, label_B,
-                    num_steps_B if multi_step else None, valid_SB)
+  return Trajectory(sample_trajectory(rng_x, x0_BNC, times_KB), times_KB,
+                    _with_num_steps(cond, num_steps_B, process), valid_SB)
 
 
-def draw_pair(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, process: ProcessConfig):
+def draw_pair(rng: PRNGKey, x0_BNC: Array, cond: Condition, process: ProcessConfig):
   """One random consecutive pair (t_{k-1}, t_k) of every example's trajectory.
 
   The chain is Markov with known marginals, so the pair is drawn without the
@@ -92,9 +91,13 @@ def draw_pair(rng: PRNGKey, x0_BNC: Array, label_B: Array | None, process: Proce
                                    num_tokens)
   k_B = jax.random.randint(rng_k, (batch_size,), 0, num_steps_B)
   pair_2B = jnp.take_along_axis(times_KB, jnp.stack([k_B, k_B + 1]), axis=0)
-  multi_step = len(process.num_steps) > 1
-  return Trajectory(sample_trajectory(rng_x, x0_BNC, pair_2B), pair_2B, label_B,
-                    num_steps_B if multi_step else None, jnp.ones((1, batch_size))), k_B
+  return Trajectory(sample_trajectory(rng_x, x0_BNC, pair_2B), pair_2B,
+                    _with_num_steps(cond, num_steps_B, process), jnp.ones((1, batch_size))), k_B
+
+
+def _with_num_steps(cond, num_steps_B, process):
+  """The condition with T, which is given only where one model serves several."""
+  return cond.replace(num_steps_B=num_steps_B if len(process.num_steps) > 1 else None)
 
 
 def _chain(rng, x_BNC, alpha, sigma):

@@ -1,4 +1,4 @@
-"""From a key and labels to images: sampling, inverse and refinement as one program."""
+"""From a key and a condition to images: sampling, inverse and refinement as one program."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from ntm.config import ProcessConfig
 from ntm.models.denoiser import Denoiser
 from ntm.models.ntm import NTM
-from ntm.nn.patchify import unpatchify
+from ntm.nn.patchify import Patches
 from ntm.process import schedule
 from ntm.sampling import refinement, sampler
-from ntm.typing import Array, Condition, Trajectory
+from ntm.typing import Array, Trajectory
 
 REFINEMENTS = (None, "score", "denoiser")
 
@@ -36,12 +36,13 @@ class Generated:
   fallbacks: Array
 
 
-def make_generator(model: NTM, process: ProcessConfig, refine: str | None,
+def make_generator(model: NTM, patches: Patches, process: ProcessConfig, refine: str | None,
                    clip_percentile: float = 100.0, denoiser: Denoiser | None = None) -> Callable:
   """Builds the jitted sampler of a model: one program from key to images.
 
   Args:
     model: the density.
+    patches: images to tokens and back.
     process: schedule and t_min.
     refine: None, 'score' for trajectory score refinement, or 'denoiser' for the
       learned one, which replaces inverse and gradient.
@@ -49,36 +50,36 @@ def make_generator(model: NTM, process: ProcessConfig, refine: str | None,
     denoiser: the learned denoiser.
 
   Returns:
-    (rng, params, label_B or None, batch_size, num_steps, guidance or None,
-    denoiser_params or None, null_B or None) → Generated; batch_size and
-    num_steps are static. For `null_B` see `sampler.sample_latents`.
+    (rng, params, cond, batch_size, num_steps, guidance or None, denoiser_params or
+    None, null_cond or None) → Generated; batch_size and num_steps are static. `cond` is
+    class or text; `null_cond` is read with guidance, see `sampler.sample_u_trajectory`.
   """
-  config = model.config
-
-  def generate(rng, params, label_B, batch_size: int, num_steps: int, guidance,
-               denoiser_params=None, null_B=None):
+  def generate(rng, params, cond, batch_size: int, num_steps: int, guidance=None,
+               denoiser_params=None, null_cond=None):
     """`Generated` samples; arguments as above."""
+    num_tokens, num_channels = patches.token_shape
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
-                                    config.num_tokens)
+                                    num_tokens)
     times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, batch_size))
-    num_steps_B = jnp.full((batch_size,), num_steps) if model.multi_step else None
-    to_image = lambda x_BNC: unpatchify(x_BNC, config.image_shape, config.patch_shape)
-    u_KBNC = sampler.sample_latents(rng, model, params, times_K, batch_size, label_B, guidance,
-                                    null_B=null_B)
+    cond = model.condition(cond, num_steps, batch_size)
+    if guidance is not None:
+      null_cond = model.condition(null_cond, num_steps, batch_size)
+    u_KBNC = sampler.sample_u_trajectory(
+        rng, model, params, times_K, (batch_size, num_tokens, num_channels), cond, guidance,
+        null_cond)
     if refine == "denoiser":
-      x_BNC = denoiser.apply({"params": denoiser_params}, u_KBNC[0],
-                             Condition(times_KB[0], num_steps_B, label_B))
-      return Generated(to_image(x_BNC), None, None, jnp.int32(0))
+      x_BNC = denoiser.apply({"params": denoiser_params}, u_KBNC[0], cond.at(times_KB[0]))
+      return Generated(patches.to_images(x_BNC), None, None, jnp.int32(0))
     # The score needs every state in data space; without it, only the cleanest.
     last = num_steps if refine else 1
-    x_KBNC, fallbacks = sampler.to_data(model, params, u_KBNC[:last], times_K, label_B, num_steps)
+    x_KBNC, fallbacks = sampler.to_data(model, params, u_KBNC[:last], times_K, cond)
     if refine:
       x_KBNC = jnp.concatenate([x_KBNC, u_KBNC[-1:]])
-      trajectory = Trajectory(x_KBNC, times_KB, label_B, num_steps_B, jnp.ones_like(times_KB[1:]))
+      trajectory = Trajectory(x_KBNC, times_KB, cond, jnp.ones_like(times_KB[1:]))
       final_BNC = refinement.refine(model, params, trajectory, clip_percentile)
     else:
       final_BNC = x_KBNC[0]
-    states = jax.vmap(to_image)(x_KBNC)
-    return Generated(to_image(final_BNC), states[0], states, fallbacks)
+    states = jax.vmap(patches.to_images)(x_KBNC)
+    return Generated(patches.to_images(final_BNC), states[0], states, fallbacks)
 
   return jax.jit(generate, static_argnums=(3, 4))

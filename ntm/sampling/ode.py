@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 
 from ntm.config import ProcessConfig
-from ntm.models.velocity import FlowMatching
-from ntm.nn.patchify import unpatchify
+from ntm.models.velocity import Velocity
+from ntm.nn.patchify import Patches
 from ntm.process import schedule
 from ntm.process.kernel import reverse_posterior
-from ntm.typing import Array, PRNGKey
+from ntm.typing import Array, Condition, PRNGKey
 
 SOLVERS = ("euler", "heun", "dpm++", "gaussian")
 
@@ -36,26 +36,26 @@ def evaluations(solver: str, num_steps: int) -> int:
   return 2 * num_steps - 1 if solver == "heun" else num_steps
 
 
-def guided(velocity: Callable, label_B: Array | None, null_B: Array | None,
+def guided(velocity: Callable, cond: Condition, null_cond: Condition | None,
            guidance) -> Callable:
   """v_c + w (v_c - v_null), both branches as one batch; w = None leaves the second out.
 
   Args:
-    velocity: (x_BNC, time_B, label_B) → v_BNC.
-    label_B: classes, or another condition with a row an example; None if unconditional.
-    null_B: the condition of the second branch, of the same shape.
+    velocity: (x_BNC, cond) → v_BNC.
+    cond: class or text.
+    null_cond: the same of the second branch.
     guidance: scale w, 0 gives v_c.
 
   Returns:
     (x_BNC, t) → v_BNC.
   """
   if guidance is None:
-    return lambda x_BNC, t: velocity(x_BNC, jnp.full(x_BNC.shape[:1], t), label_B)
+    return lambda x_BNC, t: velocity(x_BNC, cond.at(jnp.full(x_BNC.shape[:1], t)))
+  conds = jax.tree.map(lambda *parts: jnp.concatenate(parts), cond, null_cond)
 
   def both(x_BNC, t):
-    labels = jnp.concatenate([label_B, null_B])
     doubled = jnp.concatenate([x_BNC, x_BNC])
-    conditional, null = jnp.split(velocity(doubled, jnp.full(doubled.shape[:1], t), labels), 2)
+    conditional, null = jnp.split(velocity(doubled, conds.at(jnp.full(doubled.shape[:1], t))), 2)
     return conditional + guidance * (conditional - null)
 
   return both
@@ -114,32 +114,28 @@ def sample(rng: PRNGKey, velocity: Callable, times_K: Array, shape: tuple[int, .
   return jnp.concatenate([x_SBNC[::-1], start_BNC[None]])
 
 
-def make_generator(model: FlowMatching, process: ProcessConfig) -> Callable:
+def make_generator(model: Velocity, patches: Patches, process: ProcessConfig) -> Callable:
   """Builds the jitted sampler of a velocity model, down to t = 0.
 
   Args:
     model: the velocity network.
+    patches: images to tokens and back.
     process: its schedule.
 
   Returns:
-    (rng, params, label_B or None, batch_size, num_steps, solver, guidance or
-    None, null_B or None) → images, [B, *image_shape]; batch_size, num_steps and
-    solver static. The branch without condition reads `null_B`; None is the null
-    class.
+    (rng, params, cond, batch_size, num_steps, solver, guidance or None, null_cond or
+    None) → images, [B, *image_shape]; batch_size, num_steps and solver static. With
+    guidance, the second branch reads `null_cond`.
   """
-  config = model.config
-
-  def generate(rng, params, label_B, batch_size: int, num_steps: int, solver: str, guidance,
-               null_B=None):
+  def generate(rng, params, cond, batch_size: int, num_steps: int, solver: str, guidance=None,
+               null_cond=None):
     """Images; arguments as above."""
-    times_K = schedule.padded_times(process.schedule, num_steps, num_steps, 0.0, config.num_tokens)
-    if guidance is not None and null_B is None:
-      null_B = jnp.full_like(label_B, config.num_classes)
-    velocity = guided(lambda *args: model.apply({"params": params}, *args), label_B, null_B,
+    times_K = schedule.padded_times(process.schedule, num_steps, num_steps, 0.0,
+                                    patches.token_shape[0])
+    velocity = guided(lambda *args: model.apply({"params": params}, *args), cond, null_cond,
                       guidance)
-    shape = (batch_size, config.num_tokens, config.num_channels)
-    x_KBNC = sample(rng, velocity, times_K, shape, solver)
-    return unpatchify(x_KBNC[0], config.image_shape, config.patch_shape)
+    x_KBNC = sample(rng, velocity, times_K, (batch_size, *patches.token_shape), solver)
+    return patches.to_images(x_KBNC[0])
 
   return jax.jit(generate, static_argnums=(3, 4, 5))
 

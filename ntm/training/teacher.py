@@ -9,7 +9,7 @@ from etils import epath
 
 from ntm import config as config_lib
 from ntm.config import Config
-from ntm.models import denoiser
+from ntm.models import build
 from ntm.training import checkpoint, multihost
 from ntm.training import workdir as workdir_lib
 
@@ -58,7 +58,7 @@ def restore(workdir: str | os.PathLike, teacher_config: Config, teacher_params):
   """
   config, params, _ = checkpoint.restore_ema(workdir)
   check(workdir, teacher_params)
-  return denoiser.build(join(config, teacher_config)), jax.device_put(params)
+  return build.denoiser(join(config, teacher_config)), jax.device_put(params)
 
 
 def check_kind(workdir: str | os.PathLike, config: Config) -> None:

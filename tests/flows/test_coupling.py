@@ -1,4 +1,3 @@
-import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,18 +5,18 @@ import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
 
-from ntm.config import TransporterConfig
+from ntm.config import TransformerConfig
 from ntm.flows import coupling
+from ntm.nn.numerics import Numerics
 from ntm.typing import Condition
 from tests.helpers import tiny
 
-_CONFIG = TransporterConfig(kind="coupling", layers=1, width=16, num_heads=2, num_kv_heads=1,
-                            mlp_ratio=2, num_blocks=4)
+_CONFIG = TransformerConfig(layers=1, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
 
 
 def _setup(dtype=jnp.float32, **changes):
-  module = coupling.CouplingChain(dataclasses.replace(_CONFIG, **changes), (2, 3), 2,
-                                  dtype=dtype, param_dtype=dtype)
+  module = coupling.CouplingChain(_CONFIG, **{"num_blocks": 4} | changes, grid_shape=(2, 3),
+                                  num_channels=2, numerics=Numerics(dtype, dtype))
   x = jax.random.normal(jax.random.key(0), (2, 6, 2), dtype)
   cond = Condition(jnp.array([0.02, 0.6], dtype))
   init = lambda rng: module.init(rng, x, cond, method="forward_and_log_det")

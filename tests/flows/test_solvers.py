@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.config import InverseConfig, TransporterConfig
+from ntm.config import InverseConfig, TransformerConfig
 from ntm.flows import autoregressive, solvers
+from ntm.nn.numerics import Numerics
 from ntm.typing import Condition
 from tests.helpers import tiny
 
-_CONFIG = TransporterConfig(layers=1, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
+_CONFIG = TransformerConfig(layers=1, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
 _SOLVERS = {
     "scan": InverseConfig("scan"),
     "scan_in_segments": InverseConfig("scan", segment=3),
@@ -26,7 +27,7 @@ _SOLVERS = {
 
 def _block(dtype, **options):
   return autoregressive.AutoregressiveBlock(
-      _CONFIG, (3, 4), 2, dtype=dtype, param_dtype=dtype, **options)
+      _CONFIG, (3, 4), 2, numerics=Numerics(dtype, dtype), **options)
 
 
 @functools.cache

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
@@ -15,7 +16,7 @@ class TransporterTest(parameterized.TestCase):
     cls.model, cls.params = tiny.model_and_params(config)
     cls.trajectory = tiny.trajectory(config)
     cls._transport = staticmethod(jax.jit(lambda x: cls.model.apply(
-        {"params": cls.params}, x, cls.trajectory.times_KB, method="transport")))
+        {"params": cls.params}, x, Condition(cls.trajectory.times_KB), method="transport")))
 
   def test_is_the_identity_at_the_noise_level(self):
     u, log_det = self._transport(self.trajectory.x_KBNC)
@@ -31,10 +32,11 @@ class TransporterTest(parameterized.TestCase):
       others = np.delete(np.asarray(grad), k, axis=0)
       np.testing.assert_array_equal(others, np.zeros_like(others))
 
-  def test_untransport_undoes_transport(self):
+  def test_the_inverse_undoes_transport(self):
     u, log_det = self._transport(self.trajectory.x_KBNC)
     x, inverse_log_det = jax.jit(lambda params, u: self.model.apply(
-        {"params": params}, u, self.trajectory.times_KB, method="untransport"))(self.params, u)
+        {"params": params}, u, Condition(self.trajectory.times_KB),
+        method="transport_inverse"))(self.params, u)
     np.testing.assert_allclose(x, self.trajectory.x_KBNC, atol=1e-5)
     np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-5)
 
@@ -46,7 +48,7 @@ class TransporterTest(parameterized.TestCase):
     blocks[other] = blocks[other] | {"readout": jax.tree.map(
         jnp.zeros_like, blocks[other]["readout"])}
     params = {"params": self.params | {"transporter": blocks}}
-    run = lambda x: self.model.apply(params, x[None, None], jnp.full((1, 1), 0.3),
+    run = lambda x: self.model.apply(params, x[None, None], Condition(jnp.full((1, 1), 0.3)),
                                      method="transport")[0][0, 0]
     reach = np.abs(jax.jit(jax.jacrev(run))(self.trajectory.x_KBNC[0, 0])).max(axis=(1, 3)) > 0
     one_side = np.tril(np.ones((4, 4), bool))

@@ -9,16 +9,18 @@ import typing
 import jax
 import numpy as np
 
+from ntm import config as config_lib
 from ntm.config import Config
 from ntm.likelihood import bounds
 from ntm.losses import flow_matching as velocity_lib
 from ntm.losses import task as task_lib
-from ntm.models import ntm, velocity
+from ntm.models import build
 from ntm.nn import partitioning
 from ntm.sampling import generate, ode
 from ntm.training import loop
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 _VELOCITY = {"model__predictor__output": "velocity", "model__predictor__reads_noise": True,
@@ -46,8 +48,8 @@ def choices(section: type = Config, path: str = "") -> list[tuple[str, object]]:
   for name, kind in typing.get_type_hints(section).items():
     if dataclasses.is_dataclass(kind):
       found += choices(kind, f"{path}{name}__")
-    elif typing.get_origin(kind) is typing.Literal:
-      found += [(path + name, value) for value in typing.get_args(kind)]
+    elif values := config_lib._choices(kind)[0]:
+      found += [(path + name, value) for value in values]
     elif kind is bool:
       found += [(path + name, False), (path + name, True)]
   return found
@@ -91,16 +93,16 @@ def trace(config: Config) -> None:
   what, rng = task(config), jax.random.key(0)
   size, steps = config.train.batch_size, config.process.num_steps[0]
   jax.eval_shape(lambda p, b: what.evaluate(p, None, b, rng), params, examples)
-  condition = examples.get("text", examples.get("label"))
-  if not (config.model.num_classes or config.model.backbone.text_tokens):
-    condition = None
+  cond = Condition(text_BMW=examples.get("text"),
+                   label_B=examples.get("label") if config.model.num_classes else None)
+  patches = build.patches(config.model)
   if config.model.kind == "flow_matching":
-    sampler = ode.make_generator(velocity.build(config), config.process)
-    jax.eval_shape(lambda p, c: sampler(rng, p, c, size, 2, "euler", None), params, condition)
+    sampler = ode.make_generator(build.velocity(config), patches, config.process)
+    jax.eval_shape(lambda p, c: sampler(rng, p, c, size, 2, "euler"), params, cond)
     return
-  model = ntm.build(config)
-  sampler = generate.make_generator(model, config.process, "score")
-  jax.eval_shape(lambda p, c: sampler(rng, p, c, size, steps, None), params, condition)
+  model = build.ntm(config)
+  sampler = generate.make_generator(model, patches, config.process, "score")
+  jax.eval_shape(lambda p, c: sampler(rng, p, c, size, steps), params, cond)
   jax.eval_shape(lambda p: bounds.likelihood(model, p, task_lib.example(config)), params)
 
 

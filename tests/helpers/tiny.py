@@ -9,8 +9,8 @@ import numpy as np
 
 from ntm import config as config_lib
 from ntm.losses import task as task_lib
-from ntm.models import ntm
-from ntm.typing import Trajectory
+from ntm.models import build
+from ntm.typing import Condition, Trajectory
 
 
 def config(**changes) -> config_lib.Config:
@@ -66,17 +66,19 @@ def fill(shapes, scale: float = 0.2, seed: int = 7):
 def model_and_params(cfg: config_lib.Config, dtype=jnp.float32, scale: float = 0.2):
   """The model in the given type, and random parameters."""
   cfg = dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, dtype=jnp.dtype(dtype).name))
-  model = ntm.build(cfg)
+  model = build.ntm(cfg)
   init = lambda rng: model.init(rng, task_lib.example(cfg), method="log_prob")
   return model, random_params(init, scale)
 
 
-def condition(cfg: config_lib.Config, batch_size: int):
-  """Different classes or random text features, or None for an unconditional model."""
+def condition(cfg: config_lib.Config, batch_size: int) -> Condition:
+  """Different classes or random text features, or neither for an unconditional model."""
   model, text = cfg.model, cfg.model.backbone
   if text.text_tokens:
-    return jax.random.normal(jax.random.key(3), (batch_size, text.text_tokens, text.text_width))
-  return jnp.arange(batch_size) % model.num_classes if model.num_classes else None
+    shape = (batch_size, text.text_tokens, text.text_width)
+    return Condition(text_BMW=jax.random.normal(jax.random.key(3), shape))
+  return Condition(
+      label_B=jnp.arange(batch_size) % model.num_classes if model.num_classes else None)
 
 
 def trajectory(cfg: config_lib.Config, batch_size: int = 2, seed: int = 0,
@@ -88,6 +90,6 @@ def trajectory(cfg: config_lib.Config, batch_size: int = 2, seed: int = 0,
   return Trajectory(
       x_KBNC=jax.random.normal(jax.random.key(seed), shape, dtype),
       times_KB=jnp.broadcast_to(times_K[:, None], shape[:2]),
-      label_B=condition(cfg, batch_size),
-      num_steps_B=(jnp.full(batch_size, num_steps) if len(cfg.process.num_steps) > 1 else None),
+      cond=condition(cfg, batch_size).replace(
+          num_steps_B=jnp.full(batch_size, num_steps) if len(cfg.process.num_steps) > 1 else None),
       valid_SB=jnp.ones((num_steps, batch_size), dtype))

@@ -17,7 +17,7 @@ from ntm.likelihood.bounds import (
 from ntm.process import schedule
 from ntm.process.kernel import trajectory_covariance
 from ntm.process.trajectory import continue_trajectory, sample_trajectory
-from ntm.typing import Trajectory
+from ntm.typing import Condition, Trajectory
 from tests.helpers import tiny
 
 
@@ -62,7 +62,8 @@ class LikelihoodTest(parameterized.TestCase):
     for seed in (0, 1):
       noisy = sample_trajectory(jax.random.key(seed), x0, times)
       x = jnp.stack([jnp.full((2, 4, 4), 0.2), noisy[1]])  # Same cleanest state, other noise.
-      out = run(params, Trajectory(x, times, jnp.array([0, 1]), None, jnp.ones((1, 2))))
+      cond = Condition(label_B=jnp.array([0, 1]))
+      out = run(params, Trajectory(x, times, cond, jnp.ones((1, 2))))
       np.testing.assert_allclose(out.bound_B, out.step_SB[0], rtol=1e-5)
       bounds.append(out.bound_B)
     np.testing.assert_allclose(*bounds, rtol=1e-5)
@@ -73,7 +74,7 @@ class LikelihoodTest(parameterized.TestCase):
     times = jnp.broadcast_to(schedule.uniform_times(1, 0.1)[:, None], (2, 2))
     x = jax.random.normal(jax.random.key(0), (2, 4, 4))
     run = jax.jit(lambda rng, params: log_weight(
-        rng, model, params, x, times, jnp.array([0, 1]), None))
+        rng, model, params, x, times, Condition(label_B=jnp.array([0, 1]))))
     weights = [run(jax.random.key(seed), params) for seed in (1, 2)]
     np.testing.assert_allclose(*weights, rtol=1e-5)
 

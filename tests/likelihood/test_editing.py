@@ -5,6 +5,7 @@ from absl.testing import absltest, parameterized
 
 from ntm.likelihood import bounds, editing
 from ntm.process import schedule
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
@@ -17,7 +18,7 @@ class EditingTest(parameterized.TestCase):
     config = tiny.config(model__predictor=small, model__transporter=small | {"num_blocks": 1})
     cls.model, cls.params = tiny.model_and_params(config)
     cls.times = schedule.uniform_times(2, 0.1)
-    cls.label = jnp.array([0, 3])
+    cls.cond = Condition(label_B=jnp.array([0, 3]))
     cls.known = jax.random.uniform(jax.random.key(0), (2, 4, 4), minval=-1)
     cls.mask = jnp.zeros((2, 4, 4)).at[:, :2].set(1)
     cls.objective = staticmethod(editing.inpainting_objective(cls.known, cls.mask, 0.1))
@@ -25,7 +26,7 @@ class EditingTest(parameterized.TestCase):
   def _edit(self, **options):
     start = jnp.zeros_like(self.known)
     return editing.edit(jax.random.key(1), self.model, self.params, start, self.objective,
-                        self.times, self.label, **options)
+                        self.times, self.cond, **options)
 
   def test_without_the_likelihood_only_the_known_part_moves(self):
     x = self._edit(weight=0.0, steps=150, step_size=0.05)
@@ -37,7 +38,7 @@ class EditingTest(parameterized.TestCase):
     times = jnp.broadcast_to(self.times[:, None], (3, 2))
     weight = jax.jit(lambda rng, x: bounds.log_weight(
         rng, self.model, self.params, 0.9 * x + 0.1 * jax.random.normal(rng, x.shape), times,
-        self.label, None))
+        self.cond))
     bound = lambda x: np.mean([weight(jax.random.key(seed), x) for seed in range(8)])
     without = self._edit(weight=0.0, steps=40, step_size=0.05)
     self.assertGreater(bound(x), bound(without) + 0.5)

@@ -5,6 +5,7 @@ from absl.testing import absltest, parameterized
 
 from ntm.likelihood.spread import predictive_spread
 from ntm.process import schedule
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
@@ -15,7 +16,8 @@ class SpreadTest(parameterized.TestCase):
     times = schedule.uniform_times(3, 0.02)
     x = jax.random.normal(jax.random.key(0), (2, 4, 4))
     return jax.jit(lambda params, x: predictive_spread(
-        jax.random.key(1), model, params, x, times, level, jnp.array([0, 1]), draws))(params, x)
+        jax.random.key(1), model, params, x, times, level,
+        Condition(label_B=jnp.array([0, 1])), draws))(params, x)
 
   def test_of_a_standard_normal_model_is_one(self):
     # All parameters zero: identity transporter, N(0, 1) predictor.

@@ -8,8 +8,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.losses import alignment, flow_matching, task
-from ntm.models import ntm
-from ntm.models import velocity as model_lib
+from ntm.models import build
 from ntm.training import checkpoint, loop
 from tests.helpers import tiny
 
@@ -51,16 +50,15 @@ class FinetuningTest(parameterized.TestCase):
     config, params = _config(), _velocity_params()
     trajectory = tiny.trajectory(config)
     mean = jax.jit(lambda params: alignment.posterior_mean(config, params, trajectory))(params)
-    velocity = model_lib.build(config)
-    model = ntm.build(config)
+    velocity, model = build.velocity(config), build.ntm(config)
     started = tiny.random_params(lambda rng: model.init(rng, trajectory, method="log_prob"), 0.0)
     started["predictor"]["network"] |= params["network"]
     predicted, _ = jax.jit(lambda started, t: model.apply(
-        {"params": started}, t.x_KBNC[1:], t.times_KB[1:], t.times_KB[:-1], t.label_B,
+        {"params": started}, t.x_KBNC[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]),
         method="predict"))(started, trajectory)
     np.testing.assert_allclose(predicted, mean, atol=1e-5)
-    v = jax.jit(velocity.apply)({"params": params}, trajectory.x_KBNC[3], trajectory.times_KB[3],
-                                trajectory.label_B)
+    v = jax.jit(velocity.apply)({"params": params}, trajectory.x_KBNC[3],
+                                trajectory.cond.at(trajectory.times_KB[3]))
     self.assertGreater(float(jnp.abs(v).max()), 0.1)
 
   @parameterized.parameters("end_to_end", "pair_wise")

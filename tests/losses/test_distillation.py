@@ -10,7 +10,7 @@ from absl.testing import absltest
 
 from ntm import api
 from ntm.losses import distillation, task
-from ntm.models import denoiser
+from ntm.models import build
 from ntm.nn import partitioning
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import refinement
@@ -61,16 +61,16 @@ class DistillationTest(absltest.TestCase):
 
   def test_the_loss_is_the_distance_to_the_score_refinement(self):
     rng, batch = jax.random.key(0), _batch(4)
-    student = denoiser.build(self.config)
+    student = build.denoiser(self.config)
 
     @jax.jit
     def expected(params, frozen):
-      x0, label = task.to_tokens(batch, self.config)
-      trajectory = draw_trajectory(rng, x0, label, self.config.process)
+      x0, cond = task.to_tokens(batch, self.config)
+      trajectory = draw_trajectory(rng, x0, cond, self.config.process)
       target = refinement.refine(self.teacher, frozen, trajectory)
-      u, _ = self.teacher.apply({"params": frozen}, trajectory.x_KBNC, trajectory.times_KB,
-                                label, method="transport")
-      x = student.apply({"params": params}, u[0], Condition(trajectory.times_KB[0], None, label))
+      u, _ = self.teacher.apply({"params": frozen}, trajectory.x_KBNC,
+                                cond.at(trajectory.times_KB), method="transport")
+      x = student.apply({"params": params}, u[0], cond.at(trajectory.times_KB[0]))
       return ((x - target) ** 2).mean(), ((trajectory.x_KBNC[0] - target) ** 2).mean()
 
     params = _params(self.task)
@@ -156,10 +156,10 @@ class InitTest(absltest.TestCase):
 
   def test_starts_at_zero(self):
     run = distillation.distill(_config(), None)
-    student = denoiser.build(_config())
+    student = build.denoiser(_config())
     out = jax.jit(lambda rng: student.apply(
         {"params": nn.unbox(run.init(rng))}, jnp.ones((2, 4, 4)),
-        Condition(jnp.full(2, 0.02), None, jnp.array([0, 3]))))(jax.random.key(0))
+        Condition(jnp.full(2, 0.02), label_B=jnp.array([0, 3]))))(jax.random.key(0))
     np.testing.assert_array_equal(out, 0)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.losses import flow_matching
-from ntm.models import velocity as model_lib
+from ntm.models import build
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
@@ -31,12 +32,12 @@ class FlowMatchingTest(parameterized.TestCase):
       def __init__(self, image):
         self.image = image
 
-      def apply(self, _, x, t, label):
-        del label
-        return (x - self.image) / t[:, None, None] if self.image is not None else 0 * x
+      def apply(self, _, x, cond):
+        t = cond.time_B[:, None, None]
+        return (x - self.image) / t if self.image is not None else 0 * x
 
     time = jax.random.uniform(jax.random.key(2), (512,), minval=0.1)
-    args = (None, x0, time, None)
+    args = (None, x0, Condition(time))
     error = flow_matching.errors(jax.random.key(0), Network(x0), *args)
     np.testing.assert_allclose(error, 0, atol=1e-9)
     error = flow_matching.errors(jax.random.key(0), Network(None), *args)
@@ -66,9 +67,10 @@ class FlowMatchingTest(parameterized.TestCase):
 
   def test_a_new_network_has_no_velocity(self):
     config = tiny.config(model__kind="flow_matching")
-    model = model_lib.build(config)
+    model = build.velocity(config)
     x = jnp.ones((1, 4, 4))
-    v = jax.jit(lambda rng: model.init_with_output(rng, x, jnp.ones(1), jnp.zeros(1, int))[0])
+    cond = Condition(jnp.ones(1), label_B=jnp.zeros(1, int))
+    v = jax.jit(lambda rng: model.init_with_output(rng, x, cond)[0])
     np.testing.assert_array_equal(v(jax.random.key(0)), 0)
 
 

@@ -4,23 +4,23 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.losses import trajectory_likelihood
-from ntm.process import schedule
 from ntm.process.trajectory import draw_pair, draw_trajectory
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
 def _data(batch_size=4):
   x0 = jax.random.uniform(jax.random.key(5), (batch_size, 4, 4), minval=-1, maxval=1)
-  return x0, jnp.arange(batch_size) % 3
+  return x0, Condition(label_B=jnp.arange(batch_size) % 3)
 
 
-def _end_to_end(seed, model, params, x0, label, config):
+def _end_to_end(seed, model, params, x0, cond, config):
   """(loss, its metrics, the likelihood of what it is of, the trajectories)."""
 
   @jax.jit
   def run(rng, params):
-    trajectory = draw_trajectory(jax.random.split(rng)[1], x0, label, config.process)
-    return (*trajectory_likelihood.end_to_end(rng, model, params, x0, label, config),
+    trajectory = draw_trajectory(jax.random.split(rng)[1], x0, cond, config.process)
+    return (*trajectory_likelihood.end_to_end(rng, model, params, x0, cond, config),
             model.apply({"params": params}, trajectory, method="log_prob"), trajectory)
 
   return run(jax.random.key(seed), params)
@@ -49,14 +49,14 @@ class ObjectivesTest(parameterized.TestCase):
   def test_pair_wise_is_the_loss_of_the_pair_it_draws(self):
     config = tiny.config(train__label_dropout=0.0)
     model, params = tiny.model_and_params(config)
-    x0, label = _data(8)
+    x0, cond = _data(8)
 
     @jax.jit
     def run(rng, params):
-      trajectory, k = draw_pair(jax.random.split(rng)[1], x0, label, config.process)
+      trajectory, k = draw_pair(jax.random.split(rng)[1], x0, cond, config.process)
       result, extra = model.apply({"params": params}, trajectory, False, method="log_prob",
                                   mutable=["diagnostics"])
-      return (*trajectory_likelihood.pair_wise(rng, model, params, x0, label, config), result, k,
+      return (*trajectory_likelihood.pair_wise(rng, model, params, x0, cond, config), result, k,
               jnp.concatenate(jax.tree.leaves(extra)))
 
     loss, metrics, result, k, blocks = jax.device_get(run(jax.random.key(0), params))
@@ -75,58 +75,32 @@ class ObjectivesTest(parameterized.TestCase):
   def test_pair_wise_is_an_unbiased_estimate_of_end_to_end(self):
     config = tiny.config(train__label_dropout=0.0, process__t_min_low=0.02)
     model, params = tiny.model_and_params(config, scale=0.05)
-    x0, label = _data(2)
-    x0, label = jnp.tile(x0, (2048, 1, 1)), jnp.tile(label, 2048)
+    x0, cond = _data(2)
+    x0 = jnp.tile(x0, (2048, 1, 1))
+    cond = Condition(label_B=jnp.tile(cond.label_B, 2048))
     losses = {}
     for name, objective in trajectory_likelihood.OBJECTIVES.items():
       run = jax.jit(lambda rng, params, f=objective: f(
-          rng, model, params, x0, label, config)[0])
+          rng, model, params, x0, cond, config)[0])
       losses[name] = np.array([run(jax.random.key(i), params) for i in range(8)])
     a, b = losses["end_to_end"], losses["pair_wise"]
     error = np.sqrt(a.var() / 8 + b.var() / 8)
     self.assertLess(abs(a.mean() - b.mean()), 5 * error)
     self.assertLess(error, 0.01)
 
-  def test_pairs_are_consecutive_levels_of_the_schedule(self):
-    config = tiny.config(process__num_steps=(2, 4))
-    x0, label = _data(64)
-    trajectory, k = jax.device_get(jax.jit(
-        lambda rng: draw_pair(rng, x0, label, config.process))(jax.random.key(0)))
-    np.testing.assert_array_equal(trajectory.valid_SB, np.ones((1, 64)))
-    for b in range(64):
-      t_s, t_t = trajectory.times_KB[:, b]
-      steps = int(trajectory.num_steps_B[b])
-      if k[b] == 0:
-        self.assertBetween(float(t_s), 0, 0.05)
-        times = schedule.uniform_times(steps, t_s)
-      else:
-        times = np.linspace(0, 1, steps + 1)
-      np.testing.assert_allclose(t_t, times[k[b] + 1], atol=0.06)
-    self.assertLen(np.unique(k), 4)
-
-  def test_multi_t_draws_every_t_and_pads(self):
-    config = tiny.config(process__num_steps=(2, 4))
-    x0, label = _data(64)
-    t = jax.device_get(jax.jit(
-        lambda rng: draw_trajectory(rng, x0, label, config.process))(jax.random.key(0)))
-    self.assertSetEqual(set(np.asarray(t.num_steps_B).tolist()), {2, 4})
-    np.testing.assert_array_equal(t.valid_SB.sum(axis=0), t.num_steps_B)
-    short = np.asarray(t.num_steps_B) == 2
-    np.testing.assert_array_equal(t.times_KB[2:, short], 1)
-    np.testing.assert_array_equal(t.x_KBNC[3, short], t.x_KBNC[2, short])
-
   def test_multi_t_weighs_examples_equally(self):
     config = tiny.config(process__num_steps=(2, 4), train__label_dropout=0.0)
     model, params = tiny.model_and_params(config)
-    x0, label = _data(8)
-    loss, _, result, t = _end_to_end(1, model, params, x0, label, config)
-    expected = -(result.step_SB.sum(axis=0) / t.num_steps_B / 16).mean()
+    x0, cond = _data(8)
+    loss, _, result, t = _end_to_end(1, model, params, x0, cond, config)
+    expected = -(result.step_SB.sum(axis=0) / t.cond.num_steps_B / 16).mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
   @parameterized.parameters(0.0, 0.3, 1.0)
   def test_label_dropout(self, rate):
+    cond = Condition(label_B=jnp.zeros(10_000, int))
     labels = np.asarray(trajectory_likelihood.drop_labels(
-        jax.random.key(0), jnp.zeros(10_000, int), 3, rate))
+        jax.random.key(0), cond, 3, rate).label_B)
     self.assertSetEqual(set(np.unique(labels)) - {0, 3}, set())
     self.assertAlmostEqual(float((labels == 3).mean()), rate, delta=0.02)
 

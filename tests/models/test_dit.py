@@ -4,20 +4,21 @@ import numpy as np
 from absl.testing import absltest
 
 from ntm.config import TransformerConfig
-from ntm.models.dit import Backbone
+from ntm.models.dit import DiT
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
-class BackboneTest(absltest.TestCase):
+class DiTTest(absltest.TestCase):
 
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
     config = tiny.config().model
-    net = Backbone(config, TransformerConfig(layers=1, width=16, num_heads=2, num_kv_heads=1),
-                   {"readout": (4,), "other": (2, 3)}, noise_token=True)
+    net = DiT(TransformerConfig(layers=1, width=16, num_heads=2, num_kv_heads=1),
+              config.grid_shape, {"readout": (4,), "other": (2, 3)}, 3, noise_token=True)
     u = jax.random.normal(jax.random.key(0), (2, 1, 4, 4))
-    cls.args = (u, {"time": jnp.array([[0.2], [0.7]])}, jnp.array([0, 3]))
+    cls.args = (u, Condition(jnp.array([[0.2], [0.7]]), label_B=jnp.array([0, 3])))
     cls.init = staticmethod(jax.jit(lambda rng: net.init(rng, *cls.args)))
     cls.params = tiny.random_params(lambda rng: net.init(rng, *cls.args))
     cls.apply = staticmethod(jax.jit(lambda params, *args: net.apply({"params": params}, *args)))
@@ -46,10 +47,10 @@ class BackboneTest(absltest.TestCase):
     np.testing.assert_allclose(out, jnp.broadcast_to(expected, out.shape), atol=1e-5)
 
   def test_the_noise_token_stands_for_tokens_at_the_noise_level_alone(self):
-    u, _, label = self.args
+    u, cond = self.args
     for time, seen in ((0.999, True), (1.0, False)):
-      scalars = {"time": jnp.full((2, 1), time)}
-      a, b = (self.apply(self.params, value, scalars, label)["readout"] for value in (u, -u))
+      cond = cond.at(jnp.full((2, 1), time))
+      a, b = (self.apply(self.params, value, cond)["readout"] for value in (u, -u))
       self.assertEqual(bool(np.abs(a - b).max() > 1e-3), seen)
 
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.models import ntm
-from ntm.typing import Trajectory
+from ntm.models import build
+from ntm.typing import Condition, Trajectory
 from tests.helpers import tiny
 
 
@@ -29,7 +29,7 @@ class NTMTest(parameterized.TestCase):
                           "context": context},
         model__transporter={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
                             "num_blocks": num_blocks})
-    model = ntm.build(config)
+    model = build.ntm(config)
     trajectory = tiny.trajectory(config)
     result, _ = jax.jit(lambda *args: model.init_with_output(*args, method="log_prob"))(
         jax.random.key(0), trajectory)
@@ -47,8 +47,8 @@ class NTMTest(parameterized.TestCase):
 
     @jax.jit
     def terms(variables):
-      u, log_det = model.apply(variables, t.x_KBNC, t.times_KB, method="transport")
-      mean, log_scale = model.apply(variables, u[1:], t.times_KB[1:], t.times_KB[:-1], t.label_B,
+      u, log_det = model.apply(variables, t.x_KBNC, t.cond.at(t.times_KB), method="transport")
+      mean, log_scale = model.apply(variables, u[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]),
                                     method="predict")
       density = jax.scipy.stats.norm.logpdf(u[:-1], mean, jnp.exp(log_scale)).sum((-2, -1))
       return density + log_det[:-1]
@@ -61,7 +61,7 @@ class NTMTest(parameterized.TestCase):
     t = tiny.trajectory(config)
     whole = _log_prob(model, params, t).step_SB
     for k in range(3):
-      pair = Trajectory(t.x_KBNC[k:k + 2], t.times_KB[k:k + 2], t.label_B, None, t.valid_SB[:1])
+      pair = Trajectory(t.x_KBNC[k:k + 2], t.times_KB[k:k + 2], t.cond, t.valid_SB[:1])
       part = _log_prob(model, params, pair, False)
       np.testing.assert_allclose(part.step_SB[0], whole[k], rtol=1e-5)
       np.testing.assert_array_equal(part.prior_B, 0)
@@ -73,7 +73,7 @@ class NTMTest(parameterized.TestCase):
     model, params = tiny.model_and_params(config)
     long = tiny.trajectory(config)
     times = jnp.array([0.02, 0.5, 1, 1, 1])[:, None].repeat(2, axis=1)
-    padded = long.replace(times_KB=times, num_steps_B=jnp.full(2, 2),
+    padded = long.replace(times_KB=times, cond=long.cond.replace(num_steps_B=jnp.full(2, 2)),
                           x_KBNC=long.x_KBNC.at[3:].set(long.x_KBNC[2]),
                           valid_SB=long.valid_SB.at[2:].set(0))
     short = padded.replace(x_KBNC=padded.x_KBNC[:3], times_KB=times[:3],
@@ -108,7 +108,7 @@ class NormalisationTest(parameterized.TestCase):
     def log_density(grid):
       x = jnp.asarray(grid.T, jnp.float32)[:, :, None, None]
       times = jnp.array([0.1, 1.0])[:, None].repeat(len(grid), axis=1)
-      t = Trajectory(x, times, None, None, jnp.ones((1, len(grid))))
+      t = Trajectory(x, times, Condition(), jnp.ones((1, len(grid))))
       return _log_prob(model, params, t).total_B
 
     self.assertAlmostEqual(_integrate(log_density), 1.0, delta=1e-3)
@@ -121,7 +121,7 @@ class NormalisationTest(parameterized.TestCase):
       x_s = jnp.asarray(grid, jnp.float32)[:, :, None]
       x_t = jnp.broadcast_to(jnp.array([0.5, -0.3])[:, None], x_s.shape)
       times = jnp.array([0.3, 0.6])[:, None].repeat(len(grid), axis=1)
-      t = Trajectory(jnp.stack([x_s, x_t]), times, None, None, jnp.ones((1, len(grid))))
+      t = Trajectory(jnp.stack([x_s, x_t]), times, Condition(), jnp.ones((1, len(grid))))
       return _log_prob(model, params, t, False).step_SB[0]
 
     self.assertAlmostEqual(_integrate(log_density), 1.0, delta=1e-3)

@@ -6,6 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.models.predictor import history_mask
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
@@ -19,10 +20,10 @@ def _setup(context, reads_noise=False):
 
   @jax.jit
   def run(params, u_SBNC, valid_SB, label_B):
-    return model.apply({"params": params}, u_SBNC, trajectory.times_KB[1:],
-                       trajectory.times_KB[:-1], label_B, None, valid_SB, method="predict")
+    cond = Condition(trajectory.times_KB[1:], trajectory.times_KB[:-1], label_B=label_B)
+    return model.apply({"params": params}, u_SBNC, cond, valid_SB, method="predict")
 
-  def predict(u_SBNC, valid_SB=trajectory.valid_SB, label_B=trajectory.label_B):
+  def predict(u_SBNC, valid_SB=trajectory.valid_SB, label_B=trajectory.cond.label_B):
     return run(params, u_SBNC, valid_SB, label_B)
 
   return predict, trajectory.x_KBNC[1:], trajectory
@@ -87,7 +88,7 @@ class PredictorTest(parameterized.TestCase):
     model, params = tiny.model_and_params(config)
     t = tiny.trajectory(config)
     run = jax.jit(lambda params: model.apply(
-        {"params": params}, t.x_KBNC[1:], t.times_KB[1:], t.times_KB[:-1], t.label_B,
+        {"params": params}, t.x_KBNC[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]),
         method="predict"))
     mean, log_scale = run(params)
     params["predictor"]["network"]["mean_correction"]["bias"] += jnp.arange(4.0)

@@ -1,5 +1,6 @@
 """A flow-matching model, and the NTM that starts as its Gaussian posterior."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -8,17 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.models import ntm, velocity
+from ntm.models import build
 from ntm.process import kernel
 from ntm.sampling import ode, sampler
 from ntm.training import state as state_lib
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
+def _in(config, dtype):
+  """The config in another type; files may not ask for float64."""
+  return dataclasses.replace(config, model=dataclasses.replace(
+      config.model, dtype=jnp.dtype(dtype).name))
+
+
 def _velocity(config, dtype):
-  model = velocity.FlowMatching(config.model, dtype, dtype)
+  model = build.velocity(_in(config, dtype))
   shape = (1, config.model.num_tokens, config.model.num_channels)
-  args = (jnp.zeros(shape), jnp.zeros(1), jnp.zeros(1, int))
+  args = (jnp.zeros(shape), Condition(jnp.zeros(1), label_B=jnp.zeros(1, int)))
   return model, jax.tree.map(lambda a: a.astype(dtype),
                              tiny.random_params(lambda rng: model.init(rng, *args)))
 
@@ -31,7 +39,7 @@ def _density(mean_correction=False, dtype=jnp.float64):
       "reads_noise": True, "mean_correction": mean_correction},
       process__t_min_low=0.01)
   velocity, velocity_params = _velocity(config, dtype)
-  model = ntm.NTM(config.model, dtype=dtype, param_dtype=dtype)
+  model = build.ntm(_in(config, dtype))
   init = jax.jit(functools.partial(model.init, method="log_prob"))
   params = nn.unbox(init(jax.random.key(0), tiny.trajectory(config, dtype=dtype)))["params"]
   state = state_lib.TrainState(0, True, params, params, None)
@@ -48,21 +56,21 @@ class InitialisationTest(parameterized.TestCase):
   @parameterized.parameters(False, True)
   def test_sampled_trajectory_is_the_gaussian_posterior_samplers(self, mean_correction):
     config, model, params, velocity, velocity_params = _density(mean_correction)
-    label = jnp.asarray([0, 1, 2])
+    cond = Condition(label_B=jnp.asarray([0, 1, 2]))
     times = tiny.trajectory(config, dtype=jnp.float64).times_KB[:, 0]
     shape = (3, config.model.num_tokens, config.model.num_channels)
     rng = jax.random.key(3)
 
     @jax.jit
     def sample(params):
-      u_KBNC = sampler.sample_latents(rng, model, params, times, 3, label)
-      return sampler.to_data(model, params, u_KBNC, times, label, 3)[0]
+      u_KBNC = sampler.sample_u_trajectory(rng, model, params, times, shape, cond)
+      return sampler.to_data(model, params, u_KBNC, times, cond)[0]
 
     @jax.jit
     def expected(params):
       apply = functools.partial(velocity.apply, {"params": params})
-      x_KBNC = ode.sample(rng, ode.guided(apply, label, None, None), times, shape, "gaussian")
-      return x_KBNC, apply(x_KBNC[0], jnp.full(3, 0.5), label)
+      x_KBNC = ode.sample(rng, ode.guided(apply, cond, None, None), times, shape, "gaussian")
+      return x_KBNC, apply(x_KBNC[0], cond.at(jnp.full(3, 0.5)))
 
     x_KBNC, v_BNC = expected(velocity_params)
     np.testing.assert_allclose(sample(params), x_KBNC, rtol=0, atol=1e-10)
@@ -76,7 +84,7 @@ class InitialisationTest(parameterized.TestCase):
 
     @jax.vmap
     def log_density(x_s, x_t, s, t):
-      v = velocity.apply({"params": velocity_params}, x_t, t, trajectory.label_B)
+      v = velocity.apply({"params": velocity_params}, x_t, trajectory.cond.at(t))
       a, b, c = (value[:, None, None] for value in kernel.reverse_posterior(t, s))
       mean = a * x_t + b * (x_t - t[:, None, None] * v)
       return jax.scipy.stats.norm.logpdf(x_s, mean, c).sum(axis=(1, 2))
@@ -105,12 +113,12 @@ class OutputTest(parameterized.TestCase):
         "reads_noise": True, "context": "history"}, process__t_min_low=0.01)
     model, params = tiny.model_and_params(config)
     trajectory = tiny.trajectory(config)
-    u, times, label = trajectory.x_KBNC, trajectory.times_KB, trajectory.label_B
+    u, times, cond = trajectory.x_KBNC, trajectory.times_KB, trajectory.cond
     apply = jax.jit(functools.partial(model.apply, {"params": params}), static_argnames="method")
-    mean, log_scale = apply(u[1:], times[1:], times[:-1], label, method="predict")
+    mean, log_scale = apply(u[1:], cond.at(times[1:], times[:-1]), method="predict")
     caches = model.init_caches(2, 3)
     for index, k in enumerate((3, 2, 1)):
-      m, s, caches = apply(u[k], times[k], times[k - 1], label, None, caches, jnp.int32(index),
+      m, s, caches = apply(u[k], cond.at(times[k], times[k - 1]), caches, jnp.int32(index),
                            method="predict_step")
       np.testing.assert_allclose(m, mean[k - 1], atol=2e-5)
       np.testing.assert_allclose(s, log_scale[k - 1], atol=2e-5)
@@ -123,7 +131,7 @@ class OutputTest(parameterized.TestCase):
     model, params = tiny.model_and_params(config)
     t = tiny.trajectory(config)
     t = t.replace(times_KB=t.times_KB.at[2:].set(1), valid_SB=t.valid_SB.at[2].set(0),
-                  num_steps_B=jnp.full(2, 2))
+                  cond=t.cond.replace(num_steps_B=jnp.full(2, 2)))
     loss = lambda params: model.apply({"params": params}, t, method="log_prob").total_B.sum()
     grads = jax.jit(jax.grad(loss))(params)
     self.assertTrue(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads)))

@@ -1,12 +1,12 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.config import TransformerConfig
 from ntm.nn import rotary, stack
+from ntm.nn.numerics import Numerics
 from tests.helpers import tiny
 
 _CONFIG = TransformerConfig(layers=3, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
@@ -22,7 +22,7 @@ def _inputs():
 def _value_and_grad(**options):
   """(params, x, c) → a loss and its gradient, compiled once."""
   return jax.jit(jax.value_and_grad(lambda *args: (
-      stack.Stack(_CONFIG, **options).apply(*args, _ANGLES) ** 2).sum()))
+      stack.Stack(_CONFIG, numerics=Numerics(**options)).apply(*args, _ANGLES) ** 2).sum()))
 
 
 class StackTest(parameterized.TestCase):
@@ -34,12 +34,10 @@ class StackTest(parameterized.TestCase):
         lambda rng: stack.Stack(_CONFIG).init(rng, self.x, self.c, _ANGLES))}
 
   def test_scan_equals_loop(self):
-    types = (jnp.float32, jnp.float32)
-
     @jax.jit
     def layer(params, x, c):
-      modulation = stack._Modulation(*types).apply({"params": params["modulation"]}, c)
-      return stack.Layer(_CONFIG, False, *types).apply(
+      modulation = stack._Modulation(Numerics()).apply({"params": params["modulation"]}, c)
+      return stack.Layer(_CONFIG, False, Numerics()).apply(
           {"params": params["layers"]}, x, modulation, _ANGLES, None)[0]
 
     x = self.x

@@ -4,7 +4,14 @@ import numpy as np
 from absl.testing import absltest
 
 from ntm.process import kernel, schedule
-from ntm.process.trajectory import continue_trajectory, sample_trajectory
+from ntm.process.trajectory import (
+    continue_trajectory,
+    draw_pair,
+    draw_trajectory,
+    sample_trajectory,
+)
+from ntm.typing import Condition
+from tests.helpers import tiny
 
 
 class TrajectoryTest(absltest.TestCase):
@@ -47,6 +54,37 @@ class TrajectoryTest(absltest.TestCase):
     draw = lambda x0: sample_trajectory(jax.random.key(0), x0, schedule.uniform_times(4, 0.02))[-1]
     jacobian = jax.jacobian(draw)(jnp.ones((1, 2, 1)))
     np.testing.assert_array_equal(jacobian, np.zeros_like(jacobian))
+
+
+class DrawTest(absltest.TestCase):
+
+  def test_pairs_are_consecutive_levels_of_the_schedule(self):
+    config = tiny.config(process__num_steps=(2, 4))
+    x0, cond = jax.random.normal(jax.random.key(5), (64, 4, 4)), Condition()
+    trajectory, k = jax.device_get(jax.jit(
+        lambda rng: draw_pair(rng, x0, cond, config.process))(jax.random.key(0)))
+    np.testing.assert_array_equal(trajectory.valid_SB, np.ones((1, 64)))
+    for b in range(64):
+      t_s, t_t = trajectory.times_KB[:, b]
+      steps = int(trajectory.cond.num_steps_B[b])
+      if k[b] == 0:
+        self.assertBetween(float(t_s), 0, 0.05)
+        times = schedule.uniform_times(steps, t_s)
+      else:
+        times = np.linspace(0, 1, steps + 1)
+      np.testing.assert_allclose(t_t, times[k[b] + 1], atol=0.06)
+    self.assertLen(np.unique(k), 4)
+
+  def test_multi_t_draws_every_t_and_pads(self):
+    config = tiny.config(process__num_steps=(2, 4))
+    x0, cond = jax.random.normal(jax.random.key(5), (64, 4, 4)), Condition()
+    t = jax.device_get(jax.jit(
+        lambda rng: draw_trajectory(rng, x0, cond, config.process))(jax.random.key(0)))
+    self.assertSetEqual(set(np.asarray(t.cond.num_steps_B).tolist()), {2, 4})
+    np.testing.assert_array_equal(t.valid_SB.sum(axis=0), t.cond.num_steps_B)
+    short = np.asarray(t.cond.num_steps_B) == 2
+    np.testing.assert_array_equal(t.times_KB[2:, short], 1)
+    np.testing.assert_array_equal(t.x_KBNC[3, short], t.x_KBNC[2, short])
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ import ntm as package
 from ntm import config as config_lib
 from ntm.conversion import converter, families
 from ntm.losses import alignment, task
-from ntm.models import ntm, velocity
+from ntm.models import build
 from ntm.nn import partitioning
 from ntm.sampling import ode
 from ntm.training import checkpoint, step
 from ntm.training import state as state_lib
+from ntm.typing import Condition
 from tests.helpers import flux2_pair, in_memory, torch_sit
 
 _CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -84,7 +85,7 @@ class RunsTest(parameterized.TestCase):
   def test_sit_starts_an_ntm(self):
     directory = _converted("sit", in_memory.state_of(_sit()))
     theirs, params, _ = checkpoint.restore_ema(directory)
-    self._starts_an_ntm(theirs, params, jnp.asarray([1, 2]))
+    self._starts_an_ntm(theirs, params, Condition(label_B=jnp.asarray([1, 2])))
 
   def test_sizes_that_no_run_has_are_converted_without_a_config(self):
     flux2 = flux2_pair.tensors(flux2_pair.transformer())  # Another width of the sinusoids.
@@ -113,20 +114,22 @@ class RunsTest(parameterized.TestCase):
     backbone = dataclasses.replace(theirs.model.backbone, text_tokens=5)
     theirs = dataclasses.replace(theirs, model=dataclasses.replace(
         theirs.model, image_shape=(2, 3, 4), backbone=backbone))
-    model = velocity.build(theirs)
+    model = build.velocity(theirs)
     text = jax.random.normal(jax.random.key(1), (2, 5, 24))
+    cond = Condition(text_BMW=text)
 
     @functools.partial(jax.jit, static_argnums=1)
     def sample(params, solver):
       velocity = lambda *args: model.apply({"params": params}, *args)
-      return ode.sample(jax.random.key(0), ode.guided(velocity, text, 0 * text, 1.5),
+      return ode.sample(jax.random.key(0), ode.guided(
+          velocity, cond, jax.tree.map(jnp.zeros_like, cond), 1.5),
                         jnp.linspace(0, 1, 3), (2, 6, 4), solver)
 
     for solver in ode.SOLVERS:
       self.assertTrue(np.isfinite(sample(params, solver)).all())
-    self._starts_an_ntm(theirs, params, text)
+    self._starts_an_ntm(theirs, params, cond)
 
-  def _starts_an_ntm(self, theirs, params, condition):
+  def _starts_an_ntm(self, theirs, params, cond):
     """The NTM predicts the posterior mean of the velocity model, and has its gradient."""
     config = _finetuned(theirs)
     alignment.check_source(config, theirs)
@@ -137,14 +140,14 @@ class RunsTest(parameterized.TestCase):
     example = task.example(config)
     x_KBNC = jax.random.normal(jax.random.key(2), (3, 2, *example.x_KBNC.shape[2:]))
     times_KB = jnp.broadcast_to(jnp.asarray([0.1, 0.5, 1.0])[:, None], (3, 2))
-    trajectory = example.replace(x_KBNC=x_KBNC, times_KB=times_KB, label_B=condition,
+    trajectory = example.replace(x_KBNC=x_KBNC, times_KB=times_KB, cond=cond,
                                  valid_SB=jnp.ones((2, 2)))
-    model = ntm.build(config)
+    model = build.ntm(config)
     result = jax.jit(lambda p: model.apply({"params": p}, trajectory, method="log_prob"))(started)
     expected = jax.jit(lambda params: alignment.posterior_mean(config, params, trajectory))(params)
     np.testing.assert_allclose(result.mean_SBNC, expected, atol=1e-5)
-    name = "text" if config.model.backbone.text_tokens else "label"
-    batch = {"image": x_KBNC[0].reshape(2, *config.model.image_shape), name: condition}
+    batch = {"image": x_KBNC[0].reshape(2, *config.model.image_shape),
+             "text": cond.text_BMW, "label": cond.label_B}
     grads = jax.device_get(jax.jit(jax.grad(
         lambda p, frozen: what.loss(jax.random.key(0), p, frozen, batch, 0)[0]))(
             started, what.frozen))
@@ -158,13 +161,12 @@ class RunsTest(parameterized.TestCase):
     """The training step, for one device of unlimited memory; nothing is allocated."""
     config = config_lib.from_dict(runpy.run_path(str(_CONFIGS / f"{name}.py"))["get_config"]())
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=4))
-    velocity = dataclasses.replace(
+    model = build.velocity(dataclasses.replace(
         config, model=dataclasses.replace(config.model, kind="flow_matching"),
-        finetune=config_lib.FinetuneConfig())
-    model = velocity.build(velocity)
+        finetune=config_lib.FinetuneConfig()))
     example = task.example(config)
     source = nn.unbox(jax.eval_shape(
-        model.init, jax.random.key(0), example.x_KBNC[0], example.times_KB[0], example.label_B))
+        model.init, jax.random.key(0), example.x_KBNC[0], example.cond.at(example.times_KB[0])))
     what = task.density(config, source["params"])
     backbone = source["params"]["network"]["backbone"]
     self.assertEqual(sum(leaf.size for leaf in jax.tree.leaves(backbone)), published)
@@ -176,8 +178,8 @@ class RunsTest(parameterized.TestCase):
                      shapes)
     text = config.model.backbone.text_tokens
     batch = {"image": jax.ShapeDtypeStruct((4, *config.model.image_shape), jnp.float32),
-             "text" if text else "label": jax.ShapeDtypeStruct(
-                 (4, *example.label_B.shape[1:]), example.label_B.dtype)}
+             "text" if text else "label": jax.tree.leaves(jax.tree.map(
+                 lambda a: jax.ShapeDtypeStruct((4, *a.shape[1:]), a.dtype), example.cond))[0]}
     train_step = step.make_train_step(what, config, mesh)
     compiled = train_step.lower(state, batch, source["params"]).compile()
     # Parameters, their average and two moments in float32, and the frozen source.

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -6,14 +7,13 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.config import TransformerConfig
-from ntm.models.denoiser import Denoiser
-from ntm.nn.patchify import patchify
+from ntm.models import build
 from ntm.process import schedule
 from ntm.sampling import generate, refinement, sampler
 from ntm.typing import Condition, Trajectory
 from tests.helpers import tiny
 
-_LABEL = jnp.array([0, 2])
+_COND = Condition(label_B=jnp.array([0, 2]))
 _SMALL = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 1}
 
 
@@ -28,9 +28,10 @@ def _setup():
 def _generated(refine, clip_percentile=100.0, steps=3):
   """(images, raw, states) as tokens, None left out."""
   config, model, params = _setup()
-  run = generate.make_generator(model, config.process, refine, clip_percentile)
-  out = run(jax.random.key(0), params, _LABEL, 2, steps, None)
-  tokens = lambda images: patchify(images, config.model.patch_shape)
+  patches = build.patches(config.model)
+  run = generate.make_generator(model, patches, config.process, refine, clip_percentile)
+  out = run(jax.random.key(0), params, _COND, 2, steps)
+  tokens = patches.to_tokens
   return tokens(out.images), tokens(out.raw), jax.vmap(tokens)(out.states)
 
 
@@ -42,8 +43,9 @@ def _parts(steps=3):
 
   @jax.jit
   def run(params):
-    u = sampler.sample_latents(jax.random.key(0), model, params, times, 2, _LABEL)
-    return u, sampler.to_data(model, params, u, times, _LABEL, steps)[0]
+    cond = model.condition(_COND, steps, 2)
+    u = sampler.sample_u_trajectory(jax.random.key(0), model, params, times, (2, 4, 4), cond)
+    return u, sampler.to_data(model, params, u, times, cond)[0]
 
   return times, *run(params)
 
@@ -67,20 +69,22 @@ class GenerateTest(parameterized.TestCase):
     np.testing.assert_allclose(raw, x[0], atol=1e-5)
     times_KB = jnp.broadcast_to(times[:, None], (4, 2))
     refine = jax.jit(lambda params, t: refinement.refine(model, params, t, 50.0))
-    refined = refine(params, Trajectory(x, times_KB, _LABEL, jnp.full(2, 3), jnp.ones((3, 2))))
+    cond = _COND.replace(num_steps_B=jnp.full(2, 3))
+    refined = refine(params, Trajectory(x, times_KB, cond, jnp.ones((3, 2))))
     np.testing.assert_allclose(images, refined, atol=1e-4)
     self.assertGreater(np.abs(images - raw).max(), 1e-2)
 
   def test_the_denoiser_reads_the_cleanest_latent_and_its_level(self):
     config, model, params = _setup()
     times, u, _ = _parts()
-    denoiser = Denoiser(config.model, TransformerConfig(**_SMALL), multi_step=True)
-    cond = Condition(jnp.full(2, times[0]), jnp.full(2, 3), _LABEL)
+    denoiser = build.denoiser(dataclasses.replace(config, denoiser=TransformerConfig(**_SMALL)))
+    cond = _COND.replace(time_B=jnp.full(2, times[0]), num_steps_B=jnp.full(2, 3))
     weights = tiny.random_params(lambda rng: denoiser.init(rng, u[0], cond))
-    run = generate.make_generator(model, config.process, "denoiser", denoiser=denoiser)
-    out = run(jax.random.key(0), params, _LABEL, 2, 3, None, weights)
+    patches = build.patches(config.model)
+    run = generate.make_generator(model, patches, config.process, "denoiser", denoiser=denoiser)
+    out = run(jax.random.key(0), params, _COND, 2, 3, None, weights)
     expected = jax.jit(denoiser.apply)({"params": weights}, u[0], cond)
-    np.testing.assert_allclose(patchify(out.images, config.model.patch_shape), expected, atol=1e-4)
+    np.testing.assert_allclose(patches.to_tokens(out.images), expected, atol=1e-4)
     self.assertIsNone(out.raw)
 
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.models import velocity
+from ntm.models import build
 from ntm.process import schedule
 from ntm.sampling import ode
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 _MEAN, _SCALE = 0.7, 0.4
@@ -100,26 +101,27 @@ class OdeTest(parameterized.TestCase):
 @functools.cache
 def _network():
   config = tiny.config(model__kind="flow_matching")
-  model = velocity.build(config)
-  args = (jnp.zeros((2, 4, 4)), jnp.zeros(2), jnp.zeros(2, int))
+  model = build.velocity(config)
+  cond = Condition(label_B=jnp.asarray([0, 2]))
+  args = (jnp.zeros((2, 4, 4)), cond.at(jnp.zeros(2)))
   params = tiny.random_params(lambda rng: model.init(rng, *args))
   x = jax.random.normal(jax.random.key(0), (2, 4, 4))
-  return jax.jit(lambda *args: model.apply({"params": params}, *args)), x, jnp.asarray([0, 2])
+  return jax.jit(lambda *args: model.apply({"params": params}, *args)), x, cond
 
 
 class GuidanceTest(parameterized.TestCase):
 
   def test_scale_zero_is_the_conditional(self):
-    velocity, x, label = _network()
-    plain = ode.guided(velocity, label, None, None)(x, 0.3)
-    guided = ode.guided(velocity, label, jnp.full(2, 3), 0.0)(x, 0.3)
+    velocity, x, cond = _network()
+    plain = ode.guided(velocity, cond, None, None)(x, 0.3)
+    guided = ode.guided(velocity, cond, Condition(label_B=jnp.full(2, 3)), 0.0)(x, 0.3)
     np.testing.assert_allclose(guided, plain, atol=1e-6)
 
   def test_linear_extrapolation_from_the_null_class(self):
-    velocity, x, label = _network()
-    time = jnp.full(2, 0.3)
-    null, conditional = velocity(x, time, jnp.full(2, 3)), velocity(x, time, label)
-    guided = ode.guided(velocity, label, jnp.full(2, 3), 1.5)(x, 0.3)
+    velocity, x, cond = _network()
+    time, null_cond = jnp.full(2, 0.3), Condition(label_B=jnp.full(2, 3))
+    null, conditional = velocity(x, null_cond.at(time)), velocity(x, cond.at(time))
+    guided = ode.guided(velocity, cond, null_cond, 1.5)(x, 0.3)
     np.testing.assert_allclose(guided, 2.5 * conditional - 1.5 * null, atol=1e-5)
     self.assertGreater(float(jnp.abs(guided - conditional).max()), 0.01)
 

@@ -11,7 +11,7 @@ from ntm.process import schedule
 from ntm.process.kernel import forward_kernel, trajectory_covariance
 from ntm.process.trajectory import sample_trajectory
 from ntm.sampling.refinement import refine
-from ntm.typing import Trajectory
+from ntm.typing import Condition, Trajectory
 
 
 @dataclasses.dataclass
@@ -42,7 +42,7 @@ def _trajectory(times, batch_size=3):
   x0 = 0.3 + 0.5 * jax.random.normal(jax.random.key(0), (batch_size, 4, 2))
   x = sample_trajectory(jax.random.key(1), x0, times)
   times_KB = jnp.broadcast_to(times[:, None], (times.shape[0], batch_size))
-  return Trajectory(x, times_KB, None, None, jnp.ones_like(times_KB[1:]))
+  return Trajectory(x, times_KB, Condition(), jnp.ones_like(times_KB[1:]))
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 
 from ntm.process import schedule
 from ntm.sampling import sampler
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 
@@ -22,9 +23,10 @@ class SamplerTest(parameterized.TestCase):
   @parameterized.parameters("markov", "history")
   def test_scan_equals_the_loop_of_algorithm_2(self, context):
     model, params, times = _setup(context)
-    label = jnp.array([0, 2])
+    cond = Condition(label_B=jnp.array([0, 2]))
     rng = jax.random.key(0)
-    u = jax.jit(lambda params: sampler.sample_latents(rng, model, params, times, 2, label))(params)
+    u = jax.jit(lambda params: sampler.sample_u_trajectory(
+        rng, model, params, times, (2, 4, 4), cond))(params)
     predict = jax.jit(functools.partial(model.apply, method="predict"))
 
     rng_noise, rng_steps = jax.random.split(rng)
@@ -35,24 +37,25 @@ class SamplerTest(parameterized.TestCase):
       known = jnp.stack(states[::-1]) if context == "history" else states[-1][None]
       t = levels[k:] if context == "history" else levels[k:k + 1]
       s = levels[k - 1:-1] if context == "history" else levels[k - 1:k]
-      mean, log_scale = predict({"params": params}, known, t, s, label)
+      mean, log_scale = predict({"params": params}, known, cond.at(t, s))
       z = jax.random.normal(step_rng, (2, 4, 4))
       states.append(mean[0] + jnp.exp(log_scale[0]) * z)
     np.testing.assert_allclose(u, jnp.stack(states[::-1]), atol=1e-4)
 
   def test_a_continued_one_is_told_the_steps_of_the_whole(self):
     model, params, times = _setup(process__num_steps=(2, 3))
-    label, rng = jnp.array([0, 2]), jax.random.key(0)
+    cond, rng = Condition(label_B=jnp.array([0, 2])), jax.random.key(0)
     start = jax.random.normal(jax.random.key(1), (2, 4, 4))
 
     @jax.jit
     def run(params):
-      draw = lambda number: sampler.sample_latents(rng, model, params, times[:2], 2, label,
-                                                   start_BNC=start, num_steps=number)
+      of = lambda number: model.condition(cond, number, 2)
+      draw = lambda number: sampler.sample_u_trajectory(
+          rng, model, params, times[:2], start.shape, of(number), start_BNC=start)
       steps = lambda number: model.apply(
-          {"params": params}, start[None], *(jnp.full((1, 2), t) for t in (times[1], times[0])),
-          label, jnp.full(2, number), method="predict")
-      return draw(3), draw(None), steps(3), steps(1)
+          {"params": params}, start[None],
+          of(number).at(*(jnp.full((1, 2), t) for t in (times[1], times[0]))), method="predict")
+      return draw(3), draw(1), steps(3), steps(1)
 
     *drawn, whole, alone = run(params)
     z = jax.random.normal(jax.random.split(jax.random.split(rng)[1], 1)[0], (2, 4, 4))
@@ -63,8 +66,9 @@ class SamplerTest(parameterized.TestCase):
 
   def test_zero_guidance_equals_none(self):
     model, params, times = _setup()
-    draw = jax.jit(lambda w: sampler.sample_latents(jax.random.key(0), model, params, times, 2,
-                                                    jnp.array([0, 1]), w))
+    draw = jax.jit(lambda w: sampler.sample_u_trajectory(
+        jax.random.key(0), model, params, times, (2, 4, 4), Condition(label_B=jnp.array([0, 1])),
+        w, Condition(label_B=jnp.full(2, 3))))
     plain = draw(None)
     np.testing.assert_allclose(draw(0.0), plain, atol=1e-5)
     self.assertGreater(np.abs(draw(2.0) - plain).max(), 1e-2)
@@ -75,9 +79,9 @@ class SamplerTest(parameterized.TestCase):
 
     @jax.jit
     def there_and_back(params, u):
-      x, fallbacks = sampler.to_data(model, params, u, times, jnp.array([0, 1]), 3)
+      x, fallbacks = sampler.to_data(model, params, u, times, Condition())
       levels = jnp.broadcast_to(times[:, None], (4, 2))
-      back, _ = model.apply({"params": params}, x, levels, method="transport")
+      back, _ = model.apply({"params": params}, x, Condition(levels), method="transport")
       return x, fallbacks, back
 
     x, fallbacks, back = there_and_back(params, u)

@@ -10,7 +10,7 @@ from absl.testing import absltest, parameterized
 
 from ntm.losses import distillation, flow_matching, trajectory_likelihood
 from ntm.losses import task as task_lib
-from ntm.models import ntm
+from ntm.models import build
 from ntm.nn import partitioning
 from ntm.training import optimizer
 from ntm.training import state as state_lib
@@ -105,14 +105,14 @@ class StepTest(parameterized.TestCase):
     config = tiny.config(train__accumulation=2, optimizer__ema=0.0)
     batch = _batch()
     (first, state), _ = _run(config, [batch])
-    model, params = ntm.build(config), first.params
+    model, params = build.ntm(config), first.params
     rngs = jax.random.split(jax.random.fold_in(jax.random.key(config.train.seed), 0), 2)
 
     @jax.jit
     def grads(params, part, rng):
-      x0, label = task_lib.to_tokens(part, config)
+      x0, cond = task_lib.to_tokens(part, config)
       return jax.grad(lambda p: trajectory_likelihood.end_to_end(
-          rng, model, p, x0, label, config)[0])(params)
+          rng, model, p, x0, cond, config)[0])(params)
 
     parts = [grads(params, jax.tree.map(lambda a, i=i: a[i::2], batch), rngs[i]) for i in (0, 1)]
     mean = jax.tree.map(lambda a, b: (a + b) / 2, *jax.device_get(parts))

@@ -21,6 +21,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ntm.nn.convolution import Middle, ResidualBlock, group_norm
+from ntm.nn.numerics import Numerics
 from ntm.typing import Array
 
 _STATISTICS_EPSILON = 1e-4
@@ -62,19 +63,17 @@ class Autoencoder(nn.Module):
 
   Attributes:
     config: its shape.
-    dtype: compute type.
-    param_dtype: parameter type.
+    numerics: types.
   """
 
   config: AutoencoderConfig
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  numerics: Numerics = Numerics()
 
   def setup(self):
     """Encoder, decoder and what stands between them and the latents."""
-    config, types = self.config, dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    config, types = self.config, self.numerics.types
     common = dict(num_blocks=config.num_blocks, attention=config.attention,
-                  num_groups=config.num_groups, **types)
+                  num_groups=config.num_groups, numerics=self.numerics)
     self.encoder = Encoder(config.encoder_widths, 2 * config.latent_channels, **common)
     self.decoder = Decoder(config.decoder_widths, config.image_channels, **common)
     if config.moments_conv:
@@ -84,9 +83,9 @@ class Autoencoder(nn.Module):
     if config.patch:
       shape = (config.patch**2 * config.latent_channels,)
       self.latent_mean = self.param("latent_mean", nn.initializers.zeros_init(), shape,
-                                    self.param_dtype)
+                                    self.numerics.param_dtype)
       self.latent_var = self.param("latent_var", nn.initializers.ones_init(), shape,
-                                   self.param_dtype)
+                                   self.numerics.param_dtype)
 
   def __call__(self, image: Array) -> Array:
     """The image decoded from the mean of its latents; for initialisation.
@@ -174,14 +173,13 @@ class Encoder(nn.Module):
   num_blocks: int
   attention: bool
   num_groups: int
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """[B, height, width, channels] → [B, height', width', features]."""
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    common = dict(num_groups=self.num_groups, **types)
+    types = self.numerics.types
+    common = dict(num_groups=self.num_groups, numerics=self.numerics)
     x = nn.Conv(self.widths[0], (3, 3), name="conv_in", **types)(x)
     for level, width in enumerate(self.widths):
       for block in range(self.num_blocks):
@@ -203,14 +201,13 @@ class Decoder(nn.Module):
   num_blocks: int
   attention: bool
   num_groups: int
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """[B, height', width', channels] → [B, height, width, features]."""
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    common = dict(num_groups=self.num_groups, **types)
+    types = self.numerics.types
+    common = dict(num_groups=self.num_groups, numerics=self.numerics)
     x = nn.Conv(self.widths[-1], (3, 3), name="conv_in", **types)(x)
     x = Middle(self.attention, name="middle", **common)(x)
     for level, width in reversed(list(enumerate(self.widths))):

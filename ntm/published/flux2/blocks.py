@@ -13,6 +13,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from ntm.nn import kernels, layers
+from ntm.nn.numerics import Numerics
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
@@ -111,13 +112,12 @@ class Heads(nn.Module):
   """Query, key and value heads of one stream, query and key RMS-normalised."""
 
   config: Flux2Config
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  numerics: Numerics = Numerics()
 
   @nn.compact
   def __call__(self, x_BMD: Array) -> tuple[Array, Array, Array]:
     """[B, M, D] → three times [B, M, H, E]."""
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    types = self.numerics.types
 
     def project(name):
       a_BMHE = layers.dense((self.config.num_heads, self.config.head_width),
@@ -140,8 +140,7 @@ class DoubleBlock(nn.Module):
   """
 
   config: Flux2Config
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  numerics: Numerics = Numerics()
 
   @nn.compact
   def __call__(self, streams: tuple[Array, Array], modulations: tuple[Array, Array],
@@ -156,12 +155,12 @@ class DoubleBlock(nn.Module):
     Returns:
       (the streams, None), as nn.scan wants it.
     """
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    types = self.numerics.types
     width, names = self.config.width, ("text", "image")
     modulations = [jnp.moveaxis(modulation, -2, 0) for modulation in modulations]
     streams = [constrain(x_BMD, "batch", None, None) for x_BMD in streams]
 
-    heads = [Heads(self.config, name=f"{name}_heads", **types)(
+    heads = [Heads(self.config, self.numerics, name=f"{name}_heads")(
         layers.modulate(normalise(x_BMD, self.config.eps), shift, scale))
              for name, x_BMD, (shift, scale, *_) in zip(names, streams, modulations)]
     attended = _attend(*(jnp.concatenate(parts, axis=1) for parts in zip(*heads)),
@@ -190,8 +189,7 @@ class SingleBlock(nn.Module):
   """
 
   config: Flux2Config
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
+  numerics: Numerics = Numerics()
 
   @nn.compact
   def __call__(self, x_BMD: Array, modulation_B13D: Array, rotation: tuple[Array, Array]):
@@ -205,11 +203,11 @@ class SingleBlock(nn.Module):
     Returns:
       (x_BMD, None), as nn.scan wants it.
     """
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    types = self.numerics.types
     shift, scale, gate = jnp.moveaxis(modulation_B13D, -2, 0)
     x_BMD = constrain(x_BMD, "batch", None, None)
     h_BMD = layers.modulate(normalise(x_BMD, self.config.eps), shift, scale)
-    attended = _attend(*Heads(self.config, name="heads", **types)(h_BMD), rotation)
+    attended = _attend(*Heads(self.config, self.numerics, name="heads")(h_BMD), rotation)
     gated = _gated(h_BMD, self.config.mlp_width, "up", types)
     # One product for both, as in the checkpoints: the sum is then rounded once.
     h = jnp.concatenate([attended.reshape(x_BMD.shape), gated], axis=-1)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.nn import layers, rotary, stack
+from ntm.nn.numerics import Numerics
 from ntm.published.flux2 import blocks as flux2_blocks
 from ntm.published.flux2.blocks import Flux2Config
 from ntm.typing import Array
@@ -72,17 +73,12 @@ class Flux2(nn.Module):
 
   Attributes:
     config: sizes.
-    dtype: compute type; norms, softmax, rotation and sinusoids are in float32 at least.
-    param_dtype: parameter type.
-    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
-    unroll: blocks in one iteration of a scan.
+    numerics: types, rematerialisation; norms, softmax, rotation and sinusoids are in
+      float32 at least.
   """
 
   config: Flux2Config
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
-  remat: str = "none"
-  unroll: int = 1
+  numerics: Numerics = Numerics()
 
   @nn.compact
   def __call__(self, x_BNC: Array, t_B: Array, text_BMW: Array, image_ids_NA: np.ndarray,
@@ -104,7 +100,7 @@ class Flux2(nn.Module):
       ValueError: positions that do not match the tokens.
     """
     config, width = self.config, self.config.width
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    dtype, types = self.numerics.dtype, self.numerics.types
     ids = np.concatenate([_checked("text", text_ids_MA, text_BMW, config),
                           _checked("image", image_ids_NA, x_BNC, config)])
     angles_ME = flux2_blocks.rotary_angles(ids, config.axes, config.theta)
@@ -114,14 +110,14 @@ class Flux2(nn.Module):
       return layers.dense(features, axes, use_bias=False, name=name, **types, **kwargs)
 
     h = dense(width, (None, "embed"), "time_in")(
-        time_sinusoids(t_B, config.time_width).astype(self.dtype))
+        time_sinusoids(t_B, config.time_width).astype(dtype))
     c_B1D = nn.silu(dense(width, ("embed", None), "time_out")(nn.silu(h)))[:, None]
 
     def modulation(parts, name):
       return dense((parts, width), ("embed", None, None), name, zero=True)(c_B1D)
 
-    text_BMD = dense(width, (None, "embed"), "text_embed")(text_BMW.astype(self.dtype))
-    image_BND = dense(width, (None, "embed"), "image_embed")(x_BNC.astype(self.dtype))
+    text_BMD = dense(width, (None, "embed"), "text_embed")(text_BMW.astype(dtype))
+    image_BND = dense(width, (None, "embed"), "image_embed")(x_BNC.astype(dtype))
     double = self._scan(flux2_blocks.DoubleBlock, config.double_layers, "double")
     modulations = (modulation(6, "text_modulation"), modulation(6, "image_modulation"))
     (text_BMD, image_BND), _ = double((text_BMD, image_BND), modulations, rotation)
@@ -137,8 +133,8 @@ class Flux2(nn.Module):
 
   def _scan(self, block, length: int, name: str) -> nn.Module:
     """`length` blocks as one module, parameters stacked along a first axis."""
-    scan = stack.over_depth(block, length, (nn.broadcast, nn.broadcast), self.remat, self.unroll)
-    return scan(self.config, self.dtype, self.param_dtype, name=name)
+    scan = stack.over_depth(block, length, (nn.broadcast, nn.broadcast), self.numerics)
+    return scan(self.config, self.numerics, name=name)
 
 
 def _checked(what: str, ids, tokens: Array, config: Flux2Config) -> np.ndarray:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.nn import attention, embeddings, layers, rotary, stack
+from ntm.nn.numerics import Numerics
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
@@ -78,17 +79,11 @@ class SiT(nn.Module):
 
   Attributes:
     config: shapes.
-    dtype: compute type.
-    param_dtype: parameter type.
-    remat: rematerialisation policy, see `ntm.config.ModelConfig`.
-    unroll: layers in one iteration of the scan over depth.
+    numerics: types, rematerialisation.
   """
 
   config: SiTConfig
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
-  remat: str = "none"
-  unroll: int = 1
+  numerics: Numerics = Numerics()
 
   @nn.compact
   def __call__(self, x_BNC: Array, t_B: Array, label_B: Array) -> tuple[Array, Array]:
@@ -104,21 +99,22 @@ class SiT(nn.Module):
       before the readout's norm.
     """
     config, width = self.config, self.config.width
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    dtype, types = self.numerics.dtype, self.numerics.types
     position_ND = self.param(
         "position", nn.with_logical_partitioning(_init_position, (None, "embed")),
-        config.grid_shape, width, self.param_dtype)
-    h_BND = layers.dense(width, (None, "embed"), name="embed", **types)(x_BNC.astype(self.dtype))
-    h_BND += jax.lax.stop_gradient(position_ND).astype(self.dtype)
+        config.grid_shape, width, self.numerics.param_dtype)
+    h_BND = layers.dense(width, (None, "embed"), name="embed", **types)(x_BNC.astype(dtype))
+    h_BND += jax.lax.stop_gradient(position_ND).astype(dtype)
 
     c_BD = layers.dense(width, (None, "embed"), name="time_in", **types)(
-        time_features(1 - t_B).astype(self.dtype))
+        time_features(1 - t_B).astype(dtype))
     c_BD = layers.dense(width, ("embed", None), name="time_out", **types)(nn.silu(c_BD))
-    c_BD += embeddings.LabelEmbedding(config.num_classes, width, name="label", **types)(label_B)
+    c_BD += embeddings.LabelEmbedding(config.num_classes, width, self.numerics, name="label")(
+        label_B)
     c_B1D = c_BD[:, None]
 
-    block = stack.over_depth(_Block, config.layers, (nn.broadcast,), self.remat, self.unroll)
-    h_BND, _ = block(config, name="blocks", **types)(h_BND, c_B1D)
+    block = stack.over_depth(_Block, config.layers, (nn.broadcast,), self.numerics)
+    h_BND, _ = block(config, self.numerics, name="blocks")(h_BND, c_B1D)
     modulation_B12D = layers.dense((2, width), ("embed", None, None), zero=True,
                                    name="modulation", **types)(nn.silu(c_B1D))
     out = _norm("norm", types)(h_BND)
@@ -133,12 +129,11 @@ class _Block(nn.Module):
   """One layer, its branches shifted, scaled and gated by c (adaLN-Zero)."""
 
   config: SiTConfig
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, h_BND, c_B1D):
-    config, types = self.config, dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    config, types = self.config, self.numerics.types
     modulation_B16D = layers.dense(
         (6, config.width), ("embed", None, None), zero=True, name="modulation", **types)(
             nn.silu(c_B1D))
@@ -146,11 +141,12 @@ class _Block(nn.Module):
     h_BND = constrain(h_BND, "batch", None, None)
     branch_BND = layers.modulate(_norm("attention_norm", types)(h_BND), shift_a, scale_a)
     branch_BND, _ = attention.Attention(
-        config.num_heads, config.num_heads, qk_norm=False, name="attention", **types)(
+        config.num_heads, config.num_heads, qk_norm=False, numerics=self.numerics,
+        name="attention")(
             branch_BND, None)
     h_BND += layers.gate(branch_BND, gate_a)
     branch_BND = layers.modulate(_norm("mlp_norm", types)(h_BND), shift_m, scale_m)
-    branch_BND = layers.Mlp(config.mlp_ratio, name="mlp", **types)(branch_BND)
+    branch_BND = layers.Mlp(config.mlp_ratio, numerics=self.numerics, name="mlp")(branch_BND)
     return h_BND + layers.gate(branch_BND, gate_m), None
 
 

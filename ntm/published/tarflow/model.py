@@ -25,6 +25,7 @@ from ntm.config import InverseConfig
 from ntm.flows import bijector, solvers
 from ntm.flows.autoregressive import BoundBlock
 from ntm.nn import attention, embeddings, layers, stack
+from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
 
 
@@ -72,32 +73,25 @@ class TarFlow(nn.Module):
 
   Attributes:
     config: shapes.
-    dtype: compute type of the networks; affine arithmetic is in the tokens'
-      type, float32 or better.
-    param_dtype: parameter type.
-    remat: rematerialisation policy, 'none', 'full' or 'dots'.
-    unroll: layers in one iteration of the scan over depth.
+    numerics: types, rematerialisation; affine arithmetic is in the tokens' type, float32
+      or better.
     inverse: how the inverse is computed.
   """
 
   config: TarFlowConfig
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
-  remat: str = "none"
-  unroll: int = 1
+  numerics: Numerics = Numerics()
   inverse: InverseConfig = InverseConfig()
 
   def setup(self):
     """Makes the submodules."""
     bijectors = []
     for i in range(self.config.num_blocks):
-      block = TarFlowBlock(self.config, self.dtype, self.param_dtype, self.remat, self.unroll,
-                           self.inverse, name=f"block_{i}")
+      block = TarFlowBlock(self.config, self.numerics, self.inverse, name=f"block_{i}")
       bijectors += [block] if i % 2 == 0 else [bijector.Flip(), block, bijector.Flip()]
     self.chain = bijector.Chain(bijectors)
     self.var = self.param(
         "var", nn.initializers.ones_init(), (self.config.num_tokens, self.config.num_channels),
-        self.param_dtype)
+        self.numerics.param_dtype)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """Tokens → standard normal ones, all at once.
@@ -127,37 +121,32 @@ class TarFlowBlock(nn.Module):
 
   Attributes:
     config: shapes.
-    dtype: compute type of the network.
-    param_dtype: parameter type.
-    remat: rematerialisation policy.
-    unroll: layers in one iteration of the scan over depth.
+    numerics: types, rematerialisation.
     inverse: how the inverse is computed.
   """
 
   config: TarFlowConfig
-  dtype: jnp.dtype = jnp.float32
-  param_dtype: jnp.dtype = jnp.float32
-  remat: str = "none"
-  unroll: int = 1
+  numerics: Numerics = Numerics()
   inverse: InverseConfig = InverseConfig()
 
   def setup(self):
     """Makes the submodules."""
-    config, types = self.config, dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    config, types = self.config, self.numerics.types
     self.embed = layers.dense(config.width, (None, "embed"), **types)
-    self.position = embeddings.PositionEmbedding(self.param_dtype)
+    self.position = embeddings.PositionEmbedding(self.numerics)
     if config.num_classes:
       init = nn.with_logical_partitioning(nn.initializers.normal(0.01), (None, "embed"))
-      self.label = self.param("label", init, (config.num_classes, config.width), self.param_dtype)
-    layer = stack.over_depth(_Layer, config.layers, (), self.remat, self.unroll)
-    self.layers = layer(config, **types)
+      self.label = self.param("label", init, (config.num_classes, config.width),
+                              self.numerics.param_dtype)
+    layer = stack.over_depth(_Layer, config.layers, (), self.numerics)
+    self.layers = layer(config, self.numerics)
     self.readout = layers.dense((1 + config.scales, config.num_channels), ("embed", None, None),
                                 zero=True, **types)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All tokens at once: (u_BNC, -sum alpha)."""
     mean_BNC, log_scale_BNC = self.parallel(x_BNC, self._condition(cond))
-    self.sow("diagnostics", "log_scale", jnp.stack([log_scale_BNC.min(), log_scale_BNC.max()]))
+    bijector.report_log_scale(self, bijector.log_scale_range(log_scale_BNC))
     return (x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2))
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
@@ -173,7 +162,8 @@ class TarFlowBlock(nn.Module):
 
   def parallel(self, x_BNC: Array, c_B1D: Array) -> tuple[Array, Array]:
     """(mu_BNC, alpha_BNC) of all tokens."""
-    h_BND = self.position(self.embed(x_BNC.astype(self.dtype)), self.config.num_tokens) + c_B1D
+    h_BND = self.embed(x_BNC.astype(self.numerics.dtype))
+    h_BND = self.position(h_BND, self.config.num_tokens) + c_B1D
     h_BND, _ = self.layers(h_BND)
     return self._affine(h_BND, True, x_BNC.dtype)
 
@@ -190,18 +180,23 @@ class TarFlowBlock(nn.Module):
     inputs_BMC = jnp.where(first, jnp.roll(previous_BMC, -1, axis=1), previous_BMC)
     start = jnp.maximum(index - 1, 0)
     rows_M = start + jnp.arange(previous_BMC.shape[1])
-    h_BMD = self.position(self.embed(inputs_BMC.astype(self.dtype)), self.config.num_tokens, rows_M)
-    h_BMD += c_B1D
-    layer = _Layer(self.config, self.dtype, self.param_dtype, parent=None)
+    h_BMD = self.embed(inputs_BMC.astype(self.numerics.dtype))
+    h_BMD = self.position(h_BMD, self.config.num_tokens, rows_M) + c_B1D
+    layer = _Layer(self.config, self.numerics, parent=None)
     caches = list(caches)
     for i, params in enumerate(layer_params):
       h_BMD, caches[i] = layer.apply({"params": params}, h_BMD, caches[i], start)
     return *self._affine(h_BMD, first, dtype), caches
 
+  @nn.nowrap
+  def init_caches(self, batch_size: int, length: int) -> list:
+    """Empty caches for `decode`, see `solvers`."""
+    return stack.init_caches(self.config, batch_size, length, self.numerics.dtype)
+
   def _condition(self, cond):
     if not self.config.num_classes:
-      return jnp.zeros((1, 1, self.config.width), self.dtype)
-    label_CD = jnp.asarray(self.label, self.dtype)
+      return jnp.zeros((1, 1, self.config.width), self.numerics.dtype)
+    label_CD = jnp.asarray(self.label, self.numerics.dtype)
     null_D = label_CD.mean(axis=0)
     if cond.label_B is None:
       return null_D[None, None]
@@ -221,19 +216,19 @@ class _Layer(nn.Module):
   """One pre-norm layer of a block: (h_BMD, cache) → the same."""
 
   config: TarFlowConfig
-  dtype: jnp.dtype
-  param_dtype: jnp.dtype
+  numerics: Numerics
 
   @nn.compact
   def __call__(self, h_BMD, cache=None, index=None):
-    types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
 
     def norm(name):
-      return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name, **types)
+      return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name,
+                          **self.numerics.types)
 
     branch_BMD, cache = attention.Attention(
         self.config.num_heads, self.config.num_heads, causal=True, qk_norm=False,
-        name="attention", **types)(norm("attention_norm")(h_BMD), None, None, cache, index)
+        numerics=self.numerics, name="attention")(
+            norm("attention_norm")(h_BMD), None, None, cache, index)
     h_BMD += branch_BMD
-    return h_BMD + layers.Mlp(self.config.mlp_ratio, exact=True, name="mlp", **types)(
-        norm("mlp_norm")(h_BMD)), cache
+    mlp = layers.Mlp(self.config.mlp_ratio, exact=True, numerics=self.numerics, name="mlp")
+    return h_BMD + mlp(norm("mlp_norm")(h_BMD)), cache

@@ -8,6 +8,7 @@ from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
 from ntm.nn import partitioning
+from ntm.nn.numerics import Numerics
 from ntm.published.flux2 import blocks as flux2_blocks
 from ntm.published.flux2 import model as flux2
 from tests.helpers import flux2_pair, parity
@@ -34,7 +35,7 @@ def _assert_close(ours, theirs, rtol=2e-5):
 @functools.cache
 def _model(config, reference=False, **options):
   """(params, x, t, text) → (velocity, hidden), compiled once."""
-  model, ids = flux2.Flux2(config, **options), _REFERENCE_IDS if reference else _IDS
+  model, ids = flux2.Flux2(config, Numerics(**options)), _REFERENCE_IDS if reference else _IDS
   return jax.jit(lambda params, *args: model.apply({"params": params}, *args, *ids))
 
 

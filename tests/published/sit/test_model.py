@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ntm.nn.numerics import Numerics
 from ntm.published.sit import model as sit
 from tests.helpers import tiny
 
@@ -16,7 +17,7 @@ _CONFIG = sit.SiTConfig(layers=3, width=16, num_heads=2, mlp_ratio=2, grid_shape
 @functools.cache
 def _model(**options):
   """(params, x, t, label) → (velocity, hidden), compiled once."""
-  return jax.jit(sit.SiT(_CONFIG, **options).apply)
+  return jax.jit(sit.SiT(_CONFIG, Numerics(**options)).apply)
 
 
 @functools.cache
@@ -57,7 +58,6 @@ class SiTTest(parameterized.TestCase):
 
   def test_scan_equals_loop(self):
     inner = self.params["params"]
-    types = (jnp.float32, jnp.float32)
     # No layers by way of gates that are zero; what comes out is what goes in.
     closed = jax.tree.map(jnp.zeros_like, inner["blocks"]["modulation"])
     _, h = self._run({"params": {**inner, "blocks": {**inner["blocks"], "modulation": closed}}})
@@ -65,7 +65,7 @@ class SiTTest(parameterized.TestCase):
     dense = lambda name, a: a @ inner[name]["kernel"] + inner[name]["bias"]
     c = dense("time_out", jax.nn.silu(dense("time_in", features)))
     c = (c + inner["label"]["table"][self.args[2]])[:, None]
-    block = jax.jit(sit._Block(_CONFIG, *types).apply)
+    block = jax.jit(sit._Block(_CONFIG, Numerics()).apply)
     for i in range(_CONFIG.layers):
       h, _ = block({"params": jax.tree.map(lambda a, i=i: a[i], inner["blocks"])}, h, c)
     np.testing.assert_allclose(self._run(self.params)[1], h, atol=1e-5)

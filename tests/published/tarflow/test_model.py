@@ -7,6 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.config import InverseConfig
+from ntm.nn.numerics import Numerics
 from ntm.published.tarflow import model as tarflow
 from ntm.typing import Condition
 from tests.helpers import tiny
@@ -24,7 +25,7 @@ _SOLVERS = {
 
 
 def _setup(config=_CONFIG, dtype=jnp.float32, label=(0, 2, -1), **options):
-  model = tarflow.TarFlow(config, dtype, dtype, **options)
+  model = tarflow.TarFlow(config, Numerics(dtype, dtype), **options)
   x = jax.random.normal(jax.random.key(0), (3, config.num_tokens, config.num_channels), dtype)
   cond = Condition(jnp.zeros(3, dtype), label_B=None if label is None else jnp.array(label))
   init = lambda rng: model.init(rng, x, cond, method="forward_and_log_det")
@@ -46,7 +47,8 @@ def _run(model, params, x, cond, method="forward_and_log_det"):
 def _value_and_grad(**options):
   """(params, x, cond) → a loss and its gradient, compiled once."""
   def loss(*args):
-    u, log_det = tarflow.TarFlow(_CONFIG, **options).apply(*args, method="forward_and_log_det")
+    u, log_det = tarflow.TarFlow(_CONFIG, Numerics(**options)).apply(
+        *args, method="forward_and_log_det")
     return (u ** 2).sum() - log_det.sum()
 
   return jax.jit(jax.value_and_grad(loss))
