@@ -23,21 +23,26 @@ from typing import Any
 
 import ml_collections
 
-from ntm.config import checks, extension, sections
-from ntm.config.sections import (
-  BackboneConfig,
-  Config,
-  DataConfig,
-  FinetuneConfig,
-  InverseConfig,
-  MeshConfig,
-  ModelConfig,
-  OptimizerConfig,
-  PredictorConfig,
-  ProcessConfig,
-  TrainConfig,
-  TransformerConfig,
-  TransporterConfig,
+from ntm.config import extension
+from ntm.config.model import (
+    BackboneConfig,
+    Extension,
+    InverseConfig,
+    ModelConfig,
+    PredictorConfig,
+    TransformerConfig,
+    TransporterConfig,
+    check_model,
+)
+from ntm.config.run import (
+    Config,
+    DataConfig,
+    FinetuneConfig,
+    MeshConfig,
+    OptimizerConfig,
+    ProcessConfig,
+    TrainConfig,
+    check_run,
 )
 
 _MAX_INT = 2**31 - 1  # Devices count in int32 and compute in float32.
@@ -95,8 +100,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   if isinstance(values, ml_collections.ConfigDict):
     values = values.to_dict()
   config = _build(Config, values, "config")
-  checks.check_model(config.model)
-  checks.check_run(config)
+  check_model(config.model)
+  check_run(config)
   return config
 
 
@@ -119,7 +124,7 @@ def _choices(kind) -> tuple[tuple[str, ...], bool]:
   parts = typing.get_args(kind) if union else (kind,)
   choices = sum((typing.get_args(part) for part in parts
                  if typing.get_origin(part) is typing.Literal), ())
-  return choices, sections.Extension in parts
+  return choices, Extension in parts
 
 
 def _convert(kind, value, where):

@@ -1,0 +1,275 @@
+"""The sections that describe a model, with their defaults and what they must satisfy."""
+
+import dataclasses
+import math
+from typing import Literal, NewType
+
+from ntm.config import extension
+from ntm.config.checking import require, unread
+
+# "module:name" of something outside of `ntm`, see `ntm.config.extension`.
+Extension = NewType("Extension", str)
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+  """One stack of Transformer layers.
+
+  Attributes:
+    layers: depth.
+    width: D, divisible by num_heads; the head width D / num_heads is even.
+    num_heads: H, query heads.
+    num_kv_heads: key/value heads, a divisor of num_heads.
+    mlp_ratio: feed-forward width over D.
+  """
+
+  layers: int = 4
+  width: int = 128
+  num_heads: int = 4
+  num_kv_heads: int = 4
+  mlp_ratio: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class TransporterConfig(TransformerConfig):
+  """The invertible transporter f_T.
+
+  Attributes:
+    kind: 'autoregressive' (TarFlow) or 'coupling' blocks, or an extension.
+    num_blocks: blocks; 0 is the identity (Gaussian diffusion).
+    log_scale_bound: log sigma_T of one block stays within plus and minus this.
+    class_conditional: give the blocks the class too. Guidance is then off:
+      its two branches would live in different u-spaces.
+    split: coupling: 'checkerboard' or 'halves' of the tokens are kept.
+    reversible: coupling: rebuild activations in the backward pass.
+  """
+
+  kind: Literal["autoregressive", "coupling"] | Extension = "autoregressive"
+  layers: int = 4
+  num_blocks: int = 2
+  log_scale_bound: float = 3.0
+  class_conditional: bool = False
+  split: Literal["checkerboard", "halves"] = "checkerboard"
+  reversible: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictorConfig(TransformerConfig):
+  """The Gaussian predictor f_P.
+
+  Attributes:
+    context: 'markov' (step k reads u_k) or 'history' (u_k, ..., u_T).
+    reads_noise: read u_T itself, or a learned token in its place. Both are
+      exact likelihoods; u_T carries no information about u_{T-1}.
+    output: what the network gives for mu_P: 'mean', itself; 'clean', an
+      estimate of u_0, and mu_P is the posterior mean A u_k + B u_0; 'velocity',
+      the same from u_0 = u_k - t v, and sigma_P is relative to the posterior's
+      C: what a flow-matching model becomes.
+    mean_correction: velocity: add a learned correction to mu_P, zero at first.
+  """
+
+  context: Literal["markov", "history"] = "markov"
+  reads_noise: bool = False
+  output: Literal["mean", "clean", "velocity"] = "mean"
+  mean_correction: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+  """Which network gives a velocity; its sizes are those of `PredictorConfig`.
+
+  Attributes:
+    kind: 'dit', ours; 'sit' or 'flux2', published ones, for velocities alone; or an
+      extension.
+    double_layers: flux2: blocks before the `layers` single-stream ones.
+    text_tokens: dit, flux2: tokens of the text features that stand in for a
+      class; 0 is no text.
+    text_width: dit, flux2: width of those features.
+  """
+
+  kind: Literal["dit", "sit", "flux2"] | Extension = "dit"
+  double_layers: int = 0
+  text_tokens: int = 0
+  text_width: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseConfig:
+  """How the transporter is inverted; see `ntm.flows.solvers`. All are exact.
+
+  Attributes:
+    solver: 'scan', 'jacobi' or 'gs_jacobi'.
+    segment: tokens by which the key/value cache grows; the nearest divisor of
+      the number of tokens N is taken. 0 is 4 sqrt(N): shorter ones attend to
+      fewer empty positions, but each is compiled on its own.
+    chunk: gs_jacobi: tokens solved at once, the nearest divisor likewise.
+    tolerance: jacobi, gs_jacobi: largest change of an entry in the last
+      iteration; at least 8 units in the last place of 1.
+    max_iterations: jacobi, gs_jacobi: of one chunk, before the block is
+      inverted by scan; 0 is as many as are exact.
+  """
+
+  solver: Literal["scan", "jacobi", "gs_jacobi"] = "scan"
+  segment: int = 0
+  chunk: int = 16
+  tolerance: float = 1e-6
+  max_iterations: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Shapes and numerics of the model; what a checkpoint must agree with.
+
+  Attributes:
+    kind: 'ntm', the density, or 'flow_matching', a velocity network of the shape
+      of `predictor`, without a transporter.
+    image_shape: (H, W, channels) of an image, (L, channels) of audio or
+      (frames, H, W, channels) of video.
+    patch_shape: tokens, one entry a spatial axis.
+    num_classes: classes; 0 is unconditional.
+    dtype: compute type of the networks; parameters are float32, affine maps
+      and likelihoods float32 or better.
+    remat: what the backward pass computes again: 'none', 'full' (every layer),
+      'dots' (all but matrix products with parameters) or 'attention' (all but
+      what attention gives).
+    unroll: layers unrolled in one iteration of the scan over depth.
+    inverse: solver of the transporter's inverse.
+  """
+
+  kind: Literal["ntm", "flow_matching"] = "ntm"
+  image_shape: tuple[int, ...] = (8, 8, 1)
+  patch_shape: tuple[int, ...] = (2, 2)
+  num_classes: int = 10
+  transporter: TransporterConfig = TransporterConfig()
+  predictor: PredictorConfig = PredictorConfig()
+  backbone: BackboneConfig = BackboneConfig()
+  dtype: Literal["float32", "bfloat16"] = "float32"
+  remat: Literal["none", "full", "dots", "attention"] = "none"
+  unroll: int = 1
+  inverse: InverseConfig = InverseConfig()
+
+  @property
+  def grid_shape(self) -> tuple[int, ...]:
+    """Tokens along every spatial axis."""
+    return tuple(i // p for i, p in zip(self.image_shape[:-1], self.patch_shape))
+
+  @property
+  def num_tokens(self) -> int:
+    """N."""
+    return math.prod(self.grid_shape)
+
+  @property
+  def num_channels(self) -> int:
+    """C, channels of one token."""
+    return math.prod(self.patch_shape) * self.image_shape[-1]
+
+
+def check_model(model) -> None:
+  """Raises ValueError unless the sizes of a ModelConfig fit together."""
+  axes = len(model.image_shape) - 1
+  require(1 <= axes <= 3 and min(model.image_shape) >= 1, "model.image_shape",
+           model.image_shape, "1 to 3 positive spatial axes and a channel axis")
+  require(len(model.patch_shape) == axes and min(model.patch_shape, default=0) >= 1
+           and not any(i % p for i, p in zip(model.image_shape, model.patch_shape)),
+           "model.patch_shape", model.patch_shape,
+           f"one entry for every spatial axis of image_shape {model.image_shape}, dividing it")
+  require(model.num_classes >= 0, "model.num_classes", model.num_classes,
+           "0 (unconditional) or more")
+  require(model.unroll >= 1, "model.unroll", model.unroll, "at least 1")
+  for name, part in (("transporter", model.transporter), ("predictor", model.predictor)):
+    check_transformer(f"model.{name}", part, axes)
+  _check_transporter(model)
+  _check_inverse(model.inverse)
+  _check_predictor(model)
+  _check_backbone(model, axes)
+
+
+def check_transformer(where, part, axes) -> None:
+  """Raises ValueError unless the sizes of a TransformerConfig fit together."""
+  require(part.layers >= 1, f"{where}.layers", part.layers, "at least 1")
+  require(part.mlp_ratio >= 1, f"{where}.mlp_ratio", part.mlp_ratio, "at least 1")
+  require(part.num_heads >= 1 and part.width >= 1
+           and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
+           part.num_heads, f"a number that divides the width {part.width} into even head widths")
+  require(part.num_kv_heads >= 1 and part.num_heads % part.num_kv_heads == 0,
+           f"{where}.num_kv_heads", part.num_kv_heads,
+           f"a divisor of num_heads {part.num_heads}")
+  require(part.width // part.num_heads >= 2 * axes, f"{where}.num_heads", part.num_heads,
+           f"head widths of at least {2 * axes} for {axes} rotary axes")
+
+
+def _check_transporter(model):
+  transporter = model.transporter
+  require(transporter.num_blocks >= 0, "model.transporter.num_blocks", transporter.num_blocks,
+           "0 (no transporter) or more")
+  # exp of a log-scale, and of the sum over a few blocks, has to stay within float32.
+  require(1e-3 <= transporter.log_scale_bound <= 20, "model.transporter.log_scale_bound",
+           transporter.log_scale_bound, "a number from 0.001 to 20, such as 3")
+  require(transporter.kind != "coupling" or model.num_tokens > 1,
+           "model.transporter.kind", transporter.kind,
+           "'autoregressive' for a single token, which has no halves")
+  require(model.num_classes or not transporter.class_conditional,
+           "model.transporter.class_conditional", transporter.class_conditional,
+           "False for a model without classes")
+
+
+def _check_inverse(inverse):
+  require(inverse.segment >= 0, "model.inverse.segment", inverse.segment,
+           "0 (4 sqrt(N) tokens) or more")
+  require(inverse.chunk >= 1, "model.inverse.chunk", inverse.chunk, "at least 1")
+  require(0 < inverse.tolerance < 1, "model.inverse.tolerance", inverse.tolerance,
+           "a change of an entry between 0 and 1, such as 1e-6")
+  require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,
+           "0 (as many as are exact) or more")
+
+
+def _check_predictor(model):
+  predictor = model.predictor
+  if model.kind == "flow_matching":
+    unread(predictor, "model.predictor", "model.kind 'ntm'", context="markov",
+            mean_correction=False)
+    return
+  require(predictor.output == "velocity" or not predictor.mean_correction,
+           "model.predictor.mean_correction", predictor.mean_correction,
+           "False unless model.predictor.output is 'velocity'")
+  require(predictor.output != "velocity" or predictor.reads_noise,
+           "model.predictor.reads_noise", predictor.reads_noise,
+           "True with model.predictor.output = 'velocity': a velocity is read off its input")
+
+
+def _check_backbone(model, axes):
+  backbone, predictor, kind = model.backbone, model.predictor, model.backbone.kind
+  if extension.is_path(kind):
+    return
+  velocity = model.kind == "flow_matching" or (
+      predictor.output == "velocity" and predictor.context == "markov")
+  require(kind == "dit" or velocity, "model.backbone.kind", kind, "'dit' unless model.kind is "
+           "'flow_matching', or model.predictor has output 'velocity' and context 'markov'")
+  require(kind == "dit" or axes == 2, "model.image_shape", model.image_shape,
+           f"rows, columns and channels with model.backbone.kind = {kind!r}")
+  require(kind != "sit" or len(set(model.patch_shape)) == 1, "model.patch_shape",
+           model.patch_shape, "square patches with model.backbone.kind = 'sit'")
+  require(kind != "sit" or model.num_classes, "model.num_classes", model.num_classes,
+           "1 or more with model.backbone.kind = 'sit'")
+  text = (backbone.text_tokens, backbone.text_width)
+  known = {"dit": text == (0, 0) or min(text) >= 1, "sit": text == (0, 0), "flux2": min(text) >= 1}
+  require(known[kind], "model.backbone.text_tokens", text, "tokens and width of the text "
+           "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")
+  require(not text[0] or (not model.num_classes and predictor.context == "markov"),
+           "model.backbone.text_tokens", text, "0 and 0 with classes or the history predictor: a "
+           "model is conditioned on a class or on a text")
+  if kind == "flux2":
+    require(backbone.double_layers >= 1, "model.backbone.double_layers", backbone.double_layers,
+             "1 or more with model.backbone.kind = 'flux2'")
+  else:
+    unread(backbone, "model.backbone", "kind 'flux2'", double_layers=0)
+  if kind != "dit":
+    require(predictor.num_kv_heads == predictor.num_heads, "model.predictor.num_kv_heads",
+             predictor.num_kv_heads,
+             f"num_heads, {predictor.num_heads}, with model.backbone.kind = {kind!r}")
+    # Of SiT's position table, and of the four rotary axes of FLUX.2.
+    size, divisor = {"sit": (predictor.width, 4),
+                     "flux2": (predictor.width // predictor.num_heads, 8)}[kind]
+    require(size % divisor == 0, "model.predictor.width", predictor.width,
+             f"a width{' per head' * (kind == 'flux2')} divisible by {divisor} with "
+             f"model.backbone.kind = {kind!r}")

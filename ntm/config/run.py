@@ -1,0 +1,236 @@
+"""The sections of a run besides its model, with their defaults and what they must satisfy."""
+
+import dataclasses
+from typing import Literal
+
+from ntm.config.checking import require, unread
+from ntm.config.model import Extension, ModelConfig, TransformerConfig, check_transformer
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Where images come from.
+
+  Attributes:
+    source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays' or an extension.
+    path: folder: the directory of images, one sub-directory a class;
+      tfds: the data set's name, such as 'cifar10'; arrays: the directory of
+      latents and conditions prepared ahead, see `ntm.data.arrays`.
+    data_dir: tfds: where prepared data sets lie; '' is tfds's default.
+    test_fraction: folder: share of every class held out as the test split.
+    left_out: digits: a class that the run never sees, for `ntm likelihood` to
+      find strange; -1 leaves none out.
+  """
+
+  source: Literal["digits", "folder", "tfds", "arrays"] | Extension = "digits"
+  path: str = ""
+  data_dir: str = ""
+  test_fraction: float = 0.1
+  left_out: int = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class ProcessConfig:
+  """The grids a model is trained on.
+
+  Attributes:
+    schedule: 'uniform' or 'shifted'.
+    num_steps: the T to train for; several train one model for all of them.
+    t_min_low: training draws t_min ~ U[t_min_low, t_min_high].
+    t_min_high: see t_min_low.
+    t_min: the cleanest level when sampling and evaluating.
+  """
+
+  schedule: Literal["uniform", "shifted"] = "shifted"
+  num_steps: tuple[int, ...] = (4,)
+  t_min_low: float = 0.0
+  t_min_high: float = 0.05
+  t_min: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """AdamW with linear warm-up and cosine decay.
+
+  Attributes:
+    peak: learning rate after the warm-up.
+    end: learning rate after the last step.
+    warmup: steps of warm-up.
+    b1: Adam's first decay.
+    b2: Adam's second decay.
+    weight_decay: decoupled, on matrices only (not biases, norms, embeddings).
+    clip: global gradient norm; larger gradients are scaled down to it.
+    ema: decay of the parameter average, ramped up over the first steps.
+  """
+
+  peak: float = 1e-4
+  end: float = 1e-6
+  warmup: int = 1000
+  b1: float = 0.9
+  b2: float = 0.95
+  weight_decay: float = 1e-4
+  clip: float = 1.0
+  ema: float = 0.9999
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """One run.
+
+  Attributes:
+    objective: 'end_to_end' (all steps of a trajectory), 'pair_wise' (one random step
+      per example, about 1/T of the compute) or an extension.
+    time_sampling: flow matching: levels drawn 'uniform' or 'logit_normal'.
+    steps: updates.
+    batch_size: examples an update, over all devices and accumulation rounds.
+    accumulation: gradient accumulation rounds; divides batch_size.
+    label_dropout: probability of the null class or the empty text, for guidance.
+    seed: of parameters, data order and noise.
+    log_every: steps between metric lines.
+    sample_every: steps between sample grids; the first comes early.
+    checkpoint_every: steps between checkpoints, each with a held-out likelihood.
+    keep_last: newest checkpoints kept, besides the best.
+    skip_nonfinite: updates with a loss or gradient that is not finite that a run
+      may leave out; one more stops it.
+    profile_at: first step of a profile, written to WORKDIR/profile; 0 takes none.
+    profile_steps: steps in it.
+  """
+
+  objective: Literal["end_to_end", "pair_wise"] | Extension = "end_to_end"
+  time_sampling: Literal["uniform", "logit_normal"] = "logit_normal"
+  steps: int = 100_000
+  batch_size: int = 256
+  accumulation: int = 1
+  label_dropout: float = 0.1
+  seed: int = 0
+  log_every: int = 100
+  sample_every: int = 1000
+  checkpoint_every: int = 1000
+  keep_last: int = 2
+  skip_nonfinite: int = 0
+  profile_at: int = 0
+  profile_steps: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+  """How an NTM starts from a flow-matching model [3.6-3.8].
+
+  Attributes:
+    source: workdir of the flow-matching model; '' starts from scratch.
+    alignment: lambda, weight of the squared distance between mu_P and mu_FM at
+      the first step; decays to zero by a cosine over the run.
+  """
+
+  source: str = ""
+  alignment: float = 2.5
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Devices along every mesh axis; at most one -1 takes what is left.
+
+  Attributes:
+    data: batch is split, parameters are copied.
+    fsdp: batch and parameters are split.
+    tensor: heads and feed-forward are split.
+  """
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A run, complete; `denoiser` is read by distillation alone."""
+
+  data: DataConfig = DataConfig()
+  model: ModelConfig = ModelConfig()
+  process: ProcessConfig = ProcessConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+  finetune: FinetuneConfig = FinetuneConfig()
+  mesh: MeshConfig = MeshConfig()
+  denoiser: TransformerConfig = TransformerConfig()
+
+
+def check_run(config) -> None:
+  """Raises ValueError unless the rest of a Config makes sense."""
+  check_transformer("denoiser", config.denoiser, len(config.model.image_shape) - 1)
+  require(0 < config.data.test_fraction < 1, "data.test_fraction",
+           config.data.test_fraction, "a share strictly between 0 and 1")
+  require(-1 <= config.data.left_out <= 9
+           and (config.data.left_out < 0 or config.data.source == "digits"),
+           "data.left_out", config.data.left_out, "a digit, with data.source 'digits', or -1")
+  _check_process(config)
+  _check_train(config)
+  _check_optimizer(config.optimizer, config.train.steps)
+  mesh = config.mesh
+  sizes = (mesh.data, mesh.fsdp, mesh.tensor)
+  require(all(n == -1 or n >= 1 for n in sizes) and sizes.count(-1) <= 1, "mesh",
+           sizes, "positive sizes with at most one -1")
+
+
+def _check_process(config):
+  process, model = config.process, config.model
+  require(process.num_steps and min(process.num_steps) >= 1
+           and len(set(process.num_steps)) == len(process.num_steps),
+           "process.num_steps", process.num_steps, "different numbers of steps, each at least 1")
+  require(0 <= process.t_min_low <= process.t_min_high < 1, "process.t_min_high",
+           process.t_min_high, f"t_min_low {process.t_min_low} <= t_min_high < 1, from 0 on")
+  require(0 < process.t_min < 1, "process.t_min", process.t_min,
+           "a level strictly between 0 and 1")
+  if model.kind == "ntm":
+    require(process.t_min_low <= process.t_min <= process.t_min_high, "process.t_min",
+             process.t_min, f"a level that training draws, from t_min_low {process.t_min_low} to "
+             f"t_min_high {process.t_min_high}")
+  velocity = model.kind == "ntm" and model.predictor.output == "velocity"
+  require(not velocity or process.t_min_low > 0, "process.t_min_low", process.t_min_low,
+           "a positive level with model.predictor.output = 'velocity': sigma_P is relative to "
+           "the posterior's C, which is 0 at t_min = 0")
+  require(config.finetune.alignment >= 0, "finetune.alignment", config.finetune.alignment,
+           "0 (none) or more")
+  require(velocity or not config.finetune.source, "finetune.source", config.finetune.source,
+           "'' unless model.kind is 'ntm' and model.predictor.output is 'velocity'")
+
+
+def _check_train(config):
+  train = config.train
+  require(train.objective != "pair_wise" or config.model.predictor.context == "markov",
+           "train.objective", train.objective,
+           "'end_to_end' with the history predictor, which reads all levels above its own")
+  if config.model.kind == "flow_matching":
+    unread(train, "train", "model.kind 'ntm'", objective="end_to_end")
+  else:
+    unread(train, "train", "model.kind 'flow_matching'", time_sampling="logit_normal")
+  for key in ("steps", "batch_size", "accumulation", "log_every",
+              "sample_every", "checkpoint_every", "keep_last", "profile_steps"):
+    require(getattr(train, key) >= 1, f"train.{key}", getattr(train, key), "at least 1")
+  require(train.skip_nonfinite >= 0, "train.skip_nonfinite", train.skip_nonfinite,
+           "0 (none) or more")
+  require(0 <= train.profile_at <= train.steps, "train.profile_at", train.profile_at,
+           f"0 (no profile), or a step of the run's {train.steps}")
+  require(train.batch_size % train.accumulation == 0, "train.accumulation",
+           train.accumulation, f"a divisor of batch_size {train.batch_size}")
+  require(train.seed >= 0, "train.seed", train.seed, "0 or more")
+  require(0 <= train.label_dropout < 1, "train.label_dropout", train.label_dropout,
+           "a probability from 0 to below 1, which would leave no example its condition")
+
+
+def _check_optimizer(optimizer, steps):
+  require(0 < optimizer.peak <= 1, "optimizer.peak", optimizer.peak,
+           "a learning rate above 0, at most 1")
+  require(0 <= optimizer.end <= optimizer.peak, "optimizer.end", optimizer.end,
+           f"between 0 and the peak {optimizer.peak}")
+  require(0 <= optimizer.warmup < steps, "optimizer.warmup", optimizer.warmup,
+           f"between 0 and train.steps {steps}, exclusive")
+  for key in ("b1", "b2", "ema"):
+    require(0 <= getattr(optimizer, key) < 1, f"optimizer.{key}", getattr(optimizer, key),
+             "between 0 and 1, exclusive")
+  require(0 <= optimizer.weight_decay * optimizer.peak < 1, "optimizer.weight_decay",
+           optimizer.weight_decay, f"from 0 to below 1 / peak, {1 / optimizer.peak:g}: an update "
+           "takes the share peak * weight_decay off the weights")
+  # Adam divides by the gradient's size plus 1e-8, to which smaller ones vanish.
+  require(optimizer.clip >= 1e-6, "optimizer.clip", optimizer.clip,
+           "a norm of at least 1e-6, such as 1")
