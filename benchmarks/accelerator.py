@@ -1,4 +1,4 @@
-"""A real update on the accelerator at hand, beside its matrix product.
+"""A real update on the accelerator at hand, compared with its matrix product.
 
   python benchmarks/accelerator.py configs/imagenet256_768.py --batch_sizes 32 64 128
   python benchmarks/accelerator.py configs/imagenet256.py --batch_sizes 16 32 --remat full dots
@@ -42,7 +42,7 @@ def main():
   for remat in args.remat:
     for batch_size in args.batch_sizes:
       values = config_lib.to_dict(config_lib.from_dict(
-          config_lib.beside(str(args.config.absolute()), args.config.name)))
+          config_lib.load_sibling(str(args.config.absolute()), args.config.name)))
       values["train"] |= {"batch_size": batch_size}
       values["model"] |= {"remat": remat}
       rows[f"batch {batch_size}, remat {remat}"] = row = update_costs(

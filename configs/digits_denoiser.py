@@ -9,7 +9,7 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "digits.py")
+  config = ntm.config.load_sibling(__file__, "digits.py")
   config.denoiser.layers = 2
   config.optimizer.peak = 2e-3
   config.train.steps = 1500

@@ -11,7 +11,7 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "digits.py")
+  config = ntm.config.load_sibling(__file__, "digits.py")
   config.finetune.source = "runs/digits_fm"
   config.model.predictor.layers = 5
   config.model.predictor.output = "velocity"

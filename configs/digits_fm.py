@@ -12,7 +12,7 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "digits.py")
+  config = ntm.config.load_sibling(__file__, "digits.py")
   config.model.kind = "flow_matching"
   config.model.predictor.layers = 5
   config.model.unroll = 5

@@ -10,6 +10,6 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "digits.py")
+  config = ntm.config.load_sibling(__file__, "digits.py")
   config.process.num_steps = (4, 8, 16)
   return config

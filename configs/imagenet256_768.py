@@ -10,7 +10,7 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "imagenet256.py")
+  config = ntm.config.load_sibling(__file__, "imagenet256.py")
   for part in (config.model.transporter, config.model.predictor, config.denoiser):
     part.width = 768
     part.num_heads = 8

@@ -11,6 +11,6 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "imagenet256.py")
+  config = ntm.config.load_sibling(__file__, "imagenet256.py")
   config.process.num_steps = (4, 8, 16)
   return config

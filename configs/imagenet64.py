@@ -11,7 +11,7 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "imagenet256_1152.py")
+  config = ntm.config.load_sibling(__file__, "imagenet256_1152.py")
   config.data.source = "tfds"
   config.data.path = "imagenet_resized/64x64"
   config.model.image_shape = (64, 64, 3)

@@ -12,7 +12,7 @@ import ntm.config
 
 
 def get_config():
-  config = ntm.config.beside(__file__, "imagenet256.py")
+  config = ntm.config.load_sibling(__file__, "imagenet256.py")
   config.model.num_classes = 0
   config.model.backbone.text_tokens = 256
   config.model.backbone.text_width = 3584

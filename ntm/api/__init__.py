@@ -37,12 +37,12 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
   params = jax.device_put(params)
   if config.model.kind == "flow_matching":
     return VelocityModel(config, params, step)
-  learned, beside = None, epath.Path(workdir) / "denoiser"
+  learned, default = None, epath.Path(workdir) / "denoiser"
   if denoiser is not None:
     learned = teacher.restore(denoiser, config, params)
-  elif beside.is_dir():
+  elif default.is_dir():
     try:
-      learned = teacher.restore(beside, config, params)
+      learned = teacher.restore(default, config, params)
     except (FileNotFoundError, ValueError) as error:
       _LOG.warning("no denoiser: %s", error)
   return Model(config, params, step, learned)

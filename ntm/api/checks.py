@@ -113,7 +113,7 @@ def finite(what: str, values_B) -> None:
   if wrong:
     raise FloatingPointError(
         f"{wrong} of {len(values)} {what} hold NaN or infinite numbers and are not written. Try "
-        "another --checkpoint or less --guidance; if all do, the model is of no use.")
+        "another --checkpoint or less --guidance; if all do, the model is damaged or diverged.")
 
 
 def images(config: Config, values) -> np.ndarray:

@@ -148,7 +148,7 @@ class Model:
       raise ValueError(f"level_spacing is {level_spacing}; expected a positive distance, or None.")
     weights = []
     for key in jax.random.split(rng, draws):
-      # The density is that of one noisy state an image, the same for all draws.
+      # The density is that of one noisy state per image, the same for all draws.
       keys = jax.random.split(key) if level_spacing else (jax.random.fold_in(rng, draws), key)
       weights.append(self._chunked(self._weigh, tuple(keys), images, cond, num_steps,
                                    level_spacing))

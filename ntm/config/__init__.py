@@ -62,7 +62,7 @@ __all__ = [
     "TrainConfig",
     "TransformerConfig",
     "TransporterConfig",
-    "beside",
+    "load_sibling",
     "default",
     "from_dict",
     "to_dict",
@@ -74,11 +74,11 @@ def default() -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(to_dict(Config())).lock()
 
 
-def beside(child: str, parent: str) -> ml_collections.ConfigDict:
+def load_sibling(child: str, parent: str) -> ml_collections.ConfigDict:
   """The config of the file `parent` in the directory of the file `child`.
 
   A config file that differs little from another one starts with
-  `config = ntm.config.beside(__file__, "digits.py")`, wherever it is run from.
+  `config = ntm.config.load_sibling(__file__, "digits.py")`, wherever it is run from.
   """
   return runpy.run_path(os.path.join(os.path.dirname(child), parent))["get_config"]()
 

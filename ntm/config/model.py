@@ -83,7 +83,7 @@ class BackboneConfig:
       extension.
     double_layers: flux2: blocks before the `layers` single-stream ones.
     text_tokens: dit, flux2: tokens of the text features that stand in for a
-      class; 0 is no text.
+      class; 0 for none.
     text_width: dit, flux2: width of those features.
   """
 
@@ -125,7 +125,7 @@ class ModelConfig:
       of `predictor`, without a transporter.
     image_shape: (H, W, channels) of an image, (L, channels) of audio or
       (frames, H, W, channels) of video.
-    patch_shape: tokens, one entry a spatial axis.
+    patch_shape: tokens, one entry per spatial axis.
     num_classes: classes; 0 is unconditional.
     dtype: compute type of the networks; parameters are float32, affine maps
       and likelihoods float32 or better.

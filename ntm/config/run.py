@@ -1,4 +1,4 @@
-"""The sections of a run besides its model, with their defaults and what they must satisfy."""
+"""The sections of a run other than its model, with their defaults and what they must satisfy."""
 
 import dataclasses
 from typing import Literal
@@ -13,10 +13,10 @@ class DataConfig:
 
   Attributes:
     source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays' or an extension.
-    path: folder: the directory of images, one sub-directory a class;
+    path: folder: the directory of images, one sub-directory per class;
       tfds: the data set's name, such as 'cifar10'; arrays: the directory of
       latents and conditions prepared ahead, see `ntm.data.arrays`.
-    data_dir: tfds: where prepared data sets lie; '' is tfds's default.
+    data_dir: tfds: where prepared data sets are; '' for tfds's default.
     test_fraction: folder: share of every class held out as the test split.
     left_out: digits: a class that the run never sees, for `ntm likelihood` to
       find strange; -1 leaves none out.
@@ -89,7 +89,7 @@ class TrainConfig:
     log_every: steps between metric lines.
     sample_every: steps between sample grids; the first comes early.
     checkpoint_every: steps between checkpoints, each with a held-out likelihood.
-    keep_last: newest checkpoints kept, besides the best.
+    keep_last: newest checkpoints kept, in addition to the best.
     skip_nonfinite: updates with a loss or gradient that is not finite that a run
       may leave out; one more stops it.
     profile_at: first step of a profile, written to WORKDIR/profile; 0 takes none.

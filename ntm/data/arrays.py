@@ -7,7 +7,7 @@ A directory with one sub-directory a split, `train` and `test`, each holding
   label.npy   [n], integer classes, or
   text.npy    [n, M, W], float features of every text (neither: unconditional),
 
-and beside them null_text.npy, [M, W], the features of the empty text, which
+and next to them null_text.npy, [M, W], the features of the empty text, which
 training puts in place of a share of the texts. Files are memory-mapped, of any
 byte order and layout.
 """

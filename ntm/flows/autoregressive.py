@@ -12,7 +12,7 @@ The inputs are shifted right behind a learned start token, so the first token
 too has a learnable mean and scale. The output projection starts at zero,
 kernel and bias, so the block starts as the identity. The log-scale is bounded,
 log sigma = b tanh(raw / b), and the affine arithmetic is float32 or better
-whatever the network computes in.
+independent of the network's compute type.
 """
 
 import dataclasses

@@ -7,8 +7,8 @@ latent being forward, the direction that is computed in parallel:
   inverse_and_log_det(u_BNC, cond) -> (x_BNC, log_det_B)
 
 - log_det is log |det dOutput/dInput| of the direction computed, in nats, summed over
-  tokens and channels, in x's type, which is float32 or better whatever the networks
-  compute in; so the two log-dets of a round trip add up to zero.
+  tokens and channels, in x's type, which is float32 or better independent of
+  the networks' compute type; so the two log-dets of a round trip add up to zero.
 - `cond` is a `typing.Condition`. A bijector may read any of its fields, and embeds T
   only if `num_steps_B` is given. As the transporter of an NTM it sees one level at a
   time, and is not called at t = 1, where the transporter is the identity.

@@ -6,7 +6,7 @@ scales that a Transformer reads off the kept ones:
   u_b = (x_b - mu(x_a)) / sigma(x_a),  u_a = x_a,   log det = -sum log sigma,
 
 and the next block exchanges the halves. The inverse costs what the forward
-direction does, where an autoregressive block needs one pass a token; a block is
+direction does, where an autoregressive block needs one pass per token; a block is
 the weaker for it.
 
 The chain is reversible: its backward pass recovers the input of every block from

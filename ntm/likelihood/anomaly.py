@@ -40,7 +40,7 @@ def auroc(normal_B: np.ndarray, strange_B: np.ndarray) -> float:
 
 
 def other_inputs(images: np.ndarray, level_spacing: float, seed: int = 0) -> dict[str, np.ndarray]:
-  """Inputs that are no digits, as many and of the same shape and levels.
+  """Inputs other than digits, as many and of the same shape and levels.
 
   Args:
     images: digits, [B, H, W, 1] in [-1, 1], H = W.

@@ -52,7 +52,7 @@ def velocity_config(config: Config) -> Config:
 def may_be_distilled(theirs: Config, paths: list[str]) -> bool:
   """Whether a FLUX.2 file is not known by its name to be a base model.
 
-  The output of one distilled to few steps is no velocity of the flow, so that
+  The output of one distilled to few steps is not a velocity of the flow, so that
   no Gaussian posterior can be read off it; the tensors do not tell.
 
   Args:
@@ -68,7 +68,7 @@ def posterior_mean(config: Config, params, trajectory: Trajectory) -> Array:
   """mu_FM of every step from its data-space state x_t, [S, B, N, C]."""
   model = build.velocity(config)
   x_SBNC, t_SB = trajectory.x_KBNC[1:], trajectory.times_KB[1:]
-  cond = trajectory.cond.replace(num_steps_B=None)  # The velocity model was not told T.
+  cond = trajectory.cond.replace(num_steps_B=None)  # The velocity model does not read T.
   v_SBNC = jax.vmap(lambda x_BNC, t_B: model.apply(
       {"params": params}, x_BNC, cond.at(t_B)))(x_SBNC, t_SB)
   a, b, _ = (c[..., None, None] for c in reverse_posterior(t_SB, trajectory.times_KB[:-1]))
@@ -84,7 +84,7 @@ def alignment(config: Config, params, step: Array) -> Callable:
     step: updates done.
 
   Returns:
-    (trajectory, its log-likelihood) → (|mu_P - mu_FM|^2 a dimension and step
+    (trajectory, its log-likelihood) → (|mu_P - mu_FM|^2 per dimension and step
     [B], lambda).
   """
   decay = 0.5 * (1 + jnp.cos(jnp.pi * step / config.train.steps))

@@ -1,7 +1,7 @@
 """What a run trains: the seam between the loop and the losses.
 
 The loop, the step and the checkpoints know a `Task` and nothing else, so that
-the density, its denoiser and whatever follows are trained by the same code.
+the density, its denoiser and other models are trained by the same code.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Task:
       the best checkpoint.
     unit: of the primary metric.
     frozen: arrays that are read and never updated, such as a teacher.
-    frozen_init: rng → the like of them, boxed with their logical axes.
+    frozen_init: rng → arrays of the same shapes, boxed with their logical axes.
     pretrained: parameters that replace those of `init` at the same paths.
     levels: states of an example that go through the networks in an update.
     flops: of an update, of the model alone; 0 is unknown.

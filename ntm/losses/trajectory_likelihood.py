@@ -6,9 +6,9 @@ in nats per dimension and step, constants included:
   loss = - mean_b 1 / (T_b N C) sum_k log p(x_{k-1} | x_k, y).
 
 The prior log p(x_T) is constant and left out. They differ in the trajectories:
-- end_to_end: all T steps of one trajectory an example.
+- end_to_end: all T steps of one trajectory per example.
 - multi-T: the same, each example with its own T, padded to the largest.
-- pair_wise: one random consecutive pair an example, about 1/T of the compute.
+- pair_wise: one random consecutive pair per example, about 1/T of the compute.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Metrics(Sums):
     step_count_S: examples that have the step.
     log_scale: smallest and largest log sigma_P, negated smallest first so
       that both combine by maximum; then those of log sigma_T.
-    alignment: |mu_P - mu_FM|^2 a dimension, summed over examples; None unless
+    alignment: |mu_P - mu_FM|^2 per dimension, summed over examples; None unless
       an NTM is finetuned.
   """
 
@@ -84,7 +84,7 @@ Alignment = Callable[[Trajectory, TrajectoryLogProb], tuple[Array, Array]]
 
 def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, cond: Condition,
                config: Config, alignment: Alignment | None = None) -> tuple[Array, Metrics]:
-  """All steps of one trajectory an example, single T or multi-T.
+  """All steps of one trajectory per example, single T or multi-T.
 
   Args:
     rng: key of t_min, T, noise and label dropout.
@@ -106,7 +106,7 @@ def end_to_end(rng: PRNGKey, model: NTM, params, x0_BNC: Array, cond: Condition,
 
 def pair_wise(rng: PRNGKey, model: NTM, params, x0_BNC: Array, cond: Condition,
               config: Config, alignment: Alignment | None = None) -> tuple[Array, Metrics]:
-  """One random pair an example: an unbiased estimate of `end_to_end`.
+  """One random pair per example: an unbiased estimate of `end_to_end`.
 
   Arguments and results as `end_to_end`.
   """

@@ -25,7 +25,7 @@ class NTM(nn.Module):
   Attributes:
     transporter: f_T, a bijector (`ntm.flows.bijector`).
     predictor: f_P, as `ntm.models.predictor.Predictor`.
-    reads_num_steps: one model for several T, whose parts are told T.
+    reads_num_steps: one model for several T, whose parts read T.
   """
 
   transporter: nn.Module

@@ -20,7 +20,7 @@ from ntm.typing import Array
 class Cache:
   """Keys and values of the tokens decoded so far, at a static length.
 
-  Tokens lie along the last axis of the keys, so that the products of a query
+  Tokens are along the last axis of the keys, so that the products of a query
   with them read memory in order. Examples and heads are one axis, P = B H: with
   two, XLA on CPU copies the cache for every token at batch size 1.
 

@@ -66,7 +66,7 @@ class PixelAttention(nn.Module):
 
 
 def group_norm(name: str, num_groups: int, numerics: Numerics) -> nn.Module:
-  """Mean 0 and variance 1 over pixels and a group's channels, then scale and bias a channel."""
+  """Mean 0 and variance 1 over pixels and a group's channels, then scale and bias per channel."""
   # The fast variance, E[x²] - E[x]², loses digits where a group's mean is large.
   return nn.GroupNorm(num_groups, epsilon=1e-6, use_fast_variance=False, name=name,
                       **numerics.types)

@@ -11,7 +11,7 @@ class Numerics:
 
   Attributes:
     dtype: compute type. Affine maps, log-determinants and likelihoods take the type of
-      the data, float32 or better, whatever this is.
+      the data, float32 or better, independent of this.
     param_dtype: parameter type.
     remat: what the backward pass computes again, see `ntm.config.ModelConfig`.
     unroll: layers per iteration of a scan over depth.

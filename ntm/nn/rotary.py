@@ -22,7 +22,7 @@ def rotary_angles(positions: np.ndarray, head_width: int, theta: float = 100.0) 
   Args:
     positions: coordinates, [M, axes].
     head_width: E, even and at least twice the number of axes.
-    theta: the slowest pair turns by 1/theta radians a position; grids are a
+    theta: the slowest pair turns by 1/theta radians per position; grids are a
       few dozen tokens a side, hence smaller than the 10^4 of language models.
   """
   pairs = np.array_split(np.arange(head_width // 2), positions.shape[-1])

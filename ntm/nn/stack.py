@@ -24,7 +24,7 @@ def over_depth(layer: type[nn.Module], length: int, in_axes: tuple,
   Args:
     layer: the class of one layer.
     length: number of layers; their parameters are stacked along a first axis.
-    in_axes: of the inputs, 0 to slice one a layer or nn.broadcast.
+    in_axes: of the inputs, 0 to slice one per layer or nn.broadcast.
     numerics: its rematerialisation policy and layers per iteration.
   """
   if numerics.remat != "none":
@@ -136,7 +136,7 @@ class Stack(nn.Module):
 
 def init_caches(config: TransformerConfig, batch_size: int, length: int,
                 dtype) -> list[attention.Cache]:
-  """Empty caches for `Stack.decode`, one a layer."""
+  """Empty caches for `Stack.decode`, one per layer."""
   return [attention.init_cache(batch_size, length, config.num_kv_heads,
                                config.width // config.num_heads, dtype)
           for _ in range(config.layers)]

@@ -97,7 +97,7 @@ def padded_times(schedule: str, num_steps, max_steps: int, t_min,
 
 
 def draw_t_min(rng: PRNGKey, batch_size: int, low: float, high: float) -> Array:
-  """One t_min ~ U[low, high] an example, [B]."""
+  """One t_min ~ U[low, high] per example, [B]."""
   return jax.random.uniform(rng, (batch_size,), minval=low, maxval=high)
 
 

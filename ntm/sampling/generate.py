@@ -24,7 +24,7 @@ class Generated:
   Attributes:
     images: the result, [B, *image_shape]: refined if asked for, else raw.
     raw: the cleanest state of the trajectory, at level t_min; None where the
-      denoiser spared its computation.
+      denoiser makes it unnecessary.
     states: all states in data space, [K, B, *image_shape], cleanest first; only
       the cleanest ([1, B, ...]) when nothing is refined; None with a denoiser.
     fallbacks: inverses that an iterative solver left to the scan.

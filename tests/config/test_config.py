@@ -92,7 +92,7 @@ class ConfigTest(parameterized.TestCase):
 
   @parameterized.parameters(*((path,) for path in _CONFIGS))
   def test_every_config_file_is_valid(self, path):
-    config_lib.from_dict(config_lib.beside(__file__, path))
+    config_lib.from_dict(config_lib.load_sibling(__file__, path))
 
 
 if __name__ == "__main__":

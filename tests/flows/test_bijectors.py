@@ -196,6 +196,31 @@ class AutoregressiveTest(parameterized.TestCase):
       changed = run(cond.replace(**{field: value}))
       self.assertGreater(np.abs(changed - run(cond)).max(), 1e-4, field)
 
+  @parameterized.parameters(_block, _coupling)
+  def test_the_number_of_steps_is_read_as_one_over_t(self, make):
+    # With the parameters of both embeddings equal, a level and a 1 / T may be exchanged.
+    module, x = make(jnp.float32), jax.random.normal(jax.random.key(3), _SHAPE)
+    a = Condition(jnp.full(2, 0.25), num_steps_B=jnp.full(2, 2))
+    b = Condition(jnp.full(2, 0.5), num_steps_B=jnp.full(2, 4))
+    params = _params(module, x, a)
+
+    def shared(tree):
+      if "time" in tree:
+        return tree | {"steps": tree["time"]}
+      return {key: shared(value) if isinstance(value, dict) else value
+              for key, value in tree.items()}
+
+    run = jax.jit(lambda params, cond: module.apply(
+        params, x, cond, method="forward_and_log_det")[0])
+    self.assertGreater(np.abs(run(params, a) - run(params, b)).max(), 1e-4)
+    params = shared(params)
+    np.testing.assert_allclose(run(params, a), run(params, b), atol=1e-5)
+
+  def test_flip_reverses_the_tokens(self):
+    x = jax.random.normal(jax.random.key(3), _SHAPE)
+    u, _ = bijector.Flip().apply({}, x, Condition(), method="forward_and_log_det")
+    np.testing.assert_array_equal(u, np.asarray(x)[:, ::-1])
+
   def test_log_scale_is_bounded(self):
     forward, _, params, x = _setup("autoregressive")
     _, log_det = forward(tiny.fill(params, 30.0), 100 * x)

@@ -25,6 +25,12 @@ def _setup(dtype=jnp.float32, **changes):
 
 class CouplingTest(parameterized.TestCase):
 
+  def test_hidden_tokens_start_small(self):
+    module, _, x, cond = _setup()
+    init = lambda rng: module.init(rng, x, cond, method="forward_and_log_det")
+    hidden = jax.jit(init)(jax.random.key(0))["params"]["chain"]["blocks"]["hidden"].value
+    self.assertBetween(float(jnp.abs(hidden).max()), 1e-3, 0.1)
+
   def test_starts_as_the_identity(self):
     module, _, x, cond = _setup()
     init = lambda rng: module.init(rng, x, cond, method="forward_and_log_det")

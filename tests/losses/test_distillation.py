@@ -127,7 +127,7 @@ class RestoreTest(absltest.TestCase):
     distillation.write_teacher(workdir, self.workdir, 3, teacher_params)
     return _write(self.config, workdir, run)
 
-  def test_a_denoiser_beside_its_teacher_is_found_and_used(self):
+  def test_a_denoiser_in_the_workdir_of_its_teacher_is_found_and_used(self):
     params = self._distill(self.workdir / "denoiser", self.params)
     model = api.restore(self.workdir)
     images = model.sample(jax.random.key(0), [0, 2], refine="denoiser")

@@ -1,4 +1,4 @@
-"""Tasks beside a frozen model, finetuning and distillation, on several devices."""
+"""Tasks with a frozen model, finetuning and distillation, on several devices."""
 
 import jax
 import numpy as np

@@ -51,7 +51,7 @@ def text_ids(length: int) -> np.ndarray:
 def time_sinusoids(t, width: int) -> Array:
   """[cos, sin](1000 t f), f spaced geometrically from 1 down to, not including, 10^-4.
 
-  In float32 or float64 whatever the compute type: a bfloat16 1000 t would not
+  In float32 or float64 independent of the compute type: a bfloat16 1000 t would not
   tell neighbouring levels apart.
 
   Args:
@@ -89,7 +89,7 @@ class Flux2(nn.Module):
       x_BNC: image tokens.
       t_B: level, 1 for noise.
       text_BMW: text features.
-      image_ids_NA: positions of the image tokens, a number an axis, static; see `image_ids`.
+      image_ids_NA: positions of the image tokens, one number per axis, static; see `image_ids`.
       text_ids_MA: positions of the text tokens, static; see `text_ids`.
 
     Returns:
@@ -138,9 +138,9 @@ class Flux2(nn.Module):
 
 
 def _checked(what: str, ids, tokens: Array, config: Flux2Config) -> np.ndarray:
-  """The positions, if there is one a token."""
+  """The positions, if there is one per token."""
   ids = np.asarray(ids)
   if ids.shape != (tokens.shape[1], len(config.axes)):
     raise ValueError(f"{what} ids {list(ids.shape)} must be [{tokens.shape[1]}, "
-                     f"{len(config.axes)}]: one position a token.")
+                     f"{len(config.axes)}]: one position per token.")
   return ids

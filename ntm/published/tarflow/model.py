@@ -11,7 +11,7 @@ token is copied; learned positions alone; layer norms with gain and bias, no
 QK-norm; alpha is not bounded; the class is added to every token.
 
 The original reports the log-det as a mean over the entries; ours is the sum, in
-nats. A TarFlow is fitted to one small noise level and is not told it: the time of
+nats. A TarFlow is fitted to one small noise level and does not read it: the time of
 the condition is not read.
 """
 
