@@ -39,9 +39,9 @@ class ExtendingTest(parameterized.TestCase):
     """A tiny config with these lines of the page."""
     values = {"data.source": "rings:source"} | {key: _KEYS[key] for key in keys}
     return tiny.config(
-        model__image_shape=(8, 8, 1), model__num_classes=10, model__transporter=_SMALL,
-        model__predictor=_SMALL, train__steps=2, train__sample_every=2, train__checkpoint_every=2,
-        mesh__data=1, **{key.replace(".", "__"): value for key, value in values.items()}, **changes)
+        model__image_shape=(8, 8, 1), model__num_classes=10, model__transporter=dict(_SMALL),
+        model__predictor=dict(_SMALL), train__steps=2, train__sample_every=2,
+        train__checkpoint_every=2, mesh__data=1, **{key.replace(".", "__"): value for key, value in values.items()}, **changes)
 
   def test_examples_are_short_and_all_are_run(self):
     self.assertEqual(set(_FILES), {"bent_flow", "mixer", "rings", "calm", "alone"})
@@ -56,7 +56,8 @@ class ExtendingTest(parameterized.TestCase):
     self.assertEqual(model.config, config)
     images = model.sample(jax.random.key(0), [3, 1])
     self.assertTrue(np.isfinite(images).all())
-    self.assertTrue(np.isfinite(model.log_prob(jax.random.key(1), images.clip(-1, 1)).bound_B).all())
+    result = model.log_prob(jax.random.key(1), images.clip(-1, 1))
+    self.assertTrue(np.isfinite(result.bound_B).all())
     self.assertIn("bijectors_0", model.params["transporter"])
     self.assertIn("LayerNorm_0", model.params["predictor"]["network"])
 

@@ -1,6 +1,3 @@
-import pathlib
-import shutil
-import tempfile
 
 import flax.linen as nn
 import jax
@@ -8,16 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from ntm import api
 from ntm.losses import distillation, task
 from ntm.models import build
 from ntm.nn import partitioning
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import refinement
-from ntm.training import checkpoint
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from ntm.training import workdir as workdir_lib
 from ntm.typing import Condition
 from tests.helpers import tiny
 
@@ -35,20 +29,6 @@ def _batch(size=8, seed=0):
 
 def _params(run):
   return tiny.random_params(lambda rng: {"params": run.init(rng)})
-
-
-def _write(config, workdir, run, step=3):
-  """A checkpoint of a new state of a task; returns its averaged parameters."""
-  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-  state = state_lib.init_state(run, config, mesh)
-  rng = np.random.default_rng(step)
-  ema = jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape).astype(a.dtype),
-                     jax.device_get(state.ema))
-  workdir_lib.prepare(workdir, config)
-  checkpointer = checkpoint.Checkpointer(workdir, config, run.primary_metric)
-  checkpointer.save(state.replace(step=state.step + step, ema=ema), {}, {})
-  checkpointer.close()
-  return ema
 
 
 class DistillationTest(absltest.TestCase):
@@ -106,50 +86,6 @@ class DistillationTest(absltest.TestCase):
     loss, _ = jax.jit(run.loss)(
         jax.random.key(0), _params(run), teacher, _batch(), 0)
     self.assertTrue(np.isfinite(loss))
-
-
-class RestoreTest(absltest.TestCase):
-
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    cls.config = _config()
-    cls.teacher = tempfile.mkdtemp()
-    cls.params = _write(cls.config, cls.teacher, task.density(cls.config))
-
-  def setUp(self):
-    super().setUp()
-    self.workdir = pathlib.Path(tempfile.mkdtemp()) / "teacher"
-    shutil.copytree(self.teacher, self.workdir)
-
-  def _distill(self, workdir, teacher_params):
-    run = distillation.distill(self.config, teacher_params)
-    distillation.write_teacher(workdir, self.workdir, 3, teacher_params)
-    return _write(self.config, workdir, run)
-
-  def test_a_denoiser_in_the_workdir_of_its_teacher_is_found_and_used(self):
-    params = self._distill(self.workdir / "denoiser", self.params)
-    model = api.restore(self.workdir)
-    images = model.sample(jax.random.key(0), [0, 2], refine="denoiser")
-    self.assertEqual(images.shape, (2, 4, 4, 1))
-    # The same chain as without refinement, through the denoiser's own network.
-    raw = model.sample(jax.random.key(0), [0, 2], refine=None)
-    self.assertGreater(np.abs(images - raw).max(), 1e-3)
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), model._denoiser_params)
-
-  def test_another_teachers_denoiser_is_refused(self):
-    other = jax.tree.map(lambda a: a + 1e-3, self.params)
-    self._distill(self.workdir / "elsewhere", other)
-    with self.assertRaisesRegex(ValueError, "whose parameters are not those of this model"):
-      api.restore(self.workdir, denoiser=self.workdir / "elsewhere")
-
-  def test_without_a_denoiser_the_error_says_how_to_get_one(self):
-    with self.assertRaisesRegex(ValueError, "run `ntm distill`"):
-      api.restore(self.workdir).sample(jax.random.key(0), [0], refine="denoiser")
-
-  def test_a_foreign_directory_is_named(self):
-    with self.assertRaisesRegex(FileNotFoundError, "holds no config.json"):
-      api.restore(self.workdir, denoiser=tempfile.mkdtemp())
 
 
 class InitTest(absltest.TestCase):

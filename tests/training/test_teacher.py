@@ -1,0 +1,82 @@
+import pathlib
+import shutil
+import tempfile
+
+import jax
+import numpy as np
+from absl.testing import absltest
+
+from ntm import api
+from ntm.losses import distillation, task
+from ntm.nn import partitioning
+from ntm.training import checkpoint, teacher
+from ntm.training import state as state_lib
+from ntm.training import workdir as workdir_lib
+from tests.helpers import tiny
+
+
+def _config(**changes):
+  return tiny.config(denoiser={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2},
+                     **changes)
+
+
+def _write(config, workdir, run, step=3):
+  """A checkpoint of a new state of a task; returns its averaged parameters."""
+  mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+  state = state_lib.init_state(run, config, mesh)
+  rng = np.random.default_rng(step)
+  ema = jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape).astype(a.dtype),
+                     jax.device_get(state.ema))
+  workdir_lib.prepare(workdir, config)
+  checkpointer = checkpoint.Checkpointer(workdir, config, run.primary_metric)
+  checkpointer.save(state.replace(step=state.step + step, ema=ema), {}, {})
+  checkpointer.close()
+  return ema
+
+
+class RestoreTest(absltest.TestCase):
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.config = _config()
+    cls.teacher = tempfile.mkdtemp()
+    cls.params = _write(cls.config, cls.teacher, task.density(cls.config))
+
+  def setUp(self):
+    super().setUp()
+    self.workdir = pathlib.Path(tempfile.mkdtemp()) / "teacher"
+    shutil.copytree(self.teacher, self.workdir)
+
+  def _distill(self, workdir, teacher_params):
+    run = distillation.distill(self.config, teacher_params)
+    teacher.write(workdir, self.workdir, 3, teacher_params)
+    return _write(self.config, workdir, run)
+
+  def test_a_denoiser_in_the_workdir_of_its_teacher_is_found_and_used(self):
+    params = self._distill(self.workdir / "denoiser", self.params)
+    model = api.restore(self.workdir)
+    images = model.sample(jax.random.key(0), [0, 2], refine="denoiser")
+    self.assertEqual(images.shape, (2, 4, 4, 1))
+    # The same chain as without refinement, through the denoiser's own network.
+    raw = model.sample(jax.random.key(0), [0, 2], refine=None)
+    self.assertGreater(np.abs(images - raw).max(), 1e-3)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), model._denoiser_params)
+
+  def test_another_teachers_denoiser_is_refused(self):
+    other = jax.tree.map(lambda a: a + 1e-3, self.params)
+    self._distill(self.workdir / "elsewhere", other)
+    with self.assertRaisesRegex(ValueError, "whose parameters are not those of this model"):
+      api.restore(self.workdir, denoiser=self.workdir / "elsewhere")
+
+  def test_without_a_denoiser_the_error_says_how_to_get_one(self):
+    with self.assertRaisesRegex(ValueError, "run `ntm distill`"):
+      api.restore(self.workdir).sample(jax.random.key(0), [0], refine="denoiser")
+
+  def test_a_foreign_directory_is_named(self):
+    with self.assertRaisesRegex(FileNotFoundError, "holds no config.json"):
+      api.restore(self.workdir, denoiser=tempfile.mkdtemp())
+
+
+if __name__ == "__main__":
+  absltest.main()
