@@ -132,13 +132,14 @@ class BijectorTest(parameterized.TestCase):
     u, log_det = forward(params, x)
 
     def raised(part):
-      readout = params["params"].get("blocks", params["params"])["readout"]
+      block = params["params"] if name == "autoregressive" else params["params"]["chain"]["blocks"]
+      readout = block["readout"]
       changed = {"kernel": readout["kernel"], "bias": readout["bias"].at[..., part, :].add(0.5)}
       if name == "autoregressive":
         return forward({"params": params["params"] | {"readout": changed}}, x)
       # Of the last block alone, whose input is then the same.
       changed["bias"] = readout["bias"].at[-1].set(changed["bias"][-1])
-      return forward({"params": {"blocks": params["params"]["blocks"] | {"readout": changed}}}, x)
+      return forward({"params": {"chain": {"blocks": block | {"readout": changed}}}}, x)
 
     lowered, same = raised(0)
     self.assertLessEqual((lowered - u).max(), 0)
