@@ -16,6 +16,7 @@ from ntm.losses import distillation, flow_matching, task
 from ntm.nn import partitioning
 from ntm.training import checkpoint
 from ntm.training import state as state_lib
+from ntm.training import teacher as teacher_lib
 from ntm.training import workdir as workdir_lib
 
 _NET = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
@@ -47,7 +48,7 @@ def write(workdir: pathlib.Path, run: config_lib.Config, step: int = 3, teacher=
   if teacher:
     _, params, teacher_step = checkpoint.restore_ema(teacher)
     what = distillation.distill(run, params)
-    distillation.write_teacher(workdir, teacher, teacher_step, params)
+    teacher_lib.write(workdir, teacher, teacher_step, params)
   else:
     what = (flow_matching.velocity if run.model.kind == "flow_matching" else task.density)(run)
   state = state_lib.init_state(what, run, mesh)
