@@ -45,14 +45,11 @@ class DataIterator(Protocol):
 
 
 def check(workdir: str | os.PathLike | None, record: Record) -> None:
-  """Checks that all processes see the same data, with which the run started; collective.
+  """Raises ValueError unless all processes see the data with which the run started; collective.
 
   Args:
     workdir: of the run; may be new. None compares only the processes.
     record: {split: lines that identify its examples, in order}.
-
-  Raises:
-    ValueError: the data differ.
   """
   digests = multihost.allgather_strings(hashlib.sha256(_encode(record)).hexdigest())
   for number, digest in enumerate(digests):
@@ -68,11 +65,7 @@ def check(workdir: str | os.PathLike | None, record: Record) -> None:
 
 
 def changes(workdir: str | os.PathLike, record: Record) -> str:
-  """Describes how data differ from the record of a workdir; empty if they do not, or no record.
-
-  Raises:
-    ValueError: the record cannot be read.
-  """
+  """Describes how data differ from the record of a workdir; empty if equal or without a record."""
   path = epath.Path(workdir) / FILE
   if not path.exists():
     return ""
@@ -100,13 +93,7 @@ def warn_if_changed(workdir: str | os.PathLike, record: Record) -> None:
 
 
 def write(workdir: str | os.PathLike, record: Record, first_step: int) -> None:
-  """Writes the record of a run that starts, or that has no record yet.
-
-  Args:
-    workdir: of the run.
-    record: as for `check`; nothing is written if it is empty.
-    first_step: the step from which the run starts or resumes.
-  """
+  """Writes a record that is not empty, if the run starts at `first_step` 0 or has none yet."""
   path = epath.Path(workdir) / FILE
   if record and multihost.is_primary_process() and not (first_step and path.exists()):
     partial = path.with_name(f"{FILE}.partial")

@@ -47,8 +47,7 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
   Args:
     task: what is trained.
     config: of the run.
-    workdir: gets config.json, checkpoints/, metrics.jsonl, samples/, curves.png and
-      the files of `data_record`.
+    workdir: for config.json, checkpoints, metrics, pictures and the files of `data_record`.
     iterator: batches of this process's share of config.train.batch_size.
     held_out: batches for the held-out metrics; may be empty.
 
@@ -77,8 +76,7 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     state, iterator_state = restored
     if int(state.step) >= config.train.steps:
       checkpointer.close()
-      _finish(int(state.step), config.train.steps, workdir)
-      return
+      return _finish(int(state.step), config.train.steps, workdir)
     iterator.set_state(iterator_state)
     _LOG.info("resuming at step %d", int(state.step))
   workdir_lib.prepare(workdir, config)
@@ -162,8 +160,8 @@ class _Run:
             self.save(state, self.evaluate(step, state), wait=last or stop)
           self.writer.curves()
       if stop and not last:
-        _LOG.warning("%s: saved step %d; the same command resumes there.",
-                     "Ctrl-C" if stop == signal.SIGINT else "SIGTERM", step)
+        name = "Ctrl-C" if stop == signal.SIGINT else "SIGTERM"
+        _LOG.warning("%s: saved step %d; the same command resumes there.", name, step)
         return stop
     return 0
 

@@ -29,12 +29,12 @@ class Writer:
 
   def __init__(self, workdir: str | os.PathLike, first_step: int,
                primary_metric: str = "nats_per_dim", unit: str = "nats/dim"):
-    """Opens the files and drops lines after `first_step`, from before a resume.
+    """Opens the files and drops lines after `first_step`, from which the run starts or resumes.
 
     Args:
       workdir: directory of the run.
-      first_step: the step from which it starts or resumes.
-      primary_metric: the metric that curves.png shows.
+      first_step: see above.
+      primary_metric: the metric that curves.png shows, in `unit`.
       unit: of the primary metric.
     """
     self._primary_metric, self._unit = primary_metric, unit

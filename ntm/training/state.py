@@ -63,11 +63,7 @@ def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
 
 
 def place_frozen(task: Task, mesh: Mesh):
-  """The task's frozen arrays, sharded like parameters; None if it has none.
-
-  Raises:
-    ValueError: a parameter that the mesh does not split evenly.
-  """
+  """The task's frozen arrays, sharded like parameters; None if it has none."""
   if task.frozen is None:
     return None
   return jax.tree.map(lambda leaf, like: partitioning.from_host(leaf, like.sharding), task.frozen,
@@ -75,11 +71,7 @@ def place_frozen(task: Task, mesh: Mesh):
 
 
 def with_pretrained(state: TrainState, pretrained) -> TrainState:
-  """Replaces parameters and their average by the leaves of `pretrained`.
-
-  Args:
-    state: of step 0.
-    pretrained: a subtree of the parameters.
+  """Replaces parameters and their average by the leaves of `pretrained`, a subtree of them.
 
   Raises:
     ValueError: as `check_pretrained`.

@@ -50,12 +50,7 @@ def check(workdir: str | os.PathLike, params) -> None:
 
 
 def restore(workdir: str | os.PathLike, teacher_config: Config, teacher_params):
-  """Restores (denoiser, its averaged parameters) for a teacher.
-
-  Raises:
-    FileNotFoundError: no run, or no checkpoint.
-    ValueError: the denoiser was distilled from another teacher.
-  """
+  """Restores (denoiser, its averaged parameters); errors as `checkpoint.restore_ema`, `check`."""
   config, params, _ = checkpoint.restore_ema(workdir)
   check(workdir, teacher_params)
   return denoiser.build(join(config, teacher_config)), jax.device_put(params)

@@ -30,12 +30,9 @@ def checkpoints(workdir: str | os.PathLike) -> epath.Path:
 
 
 def check(workdir: str | os.PathLike, config: Config) -> None:
-  """Checks that a run of this config can start or resume here; writes nothing.
+  """Raises ValueError if a run cannot write here, or resume with this config; writes nothing.
 
   Any config can start where no checkpoint has been saved.
-
-  Raises:
-    ValueError: the workdir holds a run of another model, or cannot be written.
   """
   problem = "" if is_bucket(workdir) else why_not_writable(workdir)
   if problem:
@@ -54,11 +51,7 @@ def check(workdir: str | os.PathLike, config: Config) -> None:
 
 
 def prepare(workdir: str | os.PathLike, config: Config) -> None:
-  """Checks as `check` does; then the primary process makes the workdir and writes config.json.
-
-  Raises:
-    ValueError: as `check`.
-  """
+  """Makes the workdir and writes config.json, on the primary process; errors as `check`."""
   check(workdir, config)
   if not multihost.is_primary_process():
     return
