@@ -9,7 +9,6 @@ import os
 import re
 import textwrap
 import traceback
-from collections.abc import Mapping
 
 import ml_collections
 from absl import flags
@@ -28,13 +27,7 @@ def wants_help(argv: list[str]) -> bool:
 
 
 def help_text(name: str, about: str, values: flags.FlagValues) -> str:
-  """The text of --help: usage, purpose, and every flag with its type and default.
-
-  Args:
-    name: of the command as typed, such as "ntm sample".
-    about: its purpose, one sentence.
-    values: its flags.
-  """
+  """The text of --help: usage, purpose, and every flag with its type and default."""
   required = [flag.name for flag in _listed(values) if _is_required(flag)]
   usage = [f"usage: {name}", *(f"--{flag}=..." for flag in required), "[--flag=value ...]"]
   lines = [" ".join(usage), "", about, ""]
@@ -52,16 +45,11 @@ def help_text(name: str, about: str, values: flags.FlagValues) -> str:
 
 
 def parse(name: str, values: flags.FlagValues, argv: list[str]) -> None:
-  """Sets the flags from the command line.
-
-  Args:
-    name: of the command, for messages.
-    values: its flags.
-    argv: the program's name and the arguments.
+  """Sets the flags of the command `name` from the command line.
 
   Raises:
-    ValueError: an unknown flag or key, a value of the wrong type or out of
-      range, a flag without value, a config file that cannot be loaded.
+    ValueError: an unknown flag or key, a value of the wrong type or out of range, a flag
+      without value, a config file that cannot be loaded.
   """
   if "config" in values:
     _check_config_file(name, argv)
@@ -124,13 +112,12 @@ def _unknown_key(argv) -> str | None:
   return None
 
 
-def _keys(config: Mapping, prefix: str = "") -> list[str]:
+def _keys(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
   """Paths of all sections and keys of a config."""
   paths = []
   for key, value in config.items():
-    paths.append(prefix + key)
-    if isinstance(value, Mapping | ml_collections.ConfigDict):
-      paths += _keys(value, f"{prefix}{key}.")
+    inner = isinstance(value, ml_collections.ConfigDict)
+    paths += [prefix + key, *(_keys(value, f"{prefix}{key}.") if inner else ())]
   return paths
 
 
@@ -138,10 +125,8 @@ def _config_path(argv) -> str | None:
   """The path in the last --config, without the argument after a colon; None if not given."""
   path = None
   for argument, following in zip(argv, [*argv[1:], ""]):
-    if re.fullmatch("--?config", argument):
-      path = following
-    elif found := re.match("--?config=(.*)", argument, re.DOTALL):
-      path = found[1]
+    if found := re.fullmatch("--?config(=.*)?", argument, re.DOTALL):
+      path = following if found[1] is None else found[1][1:]
   return path if path is None else path.split(":", 1)[0]
 
 
@@ -213,10 +198,8 @@ def _kind(flag) -> str:
   else:
     kind = {"comma separated list of strings": "comma-separated list"}.get(
         flag.flag_type(), flag.flag_type())
-  if _is_required(flag):
-    return f"{kind}; required"
-  if flag.default is None:
-    return kind
+  if _is_required(flag) or flag.default is None:
+    return f"{kind}; required" if _is_required(flag) else kind
   return f"{kind}; default {str(flag.default).lower() if flag.boolean else flag.default}"
 
 

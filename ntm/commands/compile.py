@@ -122,11 +122,9 @@ def _print(result):
   elif result["fits"]:
     print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
   else:
-    changes = ["a larger slice", "a larger mesh.fsdp or mesh.tensor", "a smaller train.batch_size"]
-    if result["program"] != "sample":
-      changes.append("more train.accumulation")
-    if result["remat"] != "full":
-      changes.append("model.remat 'full'")
+    changes = ["a larger slice", "a larger mesh.fsdp or mesh.tensor", "a smaller train.batch_size",
+               *(["more train.accumulation"] if result["program"] != "sample" else []),
+               *(["model.remat 'full'"] if result["remat"] != "full" else [])]
     print(f"does not fit: try {', '.join(changes[:-1])} or {changes[-1]}.")
 
 

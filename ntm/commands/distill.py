@@ -1,4 +1,4 @@
-"""Distills a trained NTM into a denoiser, with which sampling is fast.
+"""Distils a trained NTM into a denoiser for fast sampling.
 
   ntm distill --config=configs/digits_denoiser.py --teacher=runs/digits
 

@@ -13,11 +13,10 @@ import hashlib
 import json
 import logging
 import os
-from typing import Any, Protocol
 
-import numpy as np
 from etils import epath
 
+from ntm.data.pipeline import TrainIterator
 from ntm.training import multihost
 from ntm.training import workdir as workdir_lib
 
@@ -27,21 +26,6 @@ _LOG = logging.getLogger("ntm")
 _MAX_NAMES = 5  # Of lines or files in a message.
 
 Record = dict[str, list[str]]
-
-
-class DataIterator(Protocol):
-  """Resumable batches of {"image": float32 [-1, 1], "label": int32}.
-
-  The iterators of `ntm.data.pipeline` also have the attributes of `TrainIterator` there.
-  """
-
-  def __next__(self) -> dict[str, np.ndarray]: ...
-
-  def get_state(self) -> dict[str, Any]:
-    """The position, as JSON values."""
-
-  def set_state(self, state: dict[str, Any]) -> None:
-    """Continues from a position."""
 
 
 def check(workdir: str | os.PathLike | None, record: Record) -> None:
@@ -104,13 +88,12 @@ def write(workdir: str | os.PathLike, record: Record, first_step: int) -> None:
 class Unreadable:
   """Counts the unreadable examples of all processes, and lists them in the workdir."""
 
-  def __init__(self, workdir: str | os.PathLike, iterator: DataIterator):
+  def __init__(self, workdir: str | os.PathLike, iterator: TrainIterator):
     """Reads the examples again that the workdir lists; collective.
 
     Args:
       workdir: of the run.
-      iterator: has `unreadable` {name: reason}, the limit `max_unreadable`, and
-        `retry(names)`, which reads examples again; or none of these.
+      iterator: of the run; one without `unreadable` has no unreadable examples.
 
     Raises:
       ValueError: too many examples are unreadable already.

@@ -17,6 +17,7 @@ from clu import parameter_overview
 from jax.sharding import Mesh
 
 from ntm.config import Config
+from ntm.data.pipeline import TrainIterator
 from ntm.losses.task import Task
 from ntm.nn import partitioning
 from ntm.sampling import pictures
@@ -25,7 +26,6 @@ from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training import workdir as workdir_lib
-from ntm.training.data_record import DataIterator
 from ntm.training.throughput import Throughput
 
 _LOG = logging.getLogger("ntm")
@@ -40,7 +40,7 @@ class Preempted(SystemExit):
   """A signal stopped the run after a save; exit code 143 after SIGTERM, 130 after Ctrl-C."""
 
 
-def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: DataIterator,
+def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: TrainIterator,
           held_out: Iterable[dict[str, np.ndarray]]) -> None:
   """Trains to config.train.steps, from the newest checkpoint if there is one.
 

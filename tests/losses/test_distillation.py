@@ -14,7 +14,7 @@ from ntm.models import denoiser
 from ntm.nn import partitioning
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import refinement
-from ntm.training import checkpoint
+from ntm.training import checkpoint, teacher
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training import workdir as workdir_lib
@@ -124,7 +124,7 @@ class RestoreTest(absltest.TestCase):
 
   def _distill(self, workdir, teacher_params):
     run = distillation.distill(self.config, teacher_params)
-    distillation.write_teacher(workdir, self.workdir, 3, teacher_params)
+    teacher.write(workdir, self.workdir, 3, teacher_params)
     return _write(self.config, workdir, run)
 
   def test_a_denoiser_beside_its_teacher_is_found_and_used(self):
