@@ -60,11 +60,7 @@ def check_output(flag: str, path: str, suffixes: tuple[str, ...] = ()) -> None:
 
 def output_path(flag: flags.FlagHolder, workdir: str, default: str,
                 suffixes: tuple[str, ...]) -> str:
-  """The value of --output, or WORKDIR/<default>, checked as `check_output` does.
-
-  Raises:
-    ValueError: also if the workdir is in a bucket and --output is not given.
-  """
+  """The value of --output, or WORKDIR/<default>, checked as `check_output` does."""
   if not flag.value and workdir_lib.is_bucket(workdir):
     raise ValueError(f"--workdir is {workdir}, which is not on this machine; expected a local path "
                      f"for the results in --{flag.name}.")
@@ -189,7 +185,6 @@ def _fail(line: str | None, error: Exception) -> None:
 
 def _exit_at_once(line: str, code: int) -> None:
   """Ends the program without waiting for threads."""
-  print(line, file=sys.stderr)
   sys.stdout.flush()
-  sys.stderr.flush()
+  print(line, file=sys.stderr, flush=True)
   os._exit(code)

@@ -256,7 +256,7 @@ class RecordTest(absltest.TestCase):
         self._start(3)
       self.assertNotIn("\n", str(raised.exception))
 
-  def test_processes_that_see_other_files_are_told(self):
+  def test_processes_that_see_other_files_are_refused(self):
     with mock.patch.object(multihost, "allgather_strings", lambda text: [text, text, "other"]):
       with self.assertRaisesRegex(ValueError, "process 2 sees other data than process 0"):
         _training_data(self.config, self.workdir)
