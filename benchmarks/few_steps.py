@@ -10,14 +10,12 @@ compile; only their ratios mean something on a shared machine.
 import argparse
 import json
 import pathlib
-import sys
 import time
 
 import jax
 import numpy as np
 
 import ntm
-from ntm.commands import memory_allocator
 from ntm.data import pipeline, sources
 from ntm.evaluation import sample_metrics
 from ntm.sampling import ode
@@ -78,5 +76,4 @@ def measure(judge, model, seed, count, evaluations, **how):
 
 
 if __name__ == "__main__":
-  memory_allocator.keep_memory(sys.argv)
   main()

@@ -15,7 +15,6 @@ import functools
 import json
 import pathlib
 import statistics
-import sys
 import time
 
 import flax.linen as nn
@@ -25,7 +24,6 @@ import optax
 from plain_scan import plain_inverse
 
 from ntm import config as config_lib
-from ntm.commands import memory_allocator
 from ntm.config import InverseConfig
 from ntm.flows.solvers import SolverInfo
 from ntm.losses import distillation
@@ -247,5 +245,4 @@ def print_table(title: str, rows) -> None:
 
 
 if __name__ == "__main__":
-  memory_allocator.keep_memory(sys.argv)
   main()

@@ -13,7 +13,6 @@ import functools
 import json
 import os
 import pathlib
-import sys
 
 import flax.linen as nn
 import jax
@@ -23,7 +22,6 @@ import optax
 from inference import interleaved, model_config, print_table, textures
 
 from ntm import config as config_lib
-from ntm.commands import memory_allocator
 from ntm.flows.autoregressive import AutoregressiveBlock
 from ntm.losses import task
 from ntm.models import build
@@ -212,5 +210,4 @@ def against_torch(tokens: int, batch_size: int, quick: bool):
 
 
 if __name__ == "__main__":
-  memory_allocator.keep_memory(sys.argv)
   main()

@@ -1,4 +1,4 @@
-"""`ntm <command> --flag=value ...`: one thin program a command.
+"""`ntm <command> --flag=value ...`: one thin module per command.
 
 Each is also `python -m ntm.commands.<command>`.
 """

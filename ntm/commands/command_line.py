@@ -1,7 +1,7 @@
-"""The command line of one command: its flags listed by --help, mistakes as one line each.
+"""The command line of a command: --help, and one line for every mistake.
 
-Every command has its flags in an `absl.flags.FlagValues` of its own, so that they
-are neither mixed with those of other modules nor with absl's.
+Every command has its own `absl.flags.FlagValues`, which excludes the flags of absl and of
+other modules.
 """
 
 import difflib
@@ -9,7 +9,6 @@ import os
 import re
 import textwrap
 import traceback
-from collections.abc import Mapping
 
 import ml_collections
 from absl import flags
@@ -18,7 +17,7 @@ from ntm import config as config_lib
 
 _HELP = ("--help", "-help", "-h", "--h", "-?", "--helpshort", "--helpfull")
 _WIDTH = 100
-_LONG = 60  # Characters of a value that a message repeats.
+_MAX_CHARACTERS = 60  # Of a value that a message quotes.
 _ABSENT = "must have a value other than None"
 
 
@@ -28,22 +27,16 @@ def wants_help(argv: list[str]) -> bool:
 
 
 def help_text(name: str, about: str, values: flags.FlagValues) -> str:
-  """Usage, what the command does, and its flags with type, default and meaning.
-
-  Args:
-    name: as typed, "ntm sample".
-    about: one sentence.
-    values: the command's flags.
-  """
+  """The text of --help: usage, purpose, and every flag with its type and default."""
   required = [flag.name for flag in _listed(values) if _is_required(flag)]
   usage = [f"usage: {name}", *(f"--{flag}=..." for flag in required), "[--flag=value ...]"]
   lines = [" ".join(usage), "", about, ""]
-  # absl puts the choices before the help of an enum; they are in its type.
+  # absl puts the choices of an enum before its help; here they are shown as its type.
   rows = [(f"--{flag.name}", f"{re.sub('^<.*?>: ', '', flag.help)} ({_kind(flag)})")
           for flag in _listed(values)]
   if "config" in values:
     rows.append(("--config.KEY=VALUE", "Changes one key of the config, as in "
-                 "--config.train.batch_size=64; may be given several times."))
+                 "--config.train.batch_size=64. May be repeated."))
   indent = max((len(flag) for flag, _ in rows), default=0) + 4
   for flag, text in rows:
     lines += textwrap.wrap(text, _WIDTH, initial_indent=f"  {flag}".ljust(indent),
@@ -52,22 +45,17 @@ def help_text(name: str, about: str, values: flags.FlagValues) -> str:
 
 
 def parse(name: str, values: flags.FlagValues, argv: list[str]) -> None:
-  """Sets the flags from the command line.
-
-  Args:
-    name: of the command, for messages.
-    values: its flags.
-    argv: the program's name and the arguments.
+  """Sets the flags of the command `name` from the command line.
 
   Raises:
-    ValueError: an unknown flag or key, a value of the wrong type or out of
-      range, a flag without value, a config file that cannot be loaded.
+    ValueError: an unknown flag or key, a value of the wrong type or out of range, a flag
+      without value, a config file that cannot be loaded.
   """
   if "config" in values:
     _check_config_file(name, argv)
   try:
     left = values(argv)
-  except Exception as error:  # A config file may raise anything.
+  except Exception as error:  # A config file may raise any error.
     raise ValueError(_explain(name, values, argv, error)) from error
   if left[1:]:
     raise ValueError(f"{left[1]!r} is not a flag; expected --name=value. {_see(name)}")
@@ -77,7 +65,7 @@ def parse(name: str, values: flags.FlagValues, argv: list[str]) -> None:
 
 
 def _explain(name, values, argv, error) -> str:
-  """One line for what the parser raised."""
+  """The message for an error of the parser."""
   text = str(error)
   if (where := _config_frame(argv, error)) is not None:
     return where
@@ -89,9 +77,10 @@ def _explain(name, values, argv, error) -> str:
     return unknown
   if illegal := re.match(r"flag --([^=\s]+)=(.*?): ", text, re.DOTALL):
     flag = values[illegal[1]] if illegal[1] in values else None
-    value = illegal[2] if len(illegal[2]) <= _LONG else f"{illegal[2][:_LONG]}..."
+    value = illegal[2]
+    value = value if len(value) <= _MAX_CHARACTERS else f"{value[:_MAX_CHARACTERS]}..."
     value = value if value.isprintable() else repr(value)
-    return (f"--{illegal[1]} is {value}; expected {_expected(flag, argv)}. {_see(name)}")
+    return f"--{illegal[1]} is {value}; expected {_expected(flag, argv)}. {_see(name)}"
   first = (text.strip().splitlines() or [type(error).__name__])[0].rstrip(".")
   return f"{first}; expected --name=value. {_see(name)}"
 
@@ -105,7 +94,7 @@ def _unknown_flag(name, values, flag) -> str:
 
 
 def _unknown_key(argv) -> str | None:
-  """What is wrong with the first override of a key that no config has."""
+  """The message for the first override of an unknown key; None if all keys are known."""
   known = _keys(config_lib.default())
   for argument in argv[1:]:
     key = argument.lstrip("-").split("=", 1)[0]
@@ -123,24 +112,21 @@ def _unknown_key(argv) -> str | None:
   return None
 
 
-def _keys(config: Mapping, prefix: str = "") -> list[str]:
+def _keys(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
   """Paths of all sections and keys of a config."""
   paths = []
   for key, value in config.items():
-    paths.append(prefix + key)
-    if isinstance(value, Mapping | ml_collections.ConfigDict):
-      paths += _keys(value, f"{prefix}{key}.")
+    inner = isinstance(value, ml_collections.ConfigDict)
+    paths += [prefix + key, *(_keys(value, f"{prefix}{key}.") if inner else ())]
   return paths
 
 
 def _config_path(argv) -> str | None:
-  """The file of --config, as given last, without an argument of its function."""
+  """The path in the last --config, without the argument after a colon; None if not given."""
   path = None
   for argument, following in zip(argv, [*argv[1:], ""]):
-    if re.fullmatch("--?config", argument):
-      path = following
-    elif found := re.match("--?config=(.*)", argument, re.DOTALL):
-      path = found[1]
+    if found := re.fullmatch("--?config(=.*)?", argument, re.DOTALL):
+      path = following if found[1] is None else found[1][1:]
   return path if path is None else path.split(":", 1)[0]
 
 
@@ -153,14 +139,14 @@ def _check_config_file(name, argv) -> None:
 
 
 def _config_frame(argv, error) -> str | None:
-  """Where in the config file the error comes from; None if it does not."""
+  """The message for an error raised in the config file; None if it was raised elsewhere."""
   path = _config_path(argv)
   if path is None:
     return None
   if f"--config=None: Flag --config {_ABSENT}" in str(error):
     return (f"config file {path}: get_config() returns None; expected a config, as "
             "configs/digits.py.")
-  while error is not None:  # The parser wraps some errors; the first one says where.
+  while error is not None:  # The parser wraps some errors; the innermost has the location.
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if os.path.abspath(frame.filename) == os.path.abspath(path)]
     if isinstance(error, SyntaxError) and error.filename == path:
@@ -176,7 +162,7 @@ def _config_frame(argv, error) -> str | None:
 
 
 def _expected(flag, argv) -> str:
-  """The values a flag takes, in words."""
+  """A description of the values that a flag accepts."""
   if flag is None:
     return "another value"
   parser = flag.parser
@@ -193,7 +179,7 @@ def _expected(flag, argv) -> str:
 
 
 def _listed(values) -> list[flags.Flag]:
-  """The command's flags in alphabetical order; overrides of the config are not listed."""
+  """The command's flags in alphabetical order, without overrides of the config."""
   return [values[name] for name in sorted(values) if "." not in name]
 
 
@@ -202,7 +188,7 @@ def _is_required(flag) -> bool:
 
 
 def _kind(flag) -> str:
-  """Type and default."""
+  """The type and default of a flag, for --help."""
   if "config" in flag.flag_type():
     kind = "file"
   elif isinstance(flag.parser, flags.EnumParser):
@@ -212,10 +198,8 @@ def _kind(flag) -> str:
   else:
     kind = {"comma separated list of strings": "comma-separated list"}.get(
         flag.flag_type(), flag.flag_type())
-  if _is_required(flag):
-    return f"{kind}; required"
-  if flag.default is None:
-    return kind
+  if _is_required(flag) or flag.default is None:
+    return f"{kind}; required" if _is_required(flag) else kind
   return f"{kind}; default {str(flag.default).lower() if flag.boolean else flag.default}"
 
 

@@ -1,17 +1,15 @@
-"""Compiles a program for machines that are not here, and says what it needs and whether it fits.
+"""Compiles a program for devices that are not attached, and reports whether it fits their memory.
 
   ntm compile --config=configs/imagenet256.py --topology=v5p:4x4x4
   ntm compile --config=configs/digits.py --topology=cpu:8 --config.mesh.fsdp=2
 
-A TPU topology needs the extra `tpu`, which brings libtpu, and no TPU. The
-slices' names are those of Google's tables: v5e:4x4, v5p:4x4x4, v6e:4x4.
+A TPU topology needs the extra `tpu`, which installs libtpu, but no TPU. Slices have
+the names of Cloud TPU's documentation: v5e:4x4, v5p:4x4x4, v6e:4x4.
 """
 
 import dataclasses
-import json
 import logging
 import os
-import pathlib
 import time
 
 import jax
@@ -19,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ntm import config as config_lib
-from ntm.commands import ahead_of_time, entry_point
+from ntm.commands import ahead_of_time, entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.nn import partitioning
 from ntm.performance import chips
@@ -27,24 +25,21 @@ from ntm.performance import chips
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="Config file, as configs/imagenet256.py.", flag_values=FLAGS)
+    "config", help_string="Config file, such as configs/imagenet256.py.", flag_values=FLAGS)
 _TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "TPU slice, as v5e:4x4, v5p:4x4x4 or v6e:4x4, or cpu:8 for eight devices of "
-    "this machine.", required=True, flag_values=FLAGS)
-_PROGRAM = flags.DEFINE_enum("program", "train", ahead_of_time.PROGRAMS, "What to compile: one "
+    "topology", None, "TPU slice, such as v5e:4x4, v5p:4x4x4 or v6e:4x4, or cpu:N for N CPU "
+    "devices.", required=True, flag_values=FLAGS)
+_PROGRAM = flags.DEFINE_enum("program", "train", ahead_of_time.PROGRAMS, "Program to compile: one "
                              "update, one batch of samples, or one update of the denoiser.",
                              flag_values=FLAGS)
-_REFINE = flags.DEFINE_enum("refine", "score", ["none", "score", "denoiser"],
-                            "How --program=sample of an NTM denoises the last state.",
-                            flag_values=FLAGS)
-_JSON = flags.DEFINE_string("json", None, "File to write the figures to, as JSON.",
-                            flag_values=FLAGS)
+_REFINE = shared_flags.refine(FLAGS, "How --program=sample denoises the last state of an NTM.")
+_JSON = shared_flags.json(FLAGS)
 flags.mark_flag_as_required("config", FLAGS)
 _MAX_CPU_DEVICES = 4096
 
 
 def main(_) -> None:
-  """Prints the figures and writes them as JSON."""
+  """Prints the results and writes them as JSON."""
   config = config_lib.from_dict(_CONFIG.value)
   if _PROGRAM.value != "sample":
     entry_point.refuse(FLAGS, ["refine"], f"--program is {_PROGRAM.value}, which does not sample")
@@ -52,7 +47,7 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["refine"], "the model is a flow-matching one")
   if _PROGRAM.value == "distill" and config.model.kind != "ntm":
     raise ValueError(f"--program is distill, but config.model.kind is {config.model.kind!r}; "
-                     "expected the config of an NTM, which alone can teach a denoiser.")
+                     "expected the config of an NTM; only an NTM can teach a denoiser.")
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)
@@ -78,68 +73,62 @@ def main(_) -> None:
                "memory_seconds": report.memory_bytes / chip.hbm_bandwidth,
                "flops_per_byte": report.executed_flops_per_chip / report.memory_bytes}
   _print(result)
-  if _JSON.value:
-    pathlib.Path(_JSON.value).parent.mkdir(parents=True, exist_ok=True)
-    pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=2) + "\n")
+  entry_point.write_json(_JSON.value, result)
 
 
 def _devices(name):
-  """Devices of a topology, described or forced upon this host."""
+  """The devices of a topology; none of them needs to be attached."""
   kind, _, shape = name.partition(":")
-  jax.config.update("jax_platforms", "cpu")  # Nothing runs, and a TPU here may be in use.
+  jax.config.update("jax_platforms", "cpu")  # Nothing runs, and an attached TPU may be in use.
   if kind == "cpu":
     if not shape.isdecimal() or not 0 < int(shape[:9]) <= _MAX_CPU_DEVICES:
       raise ValueError(f"--topology is {name}; expected a number of devices from 1 to "
                        f"{_MAX_CPU_DEVICES}, as in cpu:8.")
     jax.config.update("jax_num_cpu_devices", int(shape))
     return jax.devices()
-  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # There is no metadata server to ask,
-  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and no chip to keep to oneself.
+  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # There may be no metadata server,
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and no chip needs locking.
   from jax.experimental import topologies
   try:
     return topologies.get_topology_desc(name, platform="tpu").devices
-  except Exception as error:  # Whatever libtpu, or its absence, raises.
+  except Exception as error:  # libtpu, or its absence, raises errors of many types.
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise ValueError(f"--topology is {name}; expected a slice such as v5e:4x4 or v5p:4x4x4, with "
                      f"libtpu installed: pip install 'ntm[tpu]' ({reason}).") from error
 
 
 def _print(result):
-  """The figures, and whether it fits."""
+  """Prints the results, and whether the program fits."""
   gib = lambda n: f"{n / 2 ** 30:.2f} GiB" if n >= 2 ** 27 else f"{n / 2 ** 20:.2f} MiB"
   print(f"parameters            {result['parameters']:,}")
   if result["temporaries"]:
-    print(f"arguments             {gib(result['arguments'])} a chip")
-    print(f"temporaries           {gib(result['temporaries'])} a chip")
-  print(f"memory                {gib(result['hbm_per_chip_bytes'])} a chip"
+    print(f"arguments             {gib(result['arguments'])} per chip")
+    print(f"temporaries           {gib(result['temporaries'])} per chip")
+  print(f"memory                {gib(result['hbm_per_chip_bytes'])} per chip"
         + (f" of {gib(result['hbm_limit_bytes'])}" if result["hbm_limit_bytes"] else ""))
-  print(f"model FLOPs           {result['flops_per_chip']:.4g} a chip")
+  print(f"model FLOPs           {result['flops_per_chip']:.4g} per chip")
   for kind, size in result["collective_bytes"].items():
-    print(f"{kind:21} {gib(size)} a chip")
+    print(f"{kind:21} {gib(size)} per chip")
   if "bounds_seconds" in result:
     bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
-    print(f"memory traffic        up to {gib(result['memory_bytes'])} a chip, "
-          f"{result['memory_seconds'] * 1000:.1f} ms, {result['flops_per_byte']:.1f} FLOPs a byte")
+    print(f"memory traffic        up to {gib(result['memory_bytes'])} per chip, "
+          f"{result['memory_seconds'] * 1000:.1f} ms, {result['flops_per_byte']:.1f} FLOPs per "
+          "byte")
     print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")
     print(f"MFU at most           {result['mfu_bound']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")
   if result["fits"] is None:
-    print("fits: not known, this chip is not in the table of ntm/performance/chips.py")
+    print("fits: unknown, because ntm/performance/chips.py does not list this chip")
   elif result["fits"]:
     print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
   else:
-    changes = ["a larger slice", "a larger mesh.fsdp or mesh.tensor", "a smaller train.batch_size"]
-    if result["program"] != "sample":
-      changes.append("more train.accumulation")
-    if result["remat"] != "full":
-      changes.append("model.remat 'full'")
+    changes = ["a larger slice", "a larger mesh.fsdp or mesh.tensor", "a smaller train.batch_size",
+               *(["more train.accumulation"] if result["program"] != "sample" else []),
+               *(["model.remat 'full'"] if result["remat"] != "full" else [])]
     print(f"does not fit: try {', '.join(changes[:-1])} or {changes[-1]}.")
 
 
-def run(argv=None) -> None:
-  """Entry point."""
-  entry_point.run(main, argv, values=FLAGS, about=__doc__)
-
+run = entry_point.command(main, FLAGS, __doc__)
 
 if __name__ == "__main__":
   run()

@@ -1,10 +1,10 @@
-"""Trains the denoiser that makes sampling from a trained NTM fast.
+"""Distils a trained NTM into a denoiser for fast sampling.
 
   ntm distill --config=configs/digits_denoiser.py --teacher=runs/digits
 
 The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
---workdir. Run again, it resumes from the newest checkpoint. Model, process and
-data are the teacher's, whatever the config says of them.
+--workdir. Repeated with the same flags, the command resumes from the newest checkpoint.
+Model, process and data are the teacher's and override the config.
 """
 
 import logging
@@ -15,51 +15,47 @@ from etils import epath
 from ml_collections import config_flags
 
 from ntm import config as config_lib
-from ntm.commands import entry_point
+from ntm.commands import entry_point, shared_flags
 from ntm.data import pipeline
 from ntm.losses import distillation
-from ntm.training import checkpoint, data_record, loop, multihost, teacher
+from ntm.training import checkpoint, checks, data_record, loop, multihost, teacher
 from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="Config file, as configs/digits_denoiser.py.", flag_values=FLAGS)
-_TEACHER = flags.DEFINE_string("teacher", None, "Workdir of the trained NTM.", required=True,
+    "config", help_string="Config file, such as configs/digits_denoiser.py.", flag_values=FLAGS)
+_TEACHER = flags.DEFINE_string("teacher", None, "Directory of the trained NTM.", required=True,
                                flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the denoiser's run; TEACHER/denoiser "
-                               "if left out.", flag_values=FLAGS)
-_STEP = flags.DEFINE_integer("checkpoint", None, "Step of the teacher's checkpoint; the newest if "
-                             "left out.", flag_values=FLAGS)
+                               "by default.", flag_values=FLAGS)
+_CHECKPOINT = shared_flags.checkpoint(FLAGS)
 flags.mark_flag_as_required("config", FLAGS)
 
 
 def main(_) -> None:
-  """Checks everything that can be, then distils."""
+  """Checks everything that can be checked, then distils."""
   config = config_lib.from_dict(_CONFIG.value)
-  workdir_lib.check_same(config, teacher=_TEACHER.value, checkpoint=_STEP.value)
+  workdir_lib.check_same(config, teacher=_TEACHER.value, checkpoint=_CHECKPOINT.value)
   workdir = _WORKDIR.value or os.path.join(_TEACHER.value, "denoiser")
-  teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _STEP.value)
+  teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _CHECKPOINT.value)
   teacher.check_kind(_TEACHER.value, teacher_config)
   config = teacher.join(config, teacher_config)
   path = epath.Path(workdir)
   resumes = (path / "config.json").exists() or (path / "checkpoints").exists()
-  if resumes:  # Before the configs are compared: it may be another model's run.
+  if resumes:  # Before the configs are compared: the run may be of another model.
     teacher.check(workdir, params)
-  loop.prepare(config, workdir)
+  checks.check_run(config, workdir)
   data = pipeline.training_data(config)
   data_record.check(workdir, data[0].record)
-  multihost.wait_for_all("all that can be checked is, of the teacher too")
+  multihost.barrier("all checks before distillation have passed")
   if not resumes:
     teacher.write(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
   loop.train(distillation.distill(config, params), config, workdir, *data)
 
 
-def run(argv=None) -> None:
-  """Entry point."""
-  entry_point.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
-
+run = entry_point.command(main, FLAGS, __doc__, several_processes=True)
 
 if __name__ == "__main__":
   run()

@@ -1,14 +1,14 @@
-"""How a command becomes one of several processes that train one model.
+"""Joins a command to the other processes that train one model.
 
-JAX knows clusters by itself, but it must be told that there is one: on a single
-machine it would ask and wait for the others. So this looks at the environment:
+`jax.distributed.initialize` finds the members of a cluster, but on a single machine it
+would wait for processes that do not exist. It is therefore called only if the
+environment shows one of these:
 
-- JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, as
-  launch/local.py sets them (JAX reads only the first by itself);
-- a Slurm step of several tasks;
-- Cloud TPU with several hosts: named in the environment (GKE), or, on a TPU VM
-  without those names, known to the metadata server that every such machine has
-  and its TPU runtime asks as well. TPU_SKIP_MDS_QUERY=1 keeps JAX from asking.
+- JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, set by
+  launch/local.py (JAX reads only the first itself);
+- a Slurm step with several tasks;
+- Cloud TPU with several hosts, either named in the environment (GKE) or known to the
+  metadata server of a TPU VM. TPU_SKIP_MDS_QUERY=1 prevents JAX from querying it.
 """
 
 import logging
@@ -21,13 +21,13 @@ _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID",
 
 
 def initialize() -> None:
-  """Joins the other processes, if there are any; before the first use of a device.
+  """Joins the other processes, if any; call it before the first use of a device.
 
-  Afterwards processes other than the first log warnings and errors only, each
-  with its number.
+  Afterwards all processes but the primary one log only warnings and errors, with
+  their process index.
 
   Raises:
-    ValueError: some of JAX's three variables without the others, or no numbers.
+    ValueError: only some of JAX's three variables are set, or not to numbers.
   """
   if any(name in os.environ for name in _EXPLICIT[1:]):
     jax.distributed.initialize(**_explicit(), cluster_detection_method="deactivate")
@@ -58,13 +58,13 @@ def _explicit():
 
 
 def _several_slurm_tasks() -> bool:
-  """Whether `srun` started this and others; a batch script itself has no step."""
+  """Whether `srun` started several tasks; a batch script itself is not a step."""
   return all(name in os.environ for name in _SLURM) and int(os.environ["SLURM_NTASKS"]) > 1
 
 
 def _several_tpu_hosts() -> bool:
-  """Whether this may be one of several hosts; False without a TPU, or not to be used."""
-  # On import, JAX puts TPUs first where it sees one and nobody chose otherwise.
+  """Whether this may be one of several TPU hosts; False if TPUs are absent or disabled."""
+  # JAX lists the platform on import if it detects a TPU and JAX_PLATFORMS is not set.
   if "tpu" not in (jax.config.jax_platforms or "").split(","):
     return False
   hosts = os.environ.get("TPU_PROCESS_ADDRESSES", os.environ.get("TPU_WORKER_HOSTNAMES"))

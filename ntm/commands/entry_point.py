@@ -1,5 +1,6 @@
-"""What the programs share: how they log, and errors as one clear line."""
+"""What all commands share: logging, errors as one line, checks of output paths."""
 
+import json
 import logging
 import os
 import pathlib
@@ -13,38 +14,36 @@ import jax
 from absl import flags
 
 from ntm.commands import command_line, distributed
-from ntm.training import checkpoint, checkpoint_steps
+from ntm.training import storage
 from ntm.training import workdir as workdir_lib
 
-# What is said in one line: these name what is wrong, and a traceback would bury it.
+# Errors whose message says what is wrong: it is printed without a traceback.
 _CLEAR = (ValueError, OSError, ImportError, FloatingPointError)
-# Whose errors are those of buckets: what epath reads them with.
+# Packages that read buckets for etils, whose errors are those of a bucket.
 _STORAGE = ("tensorflow", "gcsfs", "s3fs", "google")
 INTERRUPTED = 128 + signal.SIGINT
-MAX_SEED = 2**31 - 1
-MANY = 10**6  # Upper bound of what is counted or scales; more is a slip of the keyboard.
 
 
 def refuse(values: flags.FlagValues, names: list[str], reason: str) -> None:
-  """Raises ValueError if one of these flags was given, rather than ignore it."""
+  """Raises ValueError if one of these flags was given, instead of ignoring it."""
   for name in names:
     if values[name].present:
       raise ValueError(f"--{name} does not apply: {reason}; leave it out.")
 
 
 def check_output(flag: str, path: str, suffixes: tuple[str, ...] = ()) -> None:
-  """Checks before any work that files can be written; makes nothing.
+  """Checks before any work that files can be written; creates nothing.
 
   Args:
-    flag: that names the path, for messages.
-    path: of a file, or what its suffixes are appended to.
-    suffixes: of the files that will be written; empty for `path` itself.
+    flag: the flag with the path, for messages.
+    path: of a file, or the path to which suffixes are appended.
+    suffixes: of the files; empty for `path` itself.
 
   Raises:
-    ValueError: a path that is in a bucket, ends in a suffix or a slash, is a
-      directory, or cannot be written.
+    ValueError: the path is in a bucket, ends in a suffix or a slash, is a directory, or
+      cannot be written.
   """
-  if "://" in path:
+  if workdir_lib.is_bucket(path):
     raise ValueError(f"{path} is not on this machine; expected a local path in --{flag}.")
   if pathlib.Path(path).suffix in suffixes:
     raise ValueError(f"--{flag} is {path}; expected a path without suffix, to which "
@@ -59,20 +58,49 @@ def check_output(flag: str, path: str, suffixes: tuple[str, ...] = ()) -> None:
                        "choose another path or change its permissions.")
 
 
+def output_path(flag: flags.FlagHolder, workdir: str, default: str,
+                suffixes: tuple[str, ...]) -> str:
+  """The value of --output, or WORKDIR/<default>, checked as `check_output` does."""
+  if not flag.value and workdir_lib.is_bucket(workdir):
+    raise ValueError(f"--workdir is {workdir}, which is not on this machine; expected a local path "
+                     f"for the results in --{flag.name}.")
+  path = flag.value or str(pathlib.Path(workdir) / default)
+  check_output(flag.name, path, suffixes)
+  return path
+
+
+def make_parent(path: str) -> None:
+  """Makes the directory of a file."""
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def write_json(path: str | None, result: dict) -> None:
+  """Writes results as JSON, and makes the directory of the file; does nothing without a path."""
+  if path:
+    make_parent(path)
+    pathlib.Path(path).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def command(main: Callable[[list[str]], None], values: flags.FlagValues, about: str | None,
+            several_processes: bool = False) -> Callable[..., None]:
+  """The entry point (argv=None) of a command, with the arguments of `run`."""
+  return lambda argv=None: run(main, argv, several_processes, values, about or "")
+
+
 def run(main: Callable[[list[str]], None], argv: list[str] | None = None,
         several_processes: bool = False, values: flags.FlagValues | None = None,
         about: str = "") -> None:
-  """Runs a command; a mistake of the user's ends it with one line.
+  """Runs a command; a user's mistake ends it with one line.
 
-  Exit codes: 0, 1 after an error, 130 after Ctrl-C (and 143 of training after
-  SIGTERM, see `ntm.training.loop`).
+  Exit codes are 0, 1 after an error and 130 after Ctrl-C; a training run also has 143
+  after SIGTERM, see `ntm.training.loop`.
 
   Args:
-    main: takes the program's name alone, in a list.
-    argv: command line; None is sys.argv.
-    several_processes: whether it may be one of several, see `distributed`.
-    values: flags of the command; None for a command without.
-    about: the first line says what it does, for --help.
+    main: called with the program's name, in a list.
+    argv: the command line; None is sys.argv.
+    several_processes: whether this may be one of several processes, see `distributed`.
+    values: flags of the command; None for a command without flags.
+    about: documentation for --help, whose first line says what the command does.
   """
   argv = sys.argv if argv is None else argv
   values = flags.FlagValues() if values is None else values
@@ -81,12 +109,12 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None,
     print(command_line.help_text(name, about.partition("\n")[0], values))
     sys.exit(0)
   _log_plainly()
-  # A deleted file of a checkpoint would print hundreds of lines.
-  checkpoint_steps.ignore_abandoned_reads()
+  # A missing file of a checkpoint would print hundreds of lines.
+  storage.ignore_abandoned_reads()
   previous = signal.signal(signal.SIGINT, _interrupt)
   try:
     command_line.parse(name, values, argv)
-    keep_programs()
+    cache_programs()
     if several_processes:
       distributed.initialize()
     main(argv[:1])
@@ -106,17 +134,17 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None,
     signal.signal(signal.SIGINT, previous)
 
 
-def keep_programs() -> None:
-  """Lets JAX keep compiled programs in the user's cache directory, unless told where."""
+def cache_programs() -> None:
+  """Keeps compiled programs in the user's cache directory, unless the environment names one."""
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path("~/.cache").expanduser()
     jax.config.update("jax_compilation_cache_dir", os.path.join(cache, "ntm", "jax"))
 
 
 def _log_plainly() -> None:
-  """Our progress in full; of the libraries, which log by absl, errors only."""
-  flags.FLAGS.mark_as_parsed()  # Else absl says that it logs before it knows how.
-  # TensorFlow, which epath imports for buckets, greets at length without these.
+  """Logs all messages of ntm, and only errors of the libraries, which log through absl."""
+  flags.FLAGS.mark_as_parsed()  # Otherwise absl warns about logging before flags are parsed.
+  # For TensorFlow's start-up messages; etils imports it for buckets.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   absl.logging.use_absl_handler()
@@ -129,23 +157,23 @@ def _log_plainly() -> None:
 
 
 def _interrupt(signum, frame) -> None:
-  """The first Ctrl-C is an exception; a second one ends the program inside a computation too."""
+  """Raises at the first Ctrl-C; a second one ends the program even inside a computation."""
   del signum, frame
   signal.signal(signal.SIGINT, signal.SIG_DFL)
   raise KeyboardInterrupt
 
 
 def _few_lines(message: str) -> str:
-  """At most three lines: of a long list, the first two and how many more there are."""
+  """At most three lines of a message: the first two and the number of the others."""
   lines = message.splitlines() or [""]
   return "\n".join(lines if len(lines) <= 3 else [*lines[:2], f"  and {len(lines) - 2} more"])
 
 
 def _fail(line: str | None, error: Exception) -> None:
-  """Ends the program with code 1 after one line, or the traceback of what nobody expected."""
-  # An orderly exit waits for the other processes, which may be waiting for this one; and
-  # after a failed save for threads of Orbax, which wait minutes for what will not come.
-  at_once = jax.distributed.is_initialized() or isinstance(error, checkpoint.StorageError)
+  """Ends the program with code 1 after one line, or after the traceback if there is none."""
+  # A normal exit waits for the other processes, which may be waiting for this one, and after
+  # a failed save for Orbax's threads, which time out after minutes.
+  at_once = jax.distributed.is_initialized() or isinstance(error, storage.StorageError)
   if line is None and not at_once:
     raise error
   line = line or "".join(traceback.format_exception(error)).rstrip()
@@ -157,7 +185,6 @@ def _fail(line: str | None, error: Exception) -> None:
 
 def _exit_at_once(line: str, code: int) -> None:
   """Ends the program without waiting for threads."""
-  print(line, file=sys.stderr)
   sys.stdout.flush()
-  sys.stderr.flush()
+  print(line, file=sys.stderr, flush=True)
   os._exit(code)

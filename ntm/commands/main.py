@@ -1,19 +1,17 @@
-"""Dispatches `ntm <command>` to the program of that name."""
+"""Dispatches `ntm <command>` to the module of that name."""
 
 import difflib
 import importlib
 import sys
 
-from ntm.commands import memory_allocator
-
 COMMANDS = {
     "train": "train a model from a config",
     "sample": "draw images from a trained model",
-    "distill": "train the denoiser that makes sampling from a trained model fast",
-    "likelihood": "bounds in bits/dim, calibration, anomaly scores, comparison of two models",
-    "evaluate": "likelihood, Fréchet distance and class accuracy of a trained model",
-    "compile": "whether a program fits a TPU slice, without the slice",
-    "convert": "bring checkpoints of other models in, or back out",
+    "distill": "train a denoiser for fast sampling from a trained model",
+    "likelihood": "bound likelihoods, measure calibration, score anomalies, compare two models",
+    "evaluate": "measure likelihood, Fréchet distance and class accuracy of a trained model",
+    "compile": "check whether a program fits a TPU slice, without the slice",
+    "convert": "convert checkpoints of other models, or export them back",
 }
 
 
@@ -32,10 +30,8 @@ def main() -> None:
           file=sys.stderr)
     sys.exit(2)
   try:
-    if command != "convert":  # It computes nothing, and is to stay small.
-      memory_allocator.keep_memory(["-m", "ntm.commands.main", *sys.argv[1:]])
     program = importlib.import_module(f"ntm.commands.{command}")
-  except ImportError as error:  # Of an extra; below this, `program.run` says so.
+  except ImportError as error:  # Of an extra; after this line, `program.run` reports it.
     print(f"error: `ntm {command}` needs a package that is not installed ({error}); "
           "pip install 'ntm[digits]'.", file=sys.stderr)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""How far a long computation is, in the log on stderr."""
+"""Progress of long computations, in the log."""
 
 import contextlib
 import datetime
@@ -8,21 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 
 _LOG = logging.getLogger("ntm")
-_SECONDS = 10.0  # Between two lines; what takes less says nothing.
+_SECONDS = 10.0  # Between two lines; a computation that takes less logs nothing.
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-  """Logs every ten seconds how far `what` is, and about how much time is left.
+  """Logs the progress of a computation, and an estimate of the time left, every ten seconds.
 
-  Works inside one long call too, which reports nothing: then the time so far is
-  logged.
+  Without reports, inside one long call, it logs the time so far.
 
   Args:
-    what: is done, as "sampling".
+    what: the name of the computation, such as "sampling".
 
   Yields:
-    (done, total) → None, to be called when some more is done.
+    (done, total) → None, which reports progress.
   """
   start, ended, state = time.monotonic(), threading.Event(), [0, 0]
 

@@ -2,10 +2,9 @@
 
   ntm train --config=configs/digits.py --workdir=runs/digits
 
-An NTM from scratch or from a flow-matching model (`config.finetune.source`), or
-a flow-matching model (`config.model.kind`).
-
-Run again with the same workdir, it resumes from the newest checkpoint.
+The model is an NTM, trained from scratch or from a flow-matching model
+(`config.finetune.source`), or a flow-matching model (`config.model.kind`). Repeated with
+the same workdir, the command resumes from the newest checkpoint.
 """
 
 import logging
@@ -19,26 +18,26 @@ from ntm.commands import entry_point
 from ntm.conversion import converter
 from ntm.data import pipeline
 from ntm.losses import alignment, flow_matching, task
-from ntm.training import checkpoint, loop
+from ntm.training import checkpoint, checks, loop
 from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="Config file, as configs/digits.py.", flag_values=FLAGS)
+    "config", help_string="Config file, such as configs/digits.py.", flag_values=FLAGS)
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory that gets checkpoints, metrics and samples; a run that is there "
-    "resumes.", required=True, flag_values=FLAGS)
+    "workdir", None, "Directory for checkpoints, metrics and samples; an existing run resumes.",
+    required=True, flag_values=FLAGS)
 flags.mark_flag_as_required("config", FLAGS)
 
 
 def main(_) -> None:
-  """Checks everything that can be, then trains."""
+  """Checks everything that can be checked, then trains."""
   config = config_lib.from_dict(_CONFIG.value)
   workdir_lib.check_same(config)  # Before they read the source together.
   _check_workdir(_WORKDIR.value)
   source = _source(config)
-  loop.prepare(config, _WORKDIR.value)
+  checks.check_run(config, _WORKDIR.value)
   data = pipeline.training_data(config)
   if config.model.kind == "flow_matching":
     what = flow_matching.velocity(config)
@@ -48,7 +47,7 @@ def main(_) -> None:
 
 
 def _check_workdir(workdir):
-  """Raises ValueError for what other commands wrote."""
+  """Raises ValueError if another command wrote this directory."""
   if (epath.Path(workdir) / workdir_lib.TEACHER_FILE).exists():
     raise ValueError(f"{workdir} holds a denoiser of `ntm distill`; choose another --workdir.")
   if converter.source_paths(workdir):
@@ -57,7 +56,7 @@ def _check_workdir(workdir):
 
 
 def _source(config):
-  """Averaged parameters of the flow-matching model to start from, or None."""
+  """Averaged parameters of the flow-matching model to start from; None from scratch."""
   if not config.finetune.source:
     return None
   source_config, params, step = checkpoint.restore_ema(config.finetune.source)
@@ -65,16 +64,13 @@ def _source(config):
   paths = converter.source_paths(config.finetune.source)
   if alignment.may_be_distilled(source_config, paths):
     _LOG.warning("%s comes from %s, not 'base' by its name; of a model distilled to few steps the "
-                 "output is no velocity, and an NTM should not start from it.",
+                 "output is not a velocity, and an NTM should not start from it.",
                  config.finetune.source, ", ".join(paths) or "an unknown file")
   _LOG.info("starting from step %d of %s", step, config.finetune.source)
   return params
 
 
-def run(argv=None) -> None:
-  """Entry point."""
-  entry_point.run(main, argv, several_processes=True, values=FLAGS, about=__doc__)
-
+run = entry_point.command(main, FLAGS, __doc__, several_processes=True)
 
 if __name__ == "__main__":
   run()

@@ -39,6 +39,21 @@ def auroc(normal_B: np.ndarray, strange_B: np.ndarray) -> float:
   return float(roc_auc_score(truth, np.concatenate([normal_B, strange_B])))
 
 
+def auroc_table(scores_by_kind: dict[str, dict[str, np.ndarray]],
+                normal: str) -> dict[str, dict[str, float]]:
+  """AUROC of every score against every kind of input but the normal one.
+
+  Args:
+    scores_by_kind: {kind of input: what `scores` returned for it}.
+    normal: the kind that the others are compared with.
+
+  Returns:
+    {kind: {score: AUROC}}.
+  """
+  return {kind: {name: auroc(scores_by_kind[normal][name], values[name]) for name in SCORES}
+          for kind, values in scores_by_kind.items() if kind != normal}
+
+
 def other_inputs(images: np.ndarray, level_spacing: float, seed: int = 0) -> dict[str, np.ndarray]:
   """Inputs other than digits, as many and of the same shape and levels.
 

@@ -1,1 +1,1 @@
-"""Objectives, optimiser, state, sharding, checkpoints, metrics and the loop."""
+"""Training loop, update step, state, checkpoints, metrics and coordination of processes."""

@@ -1,14 +1,15 @@
 """Checkpoints: Orbax, asynchronous, complete or ignored.
 
-A step is written to a temporary directory and renamed when whole, so a run
-killed at any moment leaves the previous steps intact. Items of one step:
-params, ema (all that inference reads), rest (step, optimiser, skipped), iterator (data
-position), config and checksums, with which what is read is compared if a step has them.
+A step is written to a temporary directory and renamed once it is complete, so a
+run killed at any moment leaves the previous steps intact. The items of a step are
+params, ema (all that inference reads), rest (step, optimiser state, skipped
+updates), iterator (data position), config, and checksums that are compared with
+what is read. Steps written before checksums existed are read without comparison.
 """
 
+import functools
 import logging
 import os
-import time
 from typing import Any
 
 import jax
@@ -20,18 +21,11 @@ from orbax.checkpoint import checkpoint_managers
 from ntm import checksums
 from ntm import config as config_lib
 from ntm.config import Config
-from ntm.training import checkpoint_steps as steps_lib
-from ntm.training import multihost
+from ntm.training import multihost, storage
 from ntm.training import workdir as workdir_lib
 from ntm.training.state import TrainState
 
 _LOG = logging.getLogger("ntm")
-_PAUSES = (1, 5, 25)  # Seconds before what failed is tried again.
-_LINE = 200  # Characters of an error of storage that a message quotes.
-
-
-class StorageError(OSError):
-  """A checkpoint cannot be written, however often tried, or one process alone cannot use it."""
 
 
 class Checkpointer:
@@ -39,16 +33,16 @@ class Checkpointer:
 
   def __init__(self, workdir: str | os.PathLike, config: Config,
                primary_metric: str = "nats_per_dim"):
-    """Opens (or makes) workdir/checkpoints and clears half-written steps.
+    """Opens (or makes) workdir/checkpoints and removes half-written steps.
 
     Args:
       workdir: directory of the run.
-      config: written with every step; `keep_last` and the best are kept.
-      primary_metric: the best step is that of the smallest held_out/<primary_metric>.
+      config: saved with every step; says how many of the newest steps are kept.
+      primary_metric: the step with the smallest held_out/<primary_metric> is kept too.
     """
-    self._config, self._failures = config, 0
-    # What cannot be read from a disk is damaged; a bucket may be out of reach for a while.
-    self._read_pauses = _PAUSES if "://" in os.fspath(workdir) else ()
+    self._config = config
+    # A failed read from a disk means damage; a bucket may be unreachable for a while.
+    self._read_pauses = storage.PAUSES if workdir_lib.is_bucket(workdir) else ()
     policy = checkpoint_managers.AnyPreservationPolicy([
         checkpoint_managers.LatestN(config.train.keep_last),
         checkpoint_managers.BestN(
@@ -56,27 +50,28 @@ class Checkpointer:
             keep_checkpoints_without_metrics=False),
     ])
     self._manager = ocp.CheckpointManager(
-        steps_lib.directory(workdir), options=ocp.CheckpointManagerOptions(
+        workdir_lib.checkpoints(workdir), options=ocp.CheckpointManagerOptions(
             preservation_policy=policy, cleanup_tmp_directories=True))
+    self._attempts = storage.Attempts(self._manager)
 
   def save(self, state: TrainState, iterator_state: dict[str, Any],
            metrics: dict[str, float], wait: bool = False) -> None:
-    """Starts an asynchronous save of `state.step`; does nothing if it exists.
+    """Starts an asynchronous save of `state.step`; does nothing if that step exists.
 
-    A save that fails is tried again, after growing pauses. Of one that fails in
-    the background the state is gone by the time this is known, at the next save:
-    that one is then waited for, so that it cannot be lost like this.
+    A failed save is retried after growing pauses. A failure in the background is
+    noticed only at the next save, when its state is gone; that next save is
+    therefore waited for.
 
     Args:
       state: copied to the host before this returns.
-      iterator_state: of the data iterator, JSON.
-      metrics: held-out figures, if any; the best is kept.
-      wait: return when it is on disk.
+      iterator_state: position of the data iterator, JSON.
+      metrics: held-out metrics; may be empty.
+      wait: whether to return only when the step is on disk.
 
     Raises:
-      StorageError: every attempt failed, or this process alone did.
+      storage.StorageError: every attempt failed, or this process alone failed.
     """
-    step, trees = int(state.step), _trees(state)
+    step, trees, failures = int(state.step), _trees(state), self._attempts.failures
     args = ocp.args.Composite(
         **{item: ocp.args.StandardSave(tree) for item, tree in trees.items()},
         iterator=ocp.args.JsonSave(iterator_state),
@@ -86,31 +81,24 @@ class Checkpointer:
     def write():
       if step not in self._manager.all_steps():
         self._manager.save(step, metrics=metrics or None, args=args)
-      if wait:
+      if wait or self._attempts.failures > failures:
         self._manager.wait_until_finished()
 
-    error = self._attempt(self._manager.wait_until_finished, f"write the one before {step}")
+    _, error = self._attempts.once(self._manager.wait_until_finished,
+                                   f"write the checkpoint before {step}")
     if error:
       _LOG.warning("the checkpoint before step %d could not be written (%s)", step, error)
-      wait = True
-    for pause in (*_PAUSES, None):
-      error = self._attempt(write, f"write {step}")
-      if not error:
-        return
-      if pause is None:
-        raise StorageError(f"checkpoint {step} cannot be written to {self._manager.directory} "
-                           f"({error}), in {len(_PAUSES) + 1} attempts.")
-      _LOG.warning("checkpoint %d could not be written (%s); trying again in %d s", step, error,
-                   pause)
-      time.sleep(pause)
-      wait = True
-      self._manager.reload()
+    _, error = self._attempts.repeat(write, f"write checkpoint {step}")
+    if error:
+      raise storage.StorageError(
+          f"checkpoint {step} cannot be written to {self._manager.directory} ({error}), in "
+          f"{len(storage.PAUSES) + 1} attempts.")
 
   def restore_latest(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-    """The newest state that is as it was written, laid out as `abstract` asks.
+    """Restores the newest undamaged state in the layout of `abstract`.
 
-    A step that is damaged or cannot be read, from a bucket several times, is reported,
-    set aside as `<step>.corrupt`, and the one before it tried.
+    A step that is damaged or cannot be read (from a bucket: in several attempts) is
+    logged, renamed to `<step>.corrupt`, and the step before it is tried.
 
     Args:
       abstract: shapes, types and shardings; may be of another mesh.
@@ -119,32 +107,29 @@ class Checkpointer:
       (state, iterator state), or None if there is no checkpoint.
 
     Raises:
-      ValueError: checkpoints exist, but none can be read; or processes see
-        different ones.
-      StorageError: this process alone cannot read one.
+      ValueError: no checkpoint can be read, or the processes see different ones.
+      storage.StorageError: this process alone cannot read one.
     """
-    steps = steps_lib.complete(self._manager)
-    unreadable = []
-    for step in steps:
-      found = []
-      for pause in (*self._read_pauses, None):
-        error = self._attempt(lambda step=step, found=found: found.append(
-            self._read(step, abstract)), f"read {step}")
-        if not error or pause is None:
-          break
-        _LOG.warning("checkpoint %d cannot be read (%s); trying again in %d s", step, error, pause)
-        time.sleep(pause)
-      if error:
-        _LOG.error("checkpoint %d cannot be read (%s); falling back to the one before.",
-                   step, error)
-        unreadable.append(step)
-        continue
-      steps_lib.set_aside(self._manager, unreadable)
-      return found[0]
+    steps = _complete_steps(self._manager)
+    for i, step in enumerate(steps):
+      found, error = self._attempts.repeat(functools.partial(self._read, step, abstract),
+                                           f"read checkpoint {step}", self._read_pauses)
+      if not error:
+        self._set_aside(steps[:i])
+        return found
+      _LOG.error("checkpoint %d cannot be read (%s); falling back to the one before.", step, error)
     if steps:
       raise ValueError(f"none of the checkpoints {steps} in {self._manager.directory} can be "
                        "read; restore a copy, or start again in a new workdir.")
     return None
+
+  def close(self) -> None:
+    """Waits for the last save, logs it if it fails, and releases the workdir."""
+    _, error = self._attempts.once(self._manager.wait_until_finished,
+                                   "write the last checkpoint")
+    if error:
+      _LOG.error("the last checkpoint could not be written (%s)", error)
+    self._manager.close()
 
   def _read(self, step, abstract):
     """(state, iterator state) of one step, verified."""
@@ -158,73 +143,57 @@ class Checkpointer:
     checksums.verify(written, _trees(state), iterator=items.iterator)
     return state, items.iterator
 
-  def close(self) -> None:
-    """Waits and releases the workdir; a save that fails by then is logged."""
-    error = self._attempt(self._manager.wait_until_finished, "write the last one")
-    if error:
-      _LOG.error("the last checkpoint could not be written (%s)", error)
-    self._manager.close()
-
-  def _attempt(self, action, aim: str) -> str:
-    """What went wrong; nothing if all went well.
-
-    Raises:
-      StorageError: it went wrong here and not on the other processes, which now
-        wait inside Orbax for this one.
-    """
-    try:
-      action()
-      return ""
-    except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
-      error = _first_line(raised)
-    self._failures += 1
-    if not multihost.all_come(f"failure {self._failures} in {self._manager.directory}"):
-      raise StorageError(
-          f"of the checkpoints in {self._manager.directory} process {jax.process_index()} alone "
-          f"cannot {aim} ({error}). Mend its storage, or rename what it cannot read to "
-          "<step>.corrupt, and start again: the run resumes.")
-    return error
+  def _set_aside(self, steps):
+    """Renames unreadable steps to `<step>.corrupt`, so that they can be written again."""
+    for step in steps:
+      path = epath.Path(self._manager.directory) / str(step)
+      if multihost.is_primary_process() and path.exists():
+        path.rename(path.with_name(f"{step}.corrupt"))
+    if steps:
+      multihost.barrier("unreadable checkpoints are set aside")
+      self._manager.reload()
 
 
 def restore_ema(workdir: str | os.PathLike, step: int | None = None):
-  """Config and averaged parameters of the run in `workdir`, for inference.
+  """Restores config and averaged parameters of the run in `workdir`, for inference.
 
   Args:
     workdir: of `ntm train`.
-    step: which checkpoint; None is the newest that is as it was written.
+    step: of the checkpoint; None for the newest undamaged one.
 
   Returns:
     (config, params as NumPy arrays, step).
 
   Raises:
     FileNotFoundError: no run, no checkpoint, or not that step.
-    ValueError: the checkpoint asked for is damaged or cannot be read.
+    ValueError: the checkpoint is damaged or cannot be read.
   """
   config = workdir_lib.read(workdir)
   if config is None:
     raise FileNotFoundError(f"{workdir} holds no config.json; expected a workdir of `ntm train`. "
                             "Check the path; a converted model without one is loaded by "
                             "ntm.conversion.converter.load.")
+  directory = workdir_lib.checkpoints(workdir)
   options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
-  with ocp.CheckpointManager(steps_lib.directory(workdir), options=options) as manager:
-    steps = steps_lib.complete(manager)
-    if not steps or (step is not None and step not in steps):
+  with ocp.CheckpointManager(directory, options=options) as manager:
+    steps = _complete_steps(manager)
+    candidates = [found for found in steps if step in (None, found)]
+    if not candidates:
       raise FileNotFoundError(f"{workdir} has no checkpoint{'' if step is None else f' {step}'}; "
                               f"complete steps are {steps[::-1]}.")
-    candidates = steps if step is None else [step]
     for candidate in candidates:
-      found, error = None, ""
+      ema, error = None, ""
       try:
-        found = _read_ema(manager, steps_lib.directory(workdir) / str(candidate))
-      except Exception as raised:  # Whatever storage or a damaged file raises inside Orbax.
-        error = _first_line(raised)
-        steps_lib.ignore_abandoned_reads()
-      # All processes take the same step.
-      error = next(filter(None, multihost.texts_of_all(error)), "")
+        ema = _read_ema(manager, directory / str(candidate))
+      except Exception as raised:  # As in `storage.Attempts`.
+        error = storage.summary(raised)
+        storage.ignore_abandoned_reads()
+      # An error on any process makes all of them skip the step.
+      error = next(filter(None, multihost.allgather_strings(error)), "")
       if not error:
         if candidate != candidates[0]:
           _LOG.warning("using checkpoint %d of %s instead of %d.", candidate, workdir, steps[0])
-        return config, found, candidate
+        return config, ema, candidate
       if len(candidates) > 1:
         _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)
   if step is None:
@@ -239,7 +208,7 @@ def _read_ema(manager, directory):
   written = checksums.read_manifest(directory)
   if written is None:
     _LOG.warning("%s was written without checksums, and is not verified.", directory)
-  # As NumPy: the devices that the run had may not be here.
+  # As NumPy: the devices of the run may not exist here.
   tree = ocp.StandardCheckpointHandler().metadata(directory / "ema").tree
   as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
   ema = manager.restore(int(directory.name), args=ocp.args.Composite(
@@ -248,13 +217,17 @@ def _read_ema(manager, directory):
   return ema
 
 
+def _complete_steps(manager) -> list[int]:
+  """Complete steps, newest first; ValueError if the processes see different ones."""
+  steps = sorted(manager.all_steps(), reverse=True)
+  seen = multihost.allgather_strings(str(steps))
+  if len(set(seen)) > 1:
+    raise ValueError(f"the processes see different checkpoints in {manager.directory}: "
+                     f"{', '.join(seen)}; all must share the workdir.")
+  return steps
+
+
 def _trees(state):
-  """The arrays of a state by item."""
+  """The arrays of a state, by item of the checkpoint."""
   return {"params": state.params, "ema": state.ema,
           "rest": {"step": state.step, "opt_state": state.opt_state, "skipped": state.skipped}}
-
-
-def _first_line(error):
-  line = str(error).strip().partition("\n")[0].partition(" [tensorstore_spec")[0]
-  line = line if len(line) <= _LINE else f"{line[:_LINE]}..."
-  return line if isinstance(error, checksums.DamagedError) else f"{type(error).__name__}: {line}"

@@ -1,10 +1,10 @@
-"""What a workdir keeps of the data: which examples each split has, and which are unreadable.
+"""The workdir's record of the data: the examples of each split, and the unreadable ones.
 
-  data.json.gz    {split: lines, one an example or an array}, written at the
-                  first start. A changed folder would be split and shuffled
-                  anew, so it is an error when the run resumes.
-  unreadable.txt  a line per example that another one stands for: its name, a
-                  tab, the reason. Read again, and tried again, at every start.
+  data.json.gz    {split: lines, one per example or array}, written at the first
+                  start. A changed folder would be split and shuffled differently,
+                  so a run does not resume on it.
+  unreadable.txt  one line per replaced example: its name, a tab, the reason. At
+                  every start these examples are read again.
 """
 
 import collections
@@ -13,48 +13,29 @@ import hashlib
 import json
 import logging
 import os
-from typing import Any, Protocol
 
-import numpy as np
 from etils import epath
 
+from ntm.data.pipeline import TrainIterator
 from ntm.training import multihost
 from ntm.training import workdir as workdir_lib
 
 FILE = "data.json.gz"
 UNREADABLE = "unreadable.txt"
 _LOG = logging.getLogger("ntm")
-_NAMED = 5  # Lines or files that a message names.
+_MAX_NAMES = 5  # Of lines or files in a message.
 
 Record = dict[str, list[str]]
 
 
-class DataIterator(Protocol):
-  """Batches of {"image": float32 [-1, 1], "label": int32}, resumable.
-
-  Those of `ntm.data.pipeline` also have a `record` and what could not be read, see below.
-  """
-
-  def __next__(self) -> dict[str, np.ndarray]: ...
-
-  def get_state(self) -> dict[str, Any]:
-    """The position, JSON."""
-
-  def set_state(self, state: dict[str, Any]) -> None:
-    """Continues from a position."""
-
-
 def check(workdir: str | os.PathLike | None, record: Record) -> None:
-  """Checks that all processes have these data, and that the workdir's run started with them.
+  """Raises ValueError unless all processes see the data with which the run started; collective.
 
   Args:
-    workdir: of the run; may be new. None compares the processes alone.
-    record: {split: lines that say which examples it has, in order}.
-
-  Raises:
-    ValueError: they differ.
+    workdir: of the run; may be new. None compares only the processes.
+    record: {split: lines that identify its examples, in order}.
   """
-  digests = multihost.texts_of_all(hashlib.sha256(_encode(record)).hexdigest())
+  digests = multihost.allgather_strings(hashlib.sha256(_encode(record)).hexdigest())
   for number, digest in enumerate(digests):
     if digest != digests[0]:
       raise ValueError(f"process {number} sees other data than process 0 at the same "
@@ -68,11 +49,7 @@ def check(workdir: str | os.PathLike | None, record: Record) -> None:
 
 
 def changes(workdir: str | os.PathLike, record: Record) -> str:
-  """What differs from the record of a workdir, in words; nothing if none does or it has none.
-
-  Raises:
-    ValueError: a record that cannot be read.
-  """
+  """Describes how data differ from the record of a workdir; empty if equal or without a record."""
   path = epath.Path(workdir) / FILE
   if not path.exists():
     return ""
@@ -93,40 +70,33 @@ def changes(workdir: str | os.PathLike, record: Record) -> str:
 
 
 def warn_if_changed(workdir: str | os.PathLike, record: Record) -> None:
-  """Logs a warning if a run was not trained on these data: it may have seen the test examples."""
+  """Warns if a run was trained on other data, which may include the test examples."""
   if what := changes(workdir, record):
     _LOG.warning("the data are not those that %s was trained on (%s): test examples may be among "
                  "those it has seen.", workdir, what)
 
 
 def write(workdir: str | os.PathLike, record: Record, first_step: int) -> None:
-  """Writes the record of a run that starts, or has none; for after all checks.
-
-  Args:
-    workdir: of the run.
-    record: as for `check`; empty writes nothing.
-    first_step: where the run starts or resumes.
-  """
+  """Writes a record that is not empty, if the run starts at `first_step` 0 or has none yet."""
   path = epath.Path(workdir) / FILE
-  if record and multihost.is_first() and not (first_step and path.exists()):
+  if record and multihost.is_primary_process() and not (first_step and path.exists()):
     partial = path.with_name(f"{FILE}.partial")
     partial.write_bytes(gzip.compress(_encode(record), mtime=0))
     partial.replace(path)
 
 
 class Unreadable:
-  """The unreadable examples of a run, of all processes: counted, and listed in the workdir."""
+  """Counts the unreadable examples of all processes, and lists them in the workdir."""
 
-  def __init__(self, workdir: str | os.PathLike, iterator: DataIterator):
-    """Tries those that the workdir lists again; all processes must.
+  def __init__(self, workdir: str | os.PathLike, iterator: TrainIterator):
+    """Reads the examples again that the workdir lists; collective.
 
     Args:
       workdir: of the run.
-      iterator: its `unreadable` is {name: reason}, `max_unreadable` how many may be,
-        and `retry(names)` reads some again; one without these has none.
+      iterator: of the run; one without `unreadable` has no unreadable examples.
 
     Raises:
-      ValueError: there are too many already.
+      ValueError: too many examples are unreadable already.
     """
     self._path, self._iterator = epath.Path(workdir) / UNREADABLE, iterator
     self._found: dict[str, str] = {}
@@ -141,22 +111,22 @@ class Unreadable:
       raise ValueError(problem)
 
   def update(self) -> int:
-    """Logs and lists what is new on any process, which all must ask; gives the count."""
-    found = collections.ChainMap(*map(json.loads, multihost.texts_of_all(
+    """Logs and lists what is new on any process, and returns the count; collective."""
+    found = collections.ChainMap(*map(json.loads, multihost.allgather_strings(
         json.dumps(getattr(self._iterator, "unreadable", {})))))
     new = sorted(found.keys() - self._found.keys())
     for name in new:
       _LOG.warning("%s cannot be read (%s); the next one that can takes its place.", name,
                    found[name])
     self._found |= {name: found[name] for name in new}
-    if self._found.keys() != self._listed and multihost.is_first():
+    if self._found.keys() != self._listed and multihost.is_primary_process():
       lines = [f"{name}\t{reason}\n" for name, reason in sorted(self._found.items())]
       self._path.write_bytes("".join(lines).encode(errors="surrogateescape"))
       self._listed = set(self._found)
     return len(self._found)
 
   def too_many(self) -> str:
-    """An error's text if there are more than may be, or nothing."""
+    """The text of an error if there are more unreadable examples than allowed, or empty."""
     if len(self._found) <= self._limit:
       return ""
     return (f"{len(self._found)} files cannot be read, and at most {self._limit} may be replaced "
@@ -169,5 +139,5 @@ def _encode(record):
 
 
 def _some(lines):
-  more = len(lines) - _NAMED
-  return ", ".join(lines[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+  more = len(lines) - _MAX_NAMES
+  return ", ".join(lines[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,9 +1,7 @@
 """The training loop: data in, checkpoints, metrics and pictures out.
 
-The loop never waits for the step it has just dispatched, except to log: the
-device works on step i while the host fetches batch i + 1. Several processes run
-it side by side; what only the first does is in `metrics`, what they do together
-in `processes`.
+The loop does not wait for a step it has just dispatched, except to log: the device
+works on step i while the host fetches batch i + 1. All processes run the same loop.
 """
 
 import datetime
@@ -15,85 +13,57 @@ from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
+from clu import parameter_overview
 from jax.sharding import Mesh
 
 from ntm.config import Config
+from ntm.data.pipeline import TrainIterator
 from ntm.losses.task import Task
 from ntm.nn import partitioning
-from ntm.process import schedule
 from ntm.sampling import pictures
-from ntm.training import checkpoint, data_record, multihost, profile
+from ntm.training import checkpoint, checks, data_record, multihost, profile
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training import workdir as workdir_lib
-from ntm.training.data_record import DataIterator
 from ntm.training.throughput import Throughput
 
 _LOG = logging.getLogger("ntm")
-_FIRST_SAMPLES_AT = 0.15  # of sample_every: something to look at early on
+_FIRST_SAMPLES_AT = 0.15  # Fraction of sample_every after which the first pictures are drawn.
 
 
 class NonFiniteError(FloatingPointError):
-  """The loss or its gradient was NaN or infinite, more often than allowed."""
+  """The loss or its gradient was NaN or infinite more often than allowed."""
 
 
 class Preempted(SystemExit):
-  """The run stopped at a signal, its state saved; exit code 143 after SIGTERM, 130 after Ctrl-C."""
+  """A signal stopped the run after a save; exit code 143 after SIGTERM, 130 after Ctrl-C."""
 
 
-def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
-  """Checks all that can be checked before any long work; writes nothing.
-
-  Args:
-    config: of the run.
-    workdir: need not exist.
-
-  Returns:
-    The mesh of the run.
-
-  Raises:
-    ValueError: sizes that do not fit the devices or processes, processes of
-      different configs, levels that do not ascend, a workdir of another model or
-      that cannot be written.
-  """
-  workdir_lib.check_same(config, workdir=os.fspath(workdir))
-  mesh = partitioning.make_mesh(config.mesh)
-  multihost.check_mesh(mesh)
-  partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
-  process = config.process
-  for num_steps in process.num_steps:
-    for t_min in (process.t_min, process.t_min_high):
-      schedule.padded_times(process.schedule, num_steps, num_steps, t_min,
-                            config.model.num_tokens)
-  workdir_lib.check(workdir, config)
-  return mesh
-
-
-def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: DataIterator,
+def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: TrainIterator,
           held_out: Iterable[dict[str, np.ndarray]]) -> None:
   """Trains to config.train.steps, from the newest checkpoint if there is one.
 
   Args:
     task: what is trained.
     config: of the run.
-    workdir: gets config.json, checkpoints/, metrics.jsonl, samples/, curves.png,
-      and what `data_record` says.
+    workdir: for config.json, checkpoints, metrics, pictures and the files of `data_record`.
     iterator: batches of this process's share of config.train.batch_size.
-    held_out: batches for the held-out likelihood; may be empty.
+    held_out: batches for the held-out metrics; may be empty.
 
   Raises:
-    ValueError: as `prepare`, checkpoints none of which can be read, one beyond
-      the last step, or examples that cannot be read, after saving.
-    NonFiniteError: after saving the last good state.
+    ValueError: as `checks.check_run`; no checkpoint can be read; a checkpoint beyond the last
+      step; examples that cannot be read, after saving.
+    NonFiniteError: after saving the last finite state.
     Preempted: after a SIGTERM or Ctrl-C.
-    checkpoint.StorageError: as `Checkpointer` raises it.
+    storage.StorageError: as `Checkpointer` raises it.
   """
-  mesh = prepare(config, workdir)
-  data_record.check(workdir, getattr(iterator, "record", {}))
+  mesh = checks.check_run(config, workdir)
+  record = getattr(iterator, "record", {})
+  data_record.check(workdir, record)
   abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
   state_lib.check_pretrained(abstract, task.pretrained or {})
-  multihost.wait_for_all("all that can be checked is")  # Nothing is written before.
+  multihost.barrier("all checks before training have passed")  # Nothing is written before.
   checkpointer = checkpoint.Checkpointer(workdir, config, task.primary_metric)
   restored = checkpointer.restore_latest(abstract)
   if restored is None:
@@ -101,115 +71,110 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     if task.pretrained is not None:
       state = state_lib.with_pretrained(state, task.pretrained)
     _LOG.info("starting at step 0 with %s parameters on %d devices",
-              f"{parameter_count(state.params):,}", mesh.size)
+              f"{parameter_overview.count_parameters(state.params):,}", mesh.size)
   else:
     state, iterator_state = restored
     if int(state.step) >= config.train.steps:
       checkpointer.close()
-      return _already_done(int(state.step), config.train.steps, workdir)
+      return _finish(int(state.step), config.train.steps, workdir)
     iterator.set_state(iterator_state)
     _LOG.info("resuming at step %d", int(state.step))
   workdir_lib.prepare(workdir, config)
   first_step, stopped = int(state.step), None
   run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
-  data_record.write(workdir, getattr(iterator, "record", {}), first_step)
+  data_record.write(workdir, record, first_step)
   try:
-    with multihost.Preemption(first_step) as asked_to_stop:
-      stopped = run.steps(state, first_step, asked_to_stop)
+    with multihost.Preemption(first_step) as stop_signal:
+      stopped = run.steps(state, stop_signal)
   finally:
     run.profile.close()
-    # To close takes all processes; after an error here the others may never come to it.
+    # Closing is collective; after an error here the other processes may never close theirs.
     if stopped is not None or jax.process_count() == 1:
       checkpointer.close()
-      run.writer.close()
+    run.writer.close()
   if stopped:
     raise Preempted(128 + stopped)
 
 
-def _already_done(step, steps, workdir):
+def _finish(step, steps, workdir):
+  """Logs that the run is complete; ValueError if it has more steps than the config asks for."""
   if step > steps:
     raise ValueError(f"{workdir} is at step {step} already, and config.train.steps is {steps}; "
                      f"expected more than {step} to train on.")
-  _LOG.info("all %d steps are done; with a larger config.train.steps the run goes on", steps)
-
-
-def parameter_count(params) -> int:
-  """Number of scalars in a tree of parameters."""
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
+  _LOG.info("all %d steps are done; a larger config.train.steps continues the run", steps)
 
 
 class _Run:
-  """The fixed parts of a run, and what is done between steps."""
+  """The fixed parts of a run, and the actions between its steps."""
 
   def __init__(self, task: Task, config: Config, workdir, mesh: Mesh, checkpointer, iterator,
                held_out, first_step):
     self.task, self.config, self.mesh = task, config, mesh
     self.frozen = state_lib.place_frozen(task, mesh)
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
-    self.unreadable = data_record.Unreadable(workdir, iterator)
-    self.first_step = first_step
+    self.unreadable, self.first_step = data_record.Unreadable(workdir, iterator), first_step
     self.writer = metrics_lib.Writer(workdir, first_step, task.primary_metric, task.unit)
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
     self.clock = Throughput(task, config.train.batch_size, config.model.num_tokens, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
     self.eval_step = step_lib.make_eval_step(task, mesh)
+    # Of the iterator after each step since the last log: one of them may be the last finite step.
+    self.positions = {first_step: iterator.get_state()}
 
-  def steps(self, state, first_step: int, asked_to_stop: Callable[[int], int]) -> int:
-    """Runs the updates that are left; gives the signal that stopped it before the last, or 0."""
-    train, clock = self.config.train, self.clock
-    pending, positions = [], {first_step: self.iterator.get_state()}  # Since the last look.
+  def steps(self, state, stop_signal: Callable[[int], int]) -> int:
+    """Runs the remaining updates; returns the signal that stopped them early, or 0."""
+    train, clock, pending = self.config.train, self.clock, []
     _LOG.info("compiling the training step")
     clock.restart()
-    for step in range(first_step + 1, train.steps + 1):
+    for step in range(self.first_step + 1, train.steps + 1):
       self.profile.before(step, state)
       with clock.waiting_for_data():
-        batch = self.next_batch(state, positions)
+        batch = self.next_batch(state)
       state, metrics, norms = self.train_step(
           state, partitioning.put_batch(self.mesh, batch), self.frozen)
       self.profile.after(step, state)
       pending.append(metrics)
-      positions[step] = self.iterator.get_state()
+      self.positions[step] = self.iterator.get_state()
       clock.update()
-      last, stop = step == train.steps, asked_to_stop(step)
-      if step == first_step + 1:
+      last, stop = step == train.steps, stop_signal(step)
+      if step == self.first_step + 1:
         jax.block_until_ready(state)
         _LOG.info("compiled in %.0f s", clock.elapsed)
-        clock.restart()  # The compile is in no rate.
+        clock.restart()  # Rates exclude compilation.
       if step % train.log_every == 0 or last or stop:
-        self.require_healthy(state, positions)  # Waits for the step.
+        self.require_finite(state)  # Waits for the step.
         self.log(step, state, pending, norms)
         if problem := self.unreadable.too_many():
-          self.end(problem, state, positions)
-        pending, positions = [], {step: positions[step]}
+          self.end(problem, state)
+        pending, self.positions = [], {step: self.positions[step]}
         clock.restart()
-      look = step % train.sample_every == 0 or last or step == round(
+      draws = step % train.sample_every == 0 or last or step == round(
           _FIRST_SAMPLES_AT * train.sample_every)
-      save = step % train.checkpoint_every == 0 or last or stop
-      if look or save:
-        self.require_healthy(state, positions)
+      saves = step % train.checkpoint_every == 0 or last or stop
+      if draws or saves:
+        self.require_finite(state)
         with clock.paused():  # Rates are of updates alone.
-          if look:
+          if draws:
             self.sample(step, state)
-          if save:
-            self.checkpoint(step, state, wait=last or stop)
+          if saves:
+            self.save(state, self.evaluate(step, state), wait=last or stop)
+          self.writer.curves()
       if stop and not last:
-        _LOG.warning("%s: saved step %d; the same command resumes there.",
-                     "Ctrl-C" if stop == signal.SIGINT else "SIGTERM", step)
+        name = "Ctrl-C" if stop == signal.SIGINT else "SIGTERM"
+        _LOG.warning("%s: saved step %d; the same command resumes there.", name, step)
         return stop
     return 0
 
   def log(self, step, state, pending, norms):
-    """Writes one line of metrics, of the steps since the last one."""
-    # Updates that were skipped are in no mean.
+    """Writes one line of metrics, averaged over the steps since the last one."""
+    # Skipped updates are in no mean.
     pending = [part for part in jax.device_get(pending) if np.isfinite(part.loss)]
-    rates, values = self.clock.scalars(), {}
-    if pending:
-      scalars = functools.reduce(lambda a, b: a.merge(b), pending).scalars()
-      values = {f"train/{name}": value for name, value in scalars.items()}
+    rates = self.clock.scalars()
+    values = {f"train/{name}": value for name, value in _scalars(pending).items()}
     values |= {name: float(value) for name, value in norms.items() if np.isfinite(value)}
     if self.config.train.skip_nonfinite:
       values["skipped"] = int(state.skipped)
-    if unreadable := self.unreadable.update():  # Takes all processes.
+    if unreadable := self.unreadable.update():  # Collective.
       values["unreadable"] = unreadable
     speed = ""
     if rates:
@@ -221,21 +186,24 @@ class _Run:
     _LOG.info("step %d of %d   %.4f %s%s", step, self.config.train.steps,
               values.get(f"train/{self.task.primary_metric}", np.nan), self.task.unit, speed)
 
-  def checkpoint(self, step, state, wait):
-    """Measures the held-out loss and starts a save, or waits for it too."""
-    values = {}
-    if self.held_out:
-      parts = multihost.to_host([
-          self.eval_step(state.ema, self.frozen, multihost.put_whole_batch(self.mesh, batch), seed)
-          for seed, batch in enumerate(self.held_out)])
-      scalars = functools.reduce(lambda a, b: a.merge(b), parts).scalars()
-      values = {f"held_out/{name}": value for name, value in scalars.items()
-                if name.endswith(self.task.primary_metric)}
-      self.writer.scalars(step, values)
-      _LOG.info("step %d   held out: %.4f %s", step, values[f"held_out/{self.task.primary_metric}"],
-                self.task.unit)
-    self.checkpointer.save(state, self.iterator.get_state(), values, wait)
-    self.writer.curves()
+  def evaluate(self, step, state) -> dict[str, float]:
+    """Held-out metrics of the averaged parameters; empty without held-out data."""
+    parts = multihost.to_host([
+        self.eval_step(state.ema, self.frozen, multihost.put_whole_batch(self.mesh, batch), seed)
+        for seed, batch in enumerate(self.held_out)])
+    if not parts:
+      return {}
+    metric = self.task.primary_metric
+    values = {f"held_out/{name}": value for name, value in _scalars(parts).items()
+              if name.endswith(metric)}
+    self.writer.scalars(step, values)
+    _LOG.info("step %d   held out: %.4f %s", step, values[f"held_out/{metric}"], self.task.unit)
+    return values
+
+  def save(self, state, metrics, wait):
+    """Starts a save, or waits for it, with the metrics up to it written before."""
+    self.writer.flush()
+    self.checkpointer.save(state, self.positions[int(state.step)], metrics, wait)
 
   def sample(self, step, state):
     """Writes pictures of the current parameters, where samples are pictures of classes."""
@@ -245,34 +213,38 @@ class _Run:
         drawn = self.task.samples(state.ema, self.frozen)
       for name, images in drawn.items():
         self.writer.picture(step, name, pictures.grid(multihost.to_host(images)))
-    self.writer.curves()
 
-  def require_healthy(self, state, positions):
-    """Raises after a non-finite step, with the last good state saved."""
+  def require_finite(self, state):
+    """Raises after a non-finite step, with the last finite state saved."""
     if bool(state.healthy):
       return
-    good = int(state.step)
-    self.checkpointer.save(state, positions[good], {}, wait=True)
+    step = int(state.step)
+    self.save(state, {}, wait=True)
     skipped = f", after {int(state.skipped)} skipped ones" if int(state.skipped) else ""
     raise NonFiniteError(
-        f"the loss or its gradient was not finite at step {good + 1}{skipped}. The state after "
-        f"step {good} is saved; resume it with a lower optimizer.peak, a smaller optimizer.clip "
+        f"the loss or its gradient was not finite at step {step + 1}{skipped}. The state after "
+        f"step {step} is saved; resume it with a lower optimizer.peak, a smaller optimizer.clip "
         "or model.dtype=float32.")
 
-  def next_batch(self, state, positions):
-    """The next batch, or an error with the state saved; it takes all processes to save."""
+  def next_batch(self, state):
+    """The next batch, or an error with the state saved."""
     try:
       return next(self.iterator)
     except (ValueError, OSError) as error:
       if jax.process_count() > 1:
-        raise  # The others may have their batch.
-      self.end(error, state, positions)
+        raise  # Saving is collective, and the other processes may have their batch.
+      self.end(error, state)
 
-  def end(self, problem, state, positions):
-    """Raises that data cannot be used, with the state saved."""
-    self.require_healthy(state, positions)
+  def end(self, problem, state):
+    """Raises ValueError for unusable data, with the state saved."""
+    self.require_finite(state)
     step = int(state.step)
     if step > self.first_step:
-      self.checkpointer.save(state, positions[step], {}, wait=True)
+      self.save(state, {}, wait=True)
       problem = f"{problem} The state after step {step} is saved; the same command resumes there."
     raise ValueError(f"{problem}")
+
+
+def _scalars(parts) -> dict[str, float]:
+  """Scalars of the merged metrics of several batches; none for no batch."""
+  return functools.reduce(lambda a, b: a.merge(b), parts).scalars() if parts else {}

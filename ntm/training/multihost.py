@@ -1,9 +1,9 @@
-"""What several processes that train one model must do alike.
+"""Coordination of the processes that train one model.
 
-Every process runs the same program on its share of the devices. A computation
-on arrays that are spread over all of them, and their way to the host, takes all
-processes, in the same order; files other than checkpoints are the first one's.
-With one process all of this is what it would be anyway.
+Every process runs the same program on its share of the devices. Computations on
+arrays that span processes, and copies of such arrays to the host, are collective:
+all processes run them in the same order. Only the primary process writes files
+other than checkpoints. With one process every function here is local.
 """
 
 import os
@@ -13,47 +13,38 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from orbax.checkpoint import multihost
+from orbax.checkpoint import multihost as orbax_multihost
 
 from ntm.nn import partitioning
 
-_PATIENCE = 120  # Seconds from a failure on one process to the same on the others.
+_BARRIER_SECONDS = 120  # How long `try_barrier` waits for the other processes.
+
+barrier = orbax_multihost.sync_global_processes  # (name) → None, when all processes call it.
 
 
-def is_first() -> bool:
-  """Whether this process writes the files and the log."""
+def try_barrier(name: str) -> bool:
+  """Whether all processes call this within two minutes.
+
+  It synchronises hosts rather than devices, because the devices of other processes
+  may be busy with a computation that waits for this process.
+
+  Args:
+    name: not used before.
+  """
+  try:
+    orbax_multihost.get_barrier_sync_fn()(key=name, timeout_ms=_BARRIER_SECONDS * 1000)
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
+
+
+def is_primary_process() -> bool:
+  """Whether this process writes the log and the files other than checkpoints."""
   return jax.process_index() == 0
 
 
-def check_mesh(mesh: Mesh) -> None:
-  """Raises ValueError unless every process has its own, equal part of a batch."""
-  ways, count = mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count()
-  if ways % count:
-    raise ValueError(f"{count} processes cannot share batches split over data x fsdp = {ways} "
-                     "devices; let config.mesh.data x fsdp be a multiple of the processes.")
-
-
-def put_whole_batch(mesh: Mesh, batch):
-  """A batch that every process has whole, split over the mesh if that divides it."""
-  split, copies = partitioning.batch_sharding(mesh), partitioning.replicated(mesh)
-  ways = mesh.shape["data"] * mesh.shape["fsdp"]
-  return jax.tree.map(
-      lambda a: partitioning.from_host(a, copies if len(a) % ways else split), batch)
-
-
-def to_host(tree):
-  """Arrays of all processes as numpy, whole on each; all must ask for the same."""
-  def gather(array):
-    """One array; copied over the devices first where parts of it are elsewhere."""
-    local = not isinstance(array, jax.Array) or (
-        array.is_fully_addressable or array.is_fully_replicated)
-    return np.asarray(array if local else multihost_utils.process_allgather(array, tiled=True))
-
-  return jax.tree.map(gather, tree)
-
-
-def texts_of_all(text: str) -> list[str]:
-  """The texts that the processes have, in their order; all must ask."""
+def allgather_strings(text: str) -> list[str]:
+  """The string of every process, in process order; collective."""
   if jax.process_count() == 1:
     return [text]
   encoded = np.frombuffer(text.encode(), np.uint8)
@@ -62,41 +53,49 @@ def texts_of_all(text: str) -> list[str]:
   return [row[:size].tobytes().decode() for row, size in zip(rows, sizes)]
 
 
-def wait_for_all(name: str) -> None:
-  """Returns when every process has come here."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
+def to_host(tree):
+  """A tree of arrays as NumPy, complete on every process; collective."""
+  def gather(array):
+    """One array; gathered over the devices if other processes hold parts of it."""
+    local = not isinstance(array, jax.Array) or (
+        array.is_fully_addressable or array.is_fully_replicated)
+    return np.asarray(array if local else multihost_utils.process_allgather(array, tiled=True))
+
+  return jax.tree.map(gather, tree)
 
 
-def all_come(name: str) -> bool:
-  """Whether all processes call this within two minutes; `name` must be new.
+def check_mesh(mesh: Mesh) -> None:
+  """Raises ValueError unless every process has its own, equal part of a batch."""
+  ways, count = mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count()
+  if ways % count:
+    raise ValueError(f"{count} processes cannot share batches split over data x fsdp = {ways} "
+                     "devices; set config.mesh.data x fsdp to a multiple of the processes.")
 
-  A barrier of the hosts, not of the devices as above: the other processes may be
-  inside a computation that waits for this one.
-  """
-  try:
-    multihost.get_barrier_sync_fn()(key=name, timeout_ms=_PATIENCE * 1000)
-  except jax.errors.JaxRuntimeError:
-    return False
-  return True
+
+def put_whole_batch(mesh: Mesh, batch):
+  """A batch that every process holds completely, split over the mesh where it divides evenly."""
+  split, copies = partitioning.batch_sharding(mesh), partitioning.replicated(mesh)
+  ways = mesh.shape["data"] * mesh.shape["fsdp"]
+  return jax.tree.map(
+      lambda a: partitioning.from_host(a, copies if len(a) % ways else split), batch)
 
 
 class Preemption:
-  """While active, a SIGTERM or Ctrl-C of any process asks all to stop after the same step.
+  """While active, a SIGTERM or Ctrl-C to any process stops all processes after the same step.
 
-  A second Ctrl-C ends the process at once.
+  A second Ctrl-C ends the process immediately.
   """
 
   def __init__(self, first_step: int):
-    """Remembers where the run starts, for the processes to agree on a step."""
+    """Stores the step the run starts from, on which the processes agree a stop step."""
     self._first_step, self._received = first_step, 0
 
   def __enter__(self):
-    """Gives step → signal that asks to save it and stop, or 0; to be asked after every step."""
+    """Returns step → signal to stop for, or 0; to be called after every step."""
     self._previous = {signal.SIGINT: signal.signal(signal.SIGINT, self._interrupt)}
-    if jax.distributed.is_initialized():  # JAX has a handler of its own for SIGTERM.
-      # They stop at the step after the furthest they have asked about, which is 1 for a signal
-      # that came before any.
+    if jax.distributed.is_initialized():  # JAX handles SIGTERM itself.
+      # The processes stop one step after the furthest step any of them has queried, which is
+      # step 1 for a signal that arrived before the first query.
       early = multihost_utils.reached_preemption_sync_point(1)
       multihost_utils.reached_preemption_sync_point(self._first_step)
       return lambda step: int(signal.SIGTERM) * bool(
@@ -114,9 +113,9 @@ class Preemption:
 
   def _interrupt(self, signum, frame):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Not by the log, which the signal may have interrupted.
-    os.write(2, b"Ctrl-C: saving after this step; once more ends at once.\n")
+    # Not through logging, whose lock the interrupted code may hold.
+    os.write(2, b"Ctrl-C: saving after this step; press it again to end immediately.\n")
     if jax.distributed.is_initialized():
-      os.kill(os.getpid(), signal.SIGTERM)  # JAX tells the other processes.
+      os.kill(os.getpid(), signal.SIGTERM)  # JAX notifies the other processes.
     else:
       self._remember(signum, frame)

@@ -7,15 +7,15 @@ from ntm.config import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
-  """Linear from 0 to the peak, then a cosine to the end value at `steps`."""
+  """Linear warm-up from 0 to the peak, then cosine decay to the end value at `steps`."""
   return optax.warmup_cosine_decay_schedule(
       0.0, config.peak, config.warmup, max(steps, 1), end_value=config.end)
 
 
 def build(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-  """The optimiser: gradients clipped to a global norm, then AdamW.
+  """Builds AdamW with gradients clipped to a global norm.
 
-  Weight decay falls on kernels only, not on biases, norms or tables.
+  Weight decay applies to kernels only, not to biases, norms or embedding tables.
   """
   return optax.chain(
       optax.clip_by_global_norm(config.clip),

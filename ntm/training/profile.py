@@ -12,30 +12,29 @@ _LOG = logging.getLogger("ntm")
 
 
 class Profile:
-  """Steps `start` to `start + steps - 1` of the first process, written to WORKDIR/profile."""
+  """Profiles the steps from `start` on, on the primary process, into WORKDIR/profile."""
 
   def __init__(self, workdir: str | os.PathLike, start: int, steps: int):
-    """Plans it; a start of 0 takes none."""
+    """Schedules the profile; with a start of 0 there is none."""
     self._directory = os.fspath(epath.Path(workdir) / "profile")
     self._start, self._last = start, start + steps - 1
     self._active = False
-    self._wanted = start > 0 and multihost.is_first()
 
   def before(self, step: int, state) -> None:
-    """To be called before a step; waits for those before the profile."""
-    if self._wanted and step == self._start:
+    """Called before a step: waits for the steps before the profile."""
+    if step == self._start and multihost.is_primary_process():
       jax.block_until_ready(state)
       jax.profiler.start_trace(self._directory)
       self._active = True
 
   def after(self, step: int, state) -> None:
-    """To be called when a step is dispatched; waits for the last one of the profile."""
+    """Called after a step is dispatched: waits for the last step of the profile."""
     if self._active and step >= self._last:
       jax.block_until_ready(state)
       self.close()
 
   def close(self) -> None:
-    """Writes what there is, if the run ends within the profile."""
+    """Writes what was recorded, also if the run ends early."""
     if self._active:
       jax.profiler.stop_trace()
       self._active = False

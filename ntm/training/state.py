@@ -1,4 +1,4 @@
-"""What a run carries from step to step, and how it is born."""
+"""The training state: its fields, initialisation and layout on the devices."""
 
 from collections.abc import Callable
 
@@ -20,16 +20,16 @@ from ntm.typing import Array
 
 @flax.struct.dataclass
 class TrainState:
-  """Everything the next step depends on, besides the data.
+  """Everything the next step depends on, except the data.
 
   Attributes:
-    step: updates done, int32.
-    healthy: False once a loss or gradient was not finite; updates then stop,
-      so the parameters stay the last good ones.
+    step: number of updates done, skipped ones included, int32.
+    healthy: False after more non-finite updates than allowed; the state then stays
+      that of the last finite one.
     params: of the model, float32.
-    ema: their running average, what sampling uses.
-    opt_state: of the optimiser.
-    skipped: updates of the run that were not finite and therefore left out.
+    ema: exponential moving average of the parameters, used for sampling.
+    opt_state: state of the optimiser.
+    skipped: number of updates skipped because they were not finite.
   """
 
   step: Array
@@ -41,41 +41,29 @@ class TrainState:
 
 
 def abstract_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
-  """Shapes, types and shardings of the state; nothing is computed.
-
-  Raises:
-    ValueError: a parameter that the mesh does not split evenly.
-  """
-  return _abstract(lambda rng: _create(rng, task, config), mesh)
+  """Shapes, types and shardings of the state, as `abstract_params`."""
+  return abstract_params(lambda rng: _create(rng, task, config), mesh)
 
 
 def abstract_params(init: Callable, mesh: Mesh):
-  """Shapes, types and shardings of what `init` (rng → boxed parameters) would make.
+  """Shapes, types and shardings of what `init` (rng → boxed arrays) would make.
 
   Raises:
     ValueError: a parameter that the mesh does not split evenly.
   """
-  return _abstract(init, mesh)
-
-
-def _abstract(create, mesh):
-  boxed = jax.eval_shape(create, jax.random.key(0))
+  boxed = jax.eval_shape(init, jax.random.key(0))
   return partitioning.split(mesh, nn.unbox(boxed), partitioning.from_logical(mesh, boxed))
 
 
 def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
-  """A new state, every leaf created in its own sharding."""
+  """Initialises a state, every leaf directly in its sharding."""
   shardings = jax.tree.map(lambda a: a.sharding, abstract_state(task, config, mesh))
   create = jax.jit(lambda rng: nn.unbox(_create(rng, task, config)), out_shardings=shardings)
   return create(jax.random.key(config.train.seed))
 
 
 def place_frozen(task: Task, mesh: Mesh):
-  """The task's frozen arrays, laid out as parameters are; None if it has none.
-
-  Raises:
-    ValueError: a parameter that the mesh does not split evenly.
-  """
+  """The task's frozen arrays, sharded like parameters; None if it has none."""
   if task.frozen is None:
     return None
   return jax.tree.map(lambda leaf, like: partitioning.from_host(leaf, like.sharding), task.frozen,
@@ -83,11 +71,7 @@ def place_frozen(task: Task, mesh: Mesh):
 
 
 def with_pretrained(state: TrainState, pretrained) -> TrainState:
-  """A new state whose parameters and average are `pretrained` where that has a leaf.
-
-  Args:
-    state: of step 0.
-    pretrained: a part of the tree of parameters.
+  """Replaces parameters and their average by the leaves of `pretrained`, a subtree of them.
 
   Raises:
     ValueError: as `check_pretrained`.
@@ -96,7 +80,7 @@ def with_pretrained(state: TrainState, pretrained) -> TrainState:
   flat = flax.traverse_util.flatten_dict(pretrained)
 
   def replace(params):
-    """The tree with the leaves put in, each laid out as the one it replaces."""
+    """The tree with the leaves replaced, each in the sharding of the old one."""
     leaves = flax.traverse_util.flatten_dict(params)
     for path, leaf in flat.items():
       like = leaves[path]
@@ -107,10 +91,10 @@ def with_pretrained(state: TrainState, pretrained) -> TrainState:
 
 
 def check_pretrained(state: TrainState, pretrained) -> None:
-  """Checks that `with_pretrained` can replace these parameters of a state, abstract or not.
+  """Checks that `with_pretrained` can replace these parameters of a state, which may be abstract.
 
   Raises:
-    ValueError: a leaf that the state lacks, or of another shape.
+    ValueError: a leaf that the state does not have, or of another shape.
   """
   leaves = flax.traverse_util.flatten_dict(state.params)
   for path, leaf in flax.traverse_util.flatten_dict(pretrained).items():

@@ -16,47 +16,23 @@ from ntm.training.state import TrainState
 
 
 def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
-  """Compiles-on-first-use (state, batch, task.frozen) → (state, metrics, norms).
+  """Builds the jitted update (state, batch, task.frozen) → (state, metrics, norms).
 
-  The randomness of step i is a function of (seed, i), so a resumed run
-  continues exactly. A step whose loss or gradient is not finite changes no
-  parameters. Up to `config.train.skip_nonfinite` such steps are counted as done;
-  one more clears `state.healthy`, and neither it nor a later one is done.
+  The randomness of step i is a function of (seed, i), so a resumed run continues
+  exactly. A step whose loss or gradient is not finite changes no parameters. Up to
+  `config.train.skip_nonfinite` such steps are skipped and counted; one more clears
+  `state.healthy`, and from then on the state no longer changes.
 
   Returns:
-    A jitted function that donates the state. Norms are of the gradient before
-    clipping and of the parameters.
+    A function that donates the state. Norms are of the gradient before clipping and
+    of the parameters.
   """
   tx = optimizer.build(config.optimizer, config.train.steps)
   schedule = optimizer.learning_rate(config.optimizer, config.train.steps)
-  rounds = config.train.accumulation
-  grad_fn = jax.value_and_grad(task.loss, argnums=1, has_aux=True)
-
-  def gradients(params, frozen, batch, rng, step):
-    """(mean gradients, metrics) of a batch, round by round."""
-    if rounds == 1:
-      (_, metrics), grads = grad_fn(rng, params, frozen, batch, step)
-      return grads, metrics
-    # Round a takes examples a::rounds, so that no example changes device.
-    batch = jax.tree.map(
-        lambda a: jnp.moveaxis(a.reshape(-1, rounds, *a.shape[1:]), 1, 0), batch)
-
-    def accumulate(carry, inputs):
-      part, rng = inputs
-      (_, metrics), grads = grad_fn(rng, params, frozen, part, step)
-      total, seen = carry
-      return (jax.tree.map(jnp.add, total, grads), seen.merge(metrics)), None
-
-    first = jax.tree.map(lambda a: a[0], batch)
-    rngs = jax.random.split(rng, rounds)
-    (_, metrics), grads = jax.eval_shape(grad_fn, rng, params, frozen, first, step)
-    grads = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), grads)
-    metrics = metrics.zeros()
-    (grads, metrics), _ = jax.lax.scan(accumulate, (grads, metrics), (batch, rngs))
-    return jax.tree.map(lambda g: g / rounds, grads), metrics
+  gradients = _mean_gradients(task, config.train.accumulation)
 
   def update(state: TrainState, batch: Batch, frozen):
-    """One update, see above; nothing moves if it is not finite."""
+    """One update; the parameters stay unchanged if it is not finite."""
     rng = jax.random.fold_in(jax.random.key(config.train.seed), state.step)
     with partitioning.activations(mesh):
       grads, metrics = gradients(state.params, frozen, batch, rng, state.step)
@@ -76,14 +52,14 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
                            skipped=state.skipped + healthy)
 
     norms = {"norm/gradient": grad_norm, "norm/params": optax.global_norm(state.params),
-             "learning_rate": schedule(state.step - state.skipped)}  # Of updates that were made.
-    # Whoever adds up the losses leaves this one out.
+             "learning_rate": schedule(state.step - state.skipped)}  # Skipped updates do not count.
+    # Marks the metrics of a skipped update, which are left out of the logged means.
     metrics = metrics.replace(loss=jnp.where(finite, metrics.loss, jnp.nan))
     state = jax.lax.cond(healthy & finite, apply, leave, state)
     return state, metrics, norms
 
-  # Stated for both ends: what the compiler would choose for the outputs may be
-  # spelt differently, and the second step would compile again.
+  # Explicit for outputs too: an equivalent sharding of the compiler's choice may compare as
+  # different, and the second step would compile again.
   shardings = jax.tree.map(lambda a: a.sharding, state_lib.abstract_state(task, config, mesh))
   copies = partitioning.replicated(mesh)
   return jax.jit(update, donate_argnums=0,
@@ -92,13 +68,41 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
 
 
 def make_eval_step(task: Task, mesh: Mesh) -> Callable:
-  """Jitted (params, frozen, batch, seed) → metrics of held-out data.
+  """Builds the jitted (params, frozen, batch, seed) → metrics of held-out data.
 
-  The noise is a function of `seed` alone, so that the same images meet the same
-  noise at every evaluation.
+  The noise is a function of `seed` alone, so every evaluation uses the same noise.
   """
   def evaluate(params, frozen, batch, seed):
     with partitioning.activations(mesh):
       return task.evaluate(params, frozen, batch, jax.random.key(seed))
 
   return jax.jit(evaluate)
+
+
+def _mean_gradients(task: Task, rounds: int) -> Callable:
+  """(params, frozen, batch, rng, step) → (gradients, metrics), accumulated over `rounds` parts."""
+  grad_fn = jax.value_and_grad(task.loss, argnums=1, has_aux=True)
+
+  def gradients(params, frozen, batch, rng, step):
+    """Gradients averaged, and metrics merged, over the parts of a batch."""
+    if rounds == 1:
+      (_, metrics), grads = grad_fn(rng, params, frozen, batch, step)
+      return grads, metrics
+    # Part i has examples i::rounds, so that no example moves to another device.
+    batch = jax.tree.map(
+        lambda a: jnp.moveaxis(a.reshape(-1, rounds, *a.shape[1:]), 1, 0), batch)
+
+    def accumulate(carry, inputs):
+      part, rng = inputs
+      (_, metrics), grads = grad_fn(rng, params, frozen, part, step)
+      total, seen = carry
+      return (jax.tree.map(jnp.add, total, grads), seen.merge(metrics)), None
+
+    first = jax.tree.map(lambda a: a[0], batch)
+    (_, metrics), grads = jax.eval_shape(grad_fn, rng, params, frozen, first, step)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), grads)
+    (grads, metrics), _ = jax.lax.scan(
+        accumulate, (zeros, metrics.zeros()), (batch, jax.random.split(rng, rounds)))
+    return jax.tree.map(lambda g: g / rounds, grads), metrics
+
+  return gradients

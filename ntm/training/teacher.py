@@ -1,4 +1,4 @@
-"""Whose denoiser a workdir holds: recorded by `ntm distill`, checked before it is used."""
+"""teacher.json in a denoiser's workdir: identifies the teacher the denoiser belongs to."""
 
 import json
 import os
@@ -15,15 +15,15 @@ from ntm.training import workdir as workdir_lib
 
 
 def fingerprint(params) -> dict[str, list[float]]:
-  """A few entries of every parameter: enough to tell one teacher from another."""
+  """A few entries of every parameter, which identify a teacher."""
   leaves = jax.tree_util.tree_leaves_with_path(params)
   return {jax.tree_util.keystr(path): np.asarray(leaf.reshape(-1)[:4], np.float64).tolist()
           for path, leaf in leaves}
 
 
 def write(workdir: str | os.PathLike, teacher: str, step: int, params) -> None:
-  """Records in a denoiser's workdir whose denoiser it is."""
-  if not multihost.is_first():
+  """Writes teacher.json into a denoiser's workdir, on the primary process."""
+  if not multihost.is_primary_process():
     return
   record = {"teacher": os.fspath(teacher), "step": step, "fingerprint": fingerprint(params)}
   path = epath.Path(workdir)
@@ -32,7 +32,7 @@ def write(workdir: str | os.PathLike, teacher: str, step: int, params) -> None:
 
 
 def check(workdir: str | os.PathLike, params) -> None:
-  """Raises ValueError unless the denoiser in `workdir` was made for these parameters."""
+  """Raises ValueError unless the denoiser in `workdir` was distilled from these parameters."""
   path = epath.Path(workdir) / workdir_lib.TEACHER_FILE
   if not path.exists():
     raise ValueError(f"{workdir} holds no {path.name}: not a workdir of `ntm distill`.")
@@ -50,26 +50,21 @@ def check(workdir: str | os.PathLike, params) -> None:
 
 
 def restore(workdir: str | os.PathLike, teacher_config: Config, teacher_params):
-  """(denoiser, its averaged parameters) for a teacher.
-
-  Raises:
-    FileNotFoundError: no run, or no checkpoint.
-    ValueError: the denoiser of another teacher.
-  """
+  """Restores (denoiser, its averaged parameters); errors as `checkpoint.restore_ema`, `check`."""
   config, params, _ = checkpoint.restore_ema(workdir)
   check(workdir, teacher_params)
   return build.denoiser(join(config, teacher_config)), jax.device_put(params)
 
 
 def check_kind(workdir: str | os.PathLike, config: Config) -> None:
-  """Raises ValueError unless the run in `workdir` is of an NTM, which alone has a score."""
+  """Raises ValueError unless the run in `workdir` is an NTM; only an NTM has a score."""
   if config.model.kind != "ntm":
     raise ValueError(f"{workdir} holds a model of kind {config.model.kind!r}; only an NTM can "
                      "teach a denoiser.")
 
 
 def join(config: Config, teacher_config: Config) -> Config:
-  """A distillation's config with the teacher's model, process and data."""
+  """The config of a distillation, with the teacher's model, process and data."""
   values = config_lib.to_dict(config)
   teacher = config_lib.to_dict(teacher_config)
   return config_lib.from_dict(values | {key: teacher[key] for key in ("model", "process", "data")})

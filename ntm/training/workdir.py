@@ -1,4 +1,4 @@
-"""config.json of a workdir: checked when a run starts or resumes, written when all is checked."""
+"""The workdir of a run: its paths, and config.json, checked at the start and written afterwards."""
 
 import errno
 import json
@@ -12,19 +12,29 @@ from ntm import config as config_lib
 from ntm.config import Config
 from ntm.training import multihost
 
-TEACHER_FILE = "teacher.json"  # In the workdir of a denoiser, see `distillation`.
+TEACHER_FILE = "teacher.json"  # Only in the workdir of a denoiser, see `ntm.training.teacher`.
 _LOG = logging.getLogger("ntm")
+# Keys that change no parameter: a run may resume with other values.
+_FREE = ("model.remat", "model.unroll", "model.dtype", "model.inverse")
+
+
+def is_bucket(path: str | os.PathLike) -> bool:
+  """Whether a path is in a bucket, such as gs://bucket/run, rather than on a disk."""
+  return "://" in os.fspath(path)
+
+
+def checkpoints(workdir: str | os.PathLike) -> epath.Path:
+  """The directory of the checkpoints, absolute as Orbax requires."""
+  path = epath.Path(workdir)
+  return (path if is_bucket(workdir) else path.absolute()) / "checkpoints"
 
 
 def check(workdir: str | os.PathLike, config: Config) -> None:
-  """Checks that a run of this config can start or resume here; writes nothing.
+  """Raises ValueError if a run cannot write here, or resume with this config; writes nothing.
 
-  Where nothing has been saved, any config may start.
-
-  Raises:
-    ValueError: the workdir was written with another model, or cannot be written.
+  Any config can start where no checkpoint has been saved.
   """
-  problem = "" if "://" in os.fspath(workdir) else why_not_writable(workdir)
+  problem = "" if is_bucket(workdir) else why_not_writable(workdir)
   if problem:
     raise ValueError(f"workdir {workdir} cannot be written ({problem}); choose another --workdir "
                      "or change its permissions.")
@@ -32,23 +42,18 @@ def check(workdir: str | os.PathLike, config: Config) -> None:
     return
   fixed = ["model.", "process.num_steps"]
   if (epath.Path(workdir) / TEACHER_FILE).exists():
-    fixed.append("denoiser.")  # Of no use to an NTM, whose config has it too.
-  free = ("model.remat", "model.unroll", "model.dtype", "model.inverse")
+    fixed.append("denoiser.")  # An NTM has these keys in its config, and does not use them.
   fatal = [change for change in _changes(workdir, config)
-           if change.startswith(tuple(fixed)) and not change.startswith(free)]
+           if change.startswith(tuple(fixed)) and not change.startswith(_FREE)]
   if fatal:
     raise ValueError(f"{workdir} was written with another model: {'; '.join(fatal)}. "
                      "Use that config, or a new workdir.")
 
 
 def prepare(workdir: str | os.PathLike, config: Config) -> None:
-  """Checks, then makes the workdir and writes config.json, on the first process alone.
-
-  Raises:
-    ValueError: as `check`.
-  """
+  """Makes the workdir and writes config.json, on the primary process; errors as `check`."""
   check(workdir, config)
-  if not multihost.is_first():
+  if not multihost.is_primary_process():
     return
   for change in _changes(workdir, config) if started(workdir) else ():
     _LOG.warning("resuming with another config: %s", change)
@@ -64,23 +69,22 @@ def prepare(workdir: str | os.PathLike, config: Config) -> None:
 
 
 def started(workdir: str | os.PathLike) -> bool:
-  """Whether a run has saved a checkpoint here, whose model and data are then fixed."""
-  directory = epath.Path(workdir) / "checkpoints"
+  """Whether a run has saved a checkpoint here, which fixes its model and data."""
+  directory = checkpoints(workdir)
   return directory.exists() and any(path.name.isdigit() for path in directory.iterdir())
 
 
 def check_same(config: Config, **flags) -> None:
-  """Raises ValueError unless every process has this config and these flags; all must ask.
+  """Raises ValueError unless all processes have this config and these flags; collective.
 
-  They run one program: of two configs it would at best never end.
+  Processes of different configs would run different programs and wait for each other forever.
   """
-  first, *others = map(json.loads, multihost.texts_of_all(
+  first, *others = map(json.loads, multihost.allgather_strings(
       json.dumps(config_lib.to_dict(config) | flags)))
   for number, other in enumerate(others, start=1):
-    if changes := _differences(first, other):
-      what = "; ".join(changes).replace(", was ", ", on the first one ")
+    if changes := _differences(first, other, "on process 0 it is"):
       raise ValueError(f"the processes of this run have different configs: on process {number} "
-                       f"{what}. Start all with the same command.")
+                       f"{'; '.join(changes)}. Start all with the same command.")
 
 
 def read(workdir: str | os.PathLike) -> Config | None:
@@ -119,17 +123,19 @@ def _path(workdir):
 
 
 def _changes(workdir, config):
+  """Keys in which the config differs from that of the workdir, with both values."""
   written = read(workdir)
   return [] if written is None else _differences(
-      config_lib.to_dict(written), config_lib.to_dict(config))
+      config_lib.to_dict(written), config_lib.to_dict(config), "was")
 
 
-def _differences(old, new, prefix=""):
+def _differences(old, new, verb, prefix=""):
+  """["key is NEW, <verb> OLD"] of two nested dicts."""
   changes = []
   for key in sorted(set(old) | set(new)):
     a, b = old.get(key), new.get(key)
     if isinstance(a, dict) and isinstance(b, dict):
-      changes += _differences(a, b, f"{prefix}{key}.")
+      changes += _differences(a, b, verb, f"{prefix}{key}.")
     elif a != b:
-      changes.append(f"{prefix}{key} is {b!r}, was {a!r}")
+      changes.append(f"{prefix}{key} is {b!r}, {verb} {a!r}")
   return changes

@@ -16,7 +16,7 @@ from ntm.commands import main
 _PROGRAM = """
 import threading, time
 from ntm.commands import entry_point
-from ntm.training import checkpoint, loop
+from ntm.training import loop, storage
 
 def main(args):
   threading.Thread(target=time.sleep, args=({seconds},)).start()
@@ -90,7 +90,7 @@ class ProgramTest(parameterized.TestCase):
   def test_after_a_failed_save_no_thread_is_waited_for(self):
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", _PROGRAM.format(
-        seconds=300, error="checkpoint.StorageError('the disk is full')")],
+        seconds=300, error="storage.StorageError('the disk is full')")],
         capture_output=True, text=True)
     self.assertLess(time.monotonic() - started, 200)
     self.assertEqual(done.returncode, 1)

@@ -109,7 +109,7 @@ _SAMPLE = [
      ["--labels does not apply: the model is uncond", "leave"]),
     (["--workdir={run}", "--text={files}/none.npz"], ["--text does not apply"]),
     (["--workdir={text}"], ["expected features in --text=FILE.npz"]),
-    (["--workdir={text}", "--text={files}/missing.npz"], ["missing.npz, which cannot be read"]),
+    (["--workdir={text}", "--text={files}/missing.npz"], ["missing.npz cannot be read"]),
     (["--workdir={text}", "--text={files}/none.npz"], ["cannot be read", "expected a .npz file"]),
     (["--workdir={text}", "--text={files}/one.npy"], ["one array", "expected a .npz file"]),
     (["--workdir={text}", "--text={files}/other.npz"], ["holds image; expected `text`"]),

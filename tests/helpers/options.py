@@ -17,7 +17,7 @@ from ntm.losses import task as task_lib
 from ntm.models import build
 from ntm.nn import partitioning
 from ntm.sampling import generate, ode
-from ntm.training import loop
+from ntm.training import checks, loop
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.typing import Condition
@@ -168,7 +168,7 @@ def refused(drawn: dict[str, object]) -> tuple[Config | None, str]:
   """(config, "") of settings that a run would start with, or (None, why it would not)."""
   try:
     config = tiny.config(**drawn)
-    mesh = loop.prepare(config, tempfile.mkdtemp())
+    mesh = checks.check_run(config, tempfile.mkdtemp())
     state_lib.abstract_state(task(config), config, mesh)
   except ValueError as error:
     return None, str(error)

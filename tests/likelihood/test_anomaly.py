@@ -24,6 +24,13 @@ class AnomalyTest(absltest.TestCase):
     self.assertLess(auroc["likelihood"], 0.05)
     self.assertGreater(auroc["typicality"], 0.95)
 
+  def test_the_table_compares_every_kind_with_the_normal_one(self):
+    scores = {kind: {name: np.array(values) for name in anomaly.SCORES}
+              for kind, values in (("normal", [0.0, 2]), ("near", [1.0, 3]), ("far", [9.0]))}
+    table = anomaly.auroc_table(scores, "normal")
+    self.assertEqual(table, {"near": dict.fromkeys(anomaly.SCORES, 0.75),
+                             "far": dict.fromkeys(anomaly.SCORES, 1.0)})
+
   def test_typicality_is_in_units_of_each_steps_spread(self):
     rng = np.random.default_rng(0)
     x, train = rng.normal(size=(3, 7)), rng.normal(size=(3, 200))

@@ -1,8 +1,11 @@
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ntm.likelihood import spread
 from ntm.likelihood.spread import predictive_spread
 from ntm.process import schedule
 from ntm.typing import Condition
@@ -41,6 +44,22 @@ class SpreadTest(parameterized.TestCase):
   def test_bad_arguments_are_named(self, changes, text):
     with self.assertRaisesRegex(ValueError, text):
       self._spread(**changes)
+
+
+class SpreadByLevelTest(absltest.TestCase):
+
+  def test_three_rows_per_level_from_the_cleanest_on(self):
+    config = tiny.config()
+    _, params = tiny.model_and_params(config, scale=0.0)
+    model, reports = types.SimpleNamespace(config=config, params=params), []
+    rows = spread.spread_by_level(model, jax.random.key(0), np.zeros((2, 4, 4, 1), np.float32),
+                                  jnp.array([0, 1]), None, 16, lambda *done: reports.append(done))
+    self.assertEqual(rows.shape, (9, 2, 4, 4, 1))
+    self.assertEqual(reports, [(1, 3), (2, 3), (3, 3)])
+    # The cleanest state is the image and a little noise; the noisiest is noise.
+    deviations = rows[::3].std(axis=(1, 2, 3, 4))
+    self.assertLess(deviations[0], deviations[-1])
+    self.assertGreater(rows[2::3].min(), -1)
 
 
 if __name__ == "__main__":

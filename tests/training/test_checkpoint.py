@@ -1,21 +1,18 @@
 import functools
-import json
 import logging
 import pathlib
 import shutil
 import tempfile
 
 import chex
-import fsspec
 import jax
 import numpy as np
 import pytest
 from absl.testing import absltest
-from etils import epath
 
 from ntm.losses import task
 from ntm.nn import partitioning
-from ntm.training import checkpoint
+from ntm.training import checkpoint, storage
 from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
 from tests.helpers import tiny
@@ -267,6 +264,16 @@ class CheckpointTest(absltest.TestCase):
       checkpoint.restore_ema(self.workdir, 4)
 
 
+class BucketTest(absltest.TestCase):
+
+  def test_a_bucket_stays_one(self):
+    opened = []
+    with absltest.mock.patch.object(
+        checkpoint.ocp, "CheckpointManager", side_effect=lambda path, **_: opened.append(path)):
+      checkpoint.Checkpointer("gs://bucket/run", _config())
+    self.assertEqual(str(opened[0]), "gs://bucket/run/checkpoints")
+
+
 class StorageTest(absltest.TestCase):
 
   def setUp(self):
@@ -274,7 +281,7 @@ class StorageTest(absltest.TestCase):
     self.workdir = tempfile.mkdtemp()
     self.pauses = []
     self.enter_context(
-        absltest.mock.patch.object(checkpoint.time, "sleep", self.pauses.append))
+        absltest.mock.patch.object(storage.time, "sleep", self.pauses.append))
 
   def _open(self, failures, action):
     """A checkpointer whose storage fails the first times that something is done."""
@@ -297,7 +304,7 @@ class StorageTest(absltest.TestCase):
     config = _config()
     _write(config, self.workdir, [3])
     checkpointer = self._open(2, "restore")
-    checkpointer._read_pauses = checkpoint._PAUSES  # As of gs://...
+    checkpointer._read_pauses = storage.PAUSES  # As for gs://...
     state, _ = checkpointer.restore_latest(_abstract(config, 1)[0])
     self.assertEqual((int(state.step), self.pauses), (3, [1, 5]))
     self.assertFalse((pathlib.Path(self.workdir) / "checkpoints" / "3.corrupt").exists())
@@ -320,94 +327,30 @@ class StorageTest(absltest.TestCase):
         directory.unlink()
         directory.mkdir()
 
-    with (absltest.mock.patch.object(checkpoint.time, "sleep", sleep),
+    with (absltest.mock.patch.object(storage.time, "sleep", sleep),
           self.assertLogs("ntm", "WARNING") as logs):
       checkpointer.save(_state(config, 3), {"next_index": 3}, {}, wait=True)
     checkpointer.close()
     self.assertLen(logs.output, 2)
-    self.assertIn("checkpoint 3 could not be written", logs.output[0])
+    self.assertIn("cannot write checkpoint 3", logs.output[0])
     self.assertLen(self.pauses, 2)
     self.assertLess(self.pauses[0], self.pauses[1])
     self.assertEqual(checkpoint.restore_ema(self.workdir)[2], 3)
 
   def test_when_all_attempts_fail_this_is_an_error(self):
     checkpointer = self._open(100, "save")
-    with (self.assertRaisesRegex(checkpoint.StorageError, "3 cannot be written .*No space left"),
+    with (self.assertRaisesRegex(storage.StorageError, "3 cannot be written .*No space left"),
           absltest.mock.patch.object(checkpointer._manager, "all_steps", lambda: [])):
       checkpointer.save(_state(_config(), 3), {}, {})
     self.assertLen(self.pauses, 3)
 
-  def test_a_failure_in_the_background_is_told_and_the_next_save_waited_for(self):
+  def test_a_failure_in_the_background_is_logged_and_the_next_save_waited_for(self):
     checkpointer = self._open(1, "wait_until_finished")
     with self.assertLogs("ntm", "WARNING") as logs:
       checkpointer.save(_state(_config(), 3), {"next_index": 3}, {})
     self.assertIn("checkpoint before step 3 could not be written (OSError", logs.output[0])
     self.assertTrue((pathlib.Path(self.workdir) / "checkpoints" / "3").exists())
     checkpointer.close()
-
-
-class WorkdirTest(absltest.TestCase):
-
-  def setUp(self):
-    super().setUp()
-    self.workdir = tempfile.mkdtemp()
-
-  def _saved(self):
-    """As if a run had saved a checkpoint here."""
-    (pathlib.Path(self.workdir) / "checkpoints" / "3").mkdir(parents=True)
-
-  def test_any_model_may_start_where_nothing_was_saved(self):
-    workdir_lib.prepare(self.workdir, _config())
-    workdir_lib.prepare(self.workdir, _config(model__num_classes=4))
-    self.assertEqual(workdir_lib.read(self.workdir).model.num_classes, 4)
-
-  def test_another_model_is_refused_by_name(self):
-    workdir_lib.prepare(self.workdir, _config())
-    self._saved()
-    with self.assertRaisesRegex(ValueError, "model.num_classes is 4, was 3"):
-      workdir_lib.prepare(self.workdir, _config(model__num_classes=4))
-    with self.assertRaisesRegex(ValueError, "process.num_steps"):
-      workdir_lib.prepare(self.workdir, _config(process__num_steps=(2, 4)))
-
-  def test_another_denoiser_matters_to_a_denoiser_alone(self):
-    workdir_lib.prepare(self.workdir, _config())
-    self._saved()
-    other = _config(denoiser__layers=2)
-    with self.assertLogs("ntm", "WARNING") as logs:
-      workdir_lib.prepare(self.workdir, other)
-    self.assertIn("denoiser.layers is 2, was", logs.output[0])
-    (pathlib.Path(self.workdir) / workdir_lib.TEACHER_FILE).write_text("{}")
-    with self.assertRaisesRegex(ValueError, "denoiser.layers is .*, was 2"):
-      workdir_lib.prepare(self.workdir, _config())
-
-  def test_another_length_or_remat_is_fine_but_said(self):
-    workdir_lib.prepare(self.workdir, _config())
-    self._saved()
-    with self.assertLogs("ntm", "WARNING") as logs:
-      workdir_lib.prepare(self.workdir, _config(train__steps=9, model__remat="full"))
-    self.assertLen(logs.output, 2)
-    written = json.loads((pathlib.Path(self.workdir) / "config.json").read_text())
-    self.assertEqual(written["train"]["steps"], 9)
-
-  def test_a_bucket_stays_one(self):
-    opened = []
-    with absltest.mock.patch.object(
-        checkpoint.ocp, "CheckpointManager", side_effect=lambda path, **_: opened.append(path)):
-      checkpoint.Checkpointer("gs://bucket/run", _config())
-    self.assertEqual(str(opened[0]), "gs://bucket/run/checkpoints")
-
-  def test_files_of_a_workdir_may_lie_in_a_bucket(self):
-    bucket = fsspec.filesystem("memory")  # In place of the one that epath would ask for.
-    with (absltest.mock.patch.object(epath.gpath, "_is_tf_installed", lambda: False),
-          absltest.mock.patch.object(
-              epath.gpath.backend_lib.fsspec_backend, "_get_filesystem", lambda name: bucket)):
-      workdir_lib.prepare("gs://bucket/run", _config())
-      self.assertEqual(workdir_lib.read("gs://bucket/run"), _config())
-    self.assertEqual([path.rsplit("/run/")[1] for path in bucket.store], ["config.json"])
-
-  def test_an_unwritable_workdir_is_named(self):
-    with self.assertRaisesRegex(ValueError, "/dev/null/run cannot be written"):
-      workdir_lib.prepare("/dev/null/run", _config())
 
 
 if __name__ == "__main__":

@@ -256,15 +256,15 @@ class RecordTest(absltest.TestCase):
         self._start(3)
       self.assertNotIn("\n", str(raised.exception))
 
-  def test_processes_that_see_other_files_are_told(self):
-    with mock.patch.object(multihost, "texts_of_all", lambda text: [text, text, "other"]):
+  def test_processes_that_see_other_files_are_refused(self):
+    with mock.patch.object(multihost, "allgather_strings", lambda text: [text, text, "other"]):
       with self.assertRaisesRegex(ValueError, "process 2 sees other data than process 0"):
         _training_data(self.config, self.workdir)
 
   def test_unreadable_examples_of_all_processes_are_counted_alike(self):
     iterator, _ = _training_data(self.config, self.workdir)
     theirs = json.dumps({"005.png": "empty"})
-    with mock.patch.object(multihost, "texts_of_all", lambda text: [text, theirs]):
+    with mock.patch.object(multihost, "allgather_strings", lambda text: [text, theirs]):
       unreadable = data_record.Unreadable(self.workdir, iterator)
     self.assertEqual(_unreadable(self.workdir), ["005.png\tempty"])
     self.assertEqual((unreadable.update(), unreadable.too_many()), (1, ""))

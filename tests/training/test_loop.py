@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
+from etils import epath
 
 from ntm.data import pipeline
 from ntm.losses import task
@@ -156,18 +157,20 @@ class LoopTest(absltest.TestCase):
     # One epoch is four batches: whatever was trained on, was trained on once.
     self.assertLess(max([line["step"] for line in metrics.read(self.workdir)], default=0), 4)
 
-  def test_levels_that_do_not_ascend_are_refused_at_once(self):
-    config = _config(process={"schedule": "shifted", "num_steps": (64,)})
-    with self.assertRaisesRegex(ValueError, "do not ascend strictly; lower t_min"):
-      loop.prepare(config, self.workdir)
-    self.assertEmpty(list(pathlib.Path(self.workdir).iterdir()))
+  def test_metrics_are_written_before_the_checkpoint_they_belong_to(self):
+    saved, save = [], checkpoint.Checkpointer.save
 
-  def test_metrics_after_the_resumed_step_are_rewritten(self):
-    path = pathlib.Path(self.workdir) / "metrics.jsonl"
-    for damaged in ('{"step": 5, "a"', "5", '{"a": 3}'):
-      path.write_text('{"step": 2, "a": 1}\n{"step": 4, "a": 2}\n' + damaged)
-      metrics.Writer(self.workdir, 2).close()
-      self.assertEqual(metrics.read(self.workdir), [{"step": 2, "a": 1}])
+    def check(checkpointer, state, *args, **kwargs):
+      saved.append((int(state.step), max(line["step"] for line in metrics.read(self.workdir))))
+      return save(checkpointer, state, *args, **kwargs)
+
+    # As in a bucket, where lines are not written one by one.
+    with (absltest.mock.patch.object(checkpoint.Checkpointer, "save", check),
+          absltest.mock.patch.object(metrics.workdir_lib, "is_bucket", lambda path: True),
+          absltest.mock.patch.object(workdir_lib, "checkpoints",
+                                     lambda path: epath.Path(path) / "checkpoints")):
+      _train(_config(), self.workdir)
+    self.assertEqual(saved, [(3, 3), (6, 6)])
 
 
 class _Numbered(_Images):

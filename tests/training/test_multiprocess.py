@@ -32,7 +32,7 @@ from ntm.commands import entry_point
 from ntm.training import multihost
 from tests.helpers import digits_run
 
-multihost._PATIENCE = 5
+multihost._BARRIER_SECONDS = 5
 if os.environ["JAX_PROCESS_ID"] == "1":
   error = OSError(5, "Input/output error")
   mock.patch.object(ocp.CheckpointManager, sys.argv[2], side_effect=error).start()
@@ -108,14 +108,15 @@ class SameRunTest(absltest.TestCase):
     two = self._two_and(lambda: self._train(one, 3, devices=1))
     self._assert_same(two, one, (1, 2, 3))
 
-  def test_processes_of_different_configs_are_told_so(self):
-    program = ("import jax; from ntm.commands import program; from tests import digits_run; "
-               f"program.run(lambda _: digits_run.train({tempfile.mkdtemp()!r}, "
+  def test_processes_with_different_configs_are_refused(self):
+    program = ("import jax; from ntm.commands import entry_point; "
+               "from tests.helpers import digits_run; "
+               f"entry_point.run(lambda _: digits_run.train({tempfile.mkdtemp()!r}, "
                "3 + jax.process_index()), ['program'], several_processes=True)")
     launched = _launch(sys.executable, "-c", program)
     output = launched.communicate(timeout=600)[0]
     self.assertEqual(launched.returncode, 1, output)
-    self.assertIn("on process 1 train.steps is 4, on the first one 3.", output)
+    self.assertIn("on process 1 train.steps is 4, on process 0 it is 3.", output)
 
   @pytest.mark.slow
   def test_on_as_many_devices_and_resumed_by_one_process(self):
@@ -240,14 +241,14 @@ class FaultsTest(absltest.TestCase):
       launched = _launch(sys.executable, "-c", _FAILING, workdir, action)
       output = launched.communicate(timeout=600)[0]
       self.assertEqual(launched.returncode, 1, output)
-      self.assertRegex(output, "error: of the checkpoints in .* process 1 alone cannot "
-                       rf"{message} \(OSError: .*Input/output error\)")
+      self.assertRegex(output, "error: process 1 alone cannot "
+                       rf"{message} in .* \(OSError: .*Input/output error\)")
 
-    check("save", "write 3")
+    check("save", "write checkpoint 3")
     self.assertEmpty(_saved(workdir))
     launched = _train(workdir, 2)
     self.assertEqual(launched.wait(timeout=600), 0, launched.communicate()[0])
-    check("restore", "read 2")
+    check("restore", "read checkpoint 2")
     self.assertEqual(_saved(workdir), [2])
 
   def test_a_damaged_checkpoint_is_passed_over_by_all(self):

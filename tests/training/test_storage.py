@@ -4,7 +4,7 @@ from unittest import mock
 
 from absl.testing import absltest
 
-from ntm.training import checkpoint_steps
+from ntm.training import storage
 
 
 class AbandonedReadsTest(absltest.TestCase):
@@ -13,7 +13,7 @@ class AbandonedReadsTest(absltest.TestCase):
     seen = []
     with mock.patch.object(sys, "unraisablehook", seen.append):
       for _ in range(2):
-        checkpoint_steps.ignore_abandoned_reads()
+        storage.ignore_abandoned_reads()
       for text in ("Event loop is closed", "another failure"):
         sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
     self.assertEqual([str(unraisable.exc_value) for unraisable in seen], ["another failure"])

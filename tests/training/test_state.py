@@ -1,4 +1,4 @@
-"""Tasks with a frozen model, finetuning and distillation, on several devices."""
+"""States of tasks with a frozen model, finetuning and distillation, on several devices."""
 
 import jax
 import numpy as np
@@ -35,7 +35,7 @@ def _kernel(params):
               if jax.tree_util.keystr(path).endswith("['up']['kernel']"))
 
 
-class FrozenTest(parameterized.TestCase):
+class StateTest(parameterized.TestCase):
 
   @parameterized.parameters(_finetuning, _distillation)
   def test_sharded_equals_unsharded_and_all_is_in_pieces(self, build):
