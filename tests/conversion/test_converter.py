@@ -285,7 +285,7 @@ class EngineTest(toy.ToyTest):
   def test_a_failure_at_any_piece_leaves_nothing(self, after):
     """Whatever is thrown, and wherever."""
     self.save(toy.tensors())
-    count, read = 0, converter.table.read_pieces
+    count, read = 0, converter.mapping.read_pieces
 
     def failing(entry, tensor):
       nonlocal count
@@ -295,7 +295,7 @@ class EngineTest(toy.ToyTest):
         count += 1
         yield piece
 
-    with mock.patch.object(converter.table, "read_pieces", failing):
+    with mock.patch.object(converter.mapping, "read_pieces", failing):
       with self.assertRaises(KeyboardInterrupt):
         converter.convert(toy.FAMILY, self.source, self.target)
     self.assert_nothing_left("model.safetensors")
@@ -309,7 +309,7 @@ class EngineTest(toy.ToyTest):
         converter.convert(toy.FAMILY, self.source, self.target)
     self.assert_nothing_left("model.safetensors")
     converter.convert(toy.FAMILY, self.source, self.target)
-    with mock.patch.object(converter.table, "write", side_effect=RuntimeError("boom")):
+    with mock.patch.object(converter.mapping, "write", side_effect=RuntimeError("boom")):
       with self.assertRaisesRegex(RuntimeError, "boom"):
         converter.export(self.target, self.directory / "back.safetensors", toy.FAMILY)
     self.assert_nothing_left("model.safetensors", "ours")

@@ -158,10 +158,10 @@ class RunsTest(parameterized.TestCase):
     """The training step, for one device of unlimited memory; nothing is allocated."""
     config = config_lib.from_dict(runpy.run_path(str(_CONFIGS / f"{name}.py"))["get_config"]())
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=4))
-    velocity = dataclasses.replace(
+    source_config = dataclasses.replace(
         config, model=dataclasses.replace(config.model, kind="flow_matching"),
         finetune=config_lib.FinetuneConfig())
-    model = velocity.build(velocity)
+    model = velocity.build(source_config)
     example = task.example(config)
     source = nn.unbox(jax.eval_shape(
         model.init, jax.random.key(0), example.x_KBNC[0], example.times_KB[0], example.label_B))

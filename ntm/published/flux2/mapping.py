@@ -161,7 +161,7 @@ def entries(architecture: Mapping[str, Any]) -> list[Entry]:
       used[source] += 2 * sizes.mlp_width if part == "up" else width
       rows = (start, used[source])
     depth = _DEPTHS.get(target.split("/")[0])
-    mapping.append(Entry(source, target, transforms.get(part, linear()), rows,
+    table.append(Entry(source, target, transforms.get(part, linear()), rows,
                        architecture[depth] if depth else 0))
   return table
 
