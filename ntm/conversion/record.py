@@ -1,4 +1,4 @@
-"""conversion.json of a converted directory: what it was made from, and how."""
+"""conversion.json of a converted directory: the source, the family and the architecture."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ def read(directory: str | os.PathLike) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: the directory was not converted.
-    ValueError: damaged.
+    ValueError: the record is damaged.
   """
-  path = epath.Path(directory) / _FILE
-  if not path.exists():
+  if not exists(directory):
     raise FileNotFoundError(f"{directory} holds no {_FILE}: not the target of `ntm convert`.")
+  path = epath.Path(directory) / _FILE
   try:
     return checksums.unseal(path.read_text(), str(path))
   except UnicodeDecodeError as error:

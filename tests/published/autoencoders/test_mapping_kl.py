@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, AutoencoderKLFlux2
 from diffusers.models.autoencoders import vae
 
 from ntm.conversion import converter, families
-from ntm.conversion.readers import open_files
+from ntm.conversion.source_files import open_source
 from ntm.published.autoencoders import mapping_kl
 from ntm.published.autoencoders import model as autoencoder
 from tests.helpers import parity
@@ -172,7 +172,7 @@ class AutoencodersTest(parameterized.TestCase):
       directory = pathlib.Path(tempfile.mkdtemp())
       model = _theirs(cls, len(kwargs["block_out_channels"]), **kwargs)
       safetensors.torch.save_file(model.state_dict(), directory / "model.safetensors")
-      self.assertEqual(families.matching(open_files(directory).shapes), [family])
+      self.assertEqual(families.matching(open_source(directory).shapes), [family])
 
   def test_published_shapes(self):
     """The full-size models are recognised as what their configs say."""
