@@ -170,9 +170,10 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
 
 def source_paths(directory: str | os.PathLike) -> list[str]:
   """The source files of a converted directory; empty for other directories."""
-  if not record.exists(directory):
+  try:
+    return [file["path"] for file in record.read(directory)["source"]]
+  except FileNotFoundError:
     return []
-  return [file["path"] for file in record.read(directory)["source"]]
 
 
 def _pieces(entry, read, dtype, add):

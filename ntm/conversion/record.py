@@ -17,11 +17,6 @@ def write(directory: str | os.PathLike, record: dict[str, Any]) -> None:
   (epath.Path(directory) / _FILE).write_text(json.dumps(checksums.seal(record), indent=1) + "\n")
 
 
-def exists(directory: str | os.PathLike) -> bool:
-  """Whether the directory was converted."""
-  return (epath.Path(directory) / _FILE).exists()
-
-
 def read(directory: str | os.PathLike) -> dict[str, Any]:
   """The record.
 
@@ -29,9 +24,9 @@ def read(directory: str | os.PathLike) -> dict[str, Any]:
     FileNotFoundError: the directory was not converted.
     ValueError: the record is damaged.
   """
-  if not exists(directory):
-    raise FileNotFoundError(f"{directory} holds no {_FILE}: not the target of `ntm convert`.")
   path = epath.Path(directory) / _FILE
+  if not path.exists():
+    raise FileNotFoundError(f"{directory} holds no {_FILE}: not the target of `ntm convert`.")
   try:
     return checksums.unseal(path.read_text(), str(path))
   except UnicodeDecodeError as error:
