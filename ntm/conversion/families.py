@@ -45,14 +45,10 @@ class Family:
 
 
 def get(name: str) -> Family:
-  """The family of that name.
+  """The family of that name; raises ValueError if there is none.
 
-  Args:
-    name: one of PUBLISHED, or the Python path "module:name" of a Family, which then has this
-      path as its name.
-
-  Raises:
-    ValueError: no such family.
+  The name is one of PUBLISHED, or the Python path "module:name" of a Family, which then gets
+  this path as its name.
   """
   if ":" not in name and name not in PUBLISHED:
     near = difflib.get_close_matches(name, PUBLISHED, n=1, cutoff=0.0)[0]

@@ -32,18 +32,13 @@ class Inspector:
   """Reads tensors and refuses damaged numbers; inspects each tensor once."""
 
   def __init__(self, entries: list[Entry], tensors: TensorFiles):
-    """Takes the entries that use the tensors, and the tensors."""
     self._tensors = tensors
     self._last_keys = {name: entry.target.split("/")[-1] for entry in entries
                        for name, _ in entry.pieces()}
     self._inspected, self._zero = set(), []
 
   def read(self, name: str) -> np.ndarray:
-    """The tensor of that name.
-
-    Raises:
-      ValueError: NaN or infinite numbers, gains of zero, variances that are not positive.
-    """
+    """The tensor of that name; raises ValueError if it has numbers of no trained model."""
     array = self._tensors.read(name)
     if name not in self._inspected:
       self._inspected.add(name)
@@ -51,11 +46,7 @@ class Inspector:
     return array
 
   def finish(self) -> None:
-    """Warns of weights of zeros, after all tensors were read.
-
-    Raises:
-      ValueError: all tensors are zero.
-    """
+    """Warns of weights of zeros, after all tensors were read; raises ValueError if all are."""
     if self._zero and len(self._zero) == len(self._inspected):
       raise ValueError(f"all {len(self._zero)} tensors are zero: the file is damaged, or was "
                        "never filled.")
@@ -80,11 +71,7 @@ class Inspector:
 
 
 def narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
-  """The array in another type.
-
-  Raises:
-    ValueError: numbers beyond the range of that type.
-  """
+  """The array in another type; raises ValueError for numbers beyond its range."""
   with np.errstate(over="ignore"):  # Reported by the error below.
     cast = array.astype(dtype, copy=False)
   if cast.dtype.itemsize < array.dtype.itemsize and not np.isfinite(cast).all():

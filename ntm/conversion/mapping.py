@@ -47,13 +47,7 @@ class Entry:
 
 def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
           ignored: Mapping[str, str]) -> None:
-  """Checks that a mapping is complete, on shapes alone.
-
-  Args:
-    entries: the mapping.
-    source_shapes: of the tensors in the file.
-    target_shapes: of the leaves to fill.
-    ignored: {source tensor that is not used: reason}.
+  """Checks that a mapping is complete; `ignored` has the reason per source tensor not used.
 
   Raises:
     ValueError: lists tensors that are missing, surplus, used in part or of a shape that the
@@ -99,14 +93,9 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
 
 def read_pieces(entry: Entry, tensor: Callable[[str], np.ndarray]
                 ) -> Iterator[tuple[int | None, np.ndarray]]:
-  """The pieces of one leaf, read one at a time.
+  """Yields (index in the leaf's first axis or None, array) of one leaf, read one at a time.
 
-  Args:
-    entry: of the leaf.
-    tensor: source name → array.
-
-  Yields:
-    (index in the leaf's first axis or None, array, possibly a view in another memory order).
+  `tensor` is source name → array. An array may be a view in another memory order.
   """
   rows = slice(*entry.rows) if entry.rows else ...
   for source, index in entry.pieces():
@@ -116,14 +105,9 @@ def read_pieces(entry: Entry, tensor: Callable[[str], np.ndarray]
 
 def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
           ) -> Iterator[tuple[str, np.ndarray]]:
-  """The source tensors from the leaves, one at a time.
+  """Yields (source name, array) of the source tensors, one at a time; the way back.
 
-  Args:
-    entries: the mapping.
-    leaf: path → array, or for a stacked leaf anything that gives its rows by index.
-
-  Yields:
-    (source name, array); the parts of a fused tensor are concatenated.
+  `leaf` is path → array, or for a stacked leaf anything that gives its rows by index.
   """
   by_source = {}
   for entry in entries:
@@ -134,8 +118,8 @@ def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
     for _, entry, index in sorted(parts, key=lambda part: part[0]):
       array = leaf(entry.target)
       arrays.append(entry.transform.backward(array if index is None else array[index]))
-    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    yield source, np.asarray(joined, order="C")
+    fused = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    yield source, np.asarray(fused, order="C")
 
 
 def _all_rows(shape):

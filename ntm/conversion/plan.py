@@ -37,11 +37,7 @@ class Plan:
 
 def make(family: Family, source: str | os.PathLike, tensors: TensorFiles,
          dtype: str | None) -> Plan:
-  """Plans the conversion of a source with these tensors; dtype as in `converter.convert`.
-
-  Raises:
-    ValueError: the source is of another family, or does not match the mapping.
-  """
+  """Plans a conversion; raises ValueError if the source does not fit the family's mapping."""
   architecture = _recognise(family, source, tensors)
   try:
     entries = family.entries(architecture)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ntm.conversion.tensors import DTYPES, TensorFiles, TensorSpec
+from ntm.conversion.tensors import TYPES_BY_NAME, TensorFiles, TensorSpec
 
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_NAMES = {dtype: name for name, dtype in TYPES_BY_NAME.items()}
 
 
 def open_safetensors(paths: list[pathlib.Path]) -> TensorFiles:
@@ -23,7 +23,6 @@ def open_safetensors(paths: list[pathlib.Path]) -> TensorFiles:
 
   Raises:
     ValueError: a damaged file, a type that is not supported, or a tensor in two files.
-    ImportError: safetensors is not installed.
   """
   path_of, specs, metadata = {}, {}, []
   for path in paths:
@@ -34,10 +33,10 @@ def open_safetensors(paths: list[pathlib.Path]) -> TensorFiles:
         if name in path_of:
           raise ValueError(f"{name} is both in {path_of[name]} and in {path}.")
         view = file.get_slice(name)
-        if view.get_dtype() not in DTYPES:
+        if view.get_dtype() not in TYPES_BY_NAME:
           raise ValueError(f"{path}: {name} is of type {view.get_dtype()}, which is not read.")
         path_of[name] = path
-        specs[name] = TensorSpec(tuple(view.get_shape()), DTYPES[view.get_dtype()])
+        specs[name] = TensorSpec(tuple(view.get_shape()), TYPES_BY_NAME[view.get_dtype()])
 
   def read(name):
     # Opened for each tensor: the pages of a mapped file stay in memory until it is closed.
@@ -53,7 +52,6 @@ def open_sharded(index: pathlib.Path) -> TensorFiles:
   Raises:
     FileNotFoundError: a shard is missing.
     ValueError: the index is damaged or does not match its shards, or as `open_safetensors`.
-    ImportError: safetensors is not installed.
   """
   try:
     record = json.loads(index.read_text(), object_pairs_hook=_without_duplicates)
@@ -83,7 +81,7 @@ def write_safetensors(path: pathlib.Path, specs: Mapping[str, TensorSpec],
   """Writes a file, one tensor in memory at a time.
 
   Args:
-    path: of the file, which is complete only if this returns.
+    path: of the file.
     specs: of all tensors, in the order of the file.
     tensors: (name, array) in any order; arrays are cast to the type of their spec.
     metadata: text entries for the header.

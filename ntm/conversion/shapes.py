@@ -10,11 +10,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def checked_shape(shapes: Shapes, name: str, num_axes: int) -> tuple[int, ...]:
-  """The shape of a tensor that must have `num_axes` axes.
-
-  Raises:
-    ValueError: it has another number of axes.
-  """
+  """The shape of a tensor; raises ValueError unless it has `num_axes` axes."""
   if len(shapes[name]) != num_axes:
     raise ValueError(f"{name} has shape {list(shapes[name])}; expected {num_axes} axes")
   return shapes[name]

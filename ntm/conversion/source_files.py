@@ -1,4 +1,4 @@
-"""The files of a source checkpoint, whatever their format."""
+"""The files of a source checkpoint, by their format."""
 
 import os
 import pathlib
@@ -12,14 +12,13 @@ _INDEX, _SAFETENSORS, _PYTORCH = ".safetensors.index.json", ".safetensors", (".p
 def open_source(source: str | os.PathLike) -> TensorFiles:
   """Finds the tensors of a model without reading their numbers.
 
-  Args:
-    source: a .safetensors file, a `*.safetensors.index.json` of shards, a PyTorch
-      file (.pt, .pth, .bin), or a directory with exactly one of them.
+  The source is a .safetensors file, a `*.safetensors.index.json` of shards, a PyTorch file
+  (.pt, .pth, .bin), or a directory with one of them.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: the file has another format, is damaged or holds Python objects, or the
-      shards do not match their index.
+    ValueError: the file has another format, is damaged or holds Python objects, or the shards
+      do not match their index.
     ImportError: safetensors or PyTorch is needed and not installed.
   """
   path = _find(pathlib.Path(source))

@@ -41,12 +41,7 @@ class Leaf:
 
 
 def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
-  """Writes a checkpoint, with one piece of one leaf in memory at a time.
-
-  Args:
-    directory: in which `checkpoints` is made.
-    leaves: by path, keys joined by "/".
-  """
+  """Writes DIRECTORY/checkpoints with leaves by path, one piece in memory at a time."""
   sums = {}
   handlers = ocp.type_handlers.create_type_handler_registry((Leaf, _LeafHandler(sums)))
   # Without OCDBT every leaf is a zarr array of its own, which tensorstore opens by path.
@@ -64,11 +59,7 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
 
 
 def restore(directory: str | os.PathLike) -> dict[str, Any]:
-  """All leaves of a checkpoint as a nested dict of NumPy arrays.
-
-  Raises:
-    ValueError: the checkpoint is damaged.
-  """
+  """All leaves as a nested dict of NumPy arrays; raises ValueError if they are damaged."""
   options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
   with _errors_in_one_line(directory):
     written = checksums.read_manifest(_step(directory))
@@ -83,11 +74,7 @@ class StoredLeaf:
   """A leaf on disk whose rows, or [...] for the whole, are read once each."""
 
   def __init__(self, directory: str | os.PathLike, path: str):
-    """Opens the leaf of a path that `save` has written.
-
-    Raises:
-      ValueError: the leaf is damaged.
-    """
+    """Opens the leaf of a path; raises ValueError if it is damaged."""
     self._directory, self._sum = directory, 0
     place = _step(directory) / _ITEM / _file_name(path)
     with _errors_in_one_line(directory):
@@ -103,15 +90,14 @@ class StoredLeaf:
     return piece
 
   def manifest_entry(self) -> list:
-    """The leaf's entry in a manifest, after all of it was read."""
+    """The entry of the manifest, after the whole leaf was read."""
     return checksums.entry(self.spec.dtype, self.spec.shape, self._sum)
 
 
 def verify(directory: str | os.PathLike, leaves: Mapping[str, StoredLeaf]) -> None:
-  """Compares leaves, by path, with their checksums, after all of them were read.
+  """Raises ValueError if leaves by path, all of them read, do not match their checksums.
 
-  Raises:
-    ValueError: a leaf is damaged. Directories without checksums are not verified.
+  Directories that were converted before there were checksums are accepted.
   """
   with _errors_in_one_line(directory):
     written = checksums.read_manifest(_step(directory))

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 # Types of tensors that are read, by their names in .safetensors files.
-DTYPES = {name: np.dtype(dtype) for name, dtype in {
+TYPES_BY_NAME = {name: np.dtype(dtype) for name, dtype in {
     "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "U16": np.uint16, "I16": np.int16,
     "U32": np.uint32, "I32": np.int32, "U64": np.uint64, "I64": np.int64,
     "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64,
@@ -24,9 +24,9 @@ class TensorSpec:
   dtype: np.dtype
 
   def __post_init__(self):
-    if self.dtype not in DTYPES.values():
+    if self.dtype not in TYPES_BY_NAME.values():
       raise ValueError(f"numbers of type {self.dtype} are not read; expected one of "
-                       f"{', '.join(map(str, DTYPES.values()))}")
+                       f"{', '.join(map(str, TYPES_BY_NAME.values()))}")
 
   def __str__(self) -> str:
     return f"{list(self.shape)} {self.dtype}"

@@ -26,12 +26,7 @@ CONV = Transform(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 
 
 
 def linear(outputs: tuple[int, ...] = (), inputs: tuple[int, ...] = ()) -> Transform:
-  """A PyTorch weight [prod(outputs), prod(inputs)] ↔ a kernel [*inputs, *outputs].
-
-  Args:
-    outputs: axes of the output; () is one axis of any length.
-    inputs: axes of the input, likewise.
-  """
+  """A PyTorch weight [out, in] ↔ a kernel [*inputs, *outputs]; () is one axis of any length."""
   num_inputs = len(inputs) or 1
   return Transform(
       lambda a: a.T.reshape(*(inputs or a.shape[1:]), *(outputs or a.shape[:1])),

@@ -53,17 +53,6 @@ class ConverterTest(toy.ToyTest):
     np.testing.assert_array_equal(ema["blocks"]["kernel"],
                                   params["blocks"]["kernel"].astype(np.float32))
 
-  def test_record(self):
-    self.save(toy.tensors(), metadata={"format": "pt"})
-    converter.convert(toy.FAMILY, self.source, self.target, "bfloat16")
-    made = json.loads((self.target / "conversion.json").read_text())
-    self.assertEqual(made["family"], "toy")
-    self.assertEqual(made["dtype"], "bfloat16")
-    self.assertEqual(made["source"][0]["bytes"], self.source.stat().st_size)
-    self.assertLen(made["source"][0]["sha256"], 64)
-    self.assertEqual(made["tensors"]["fused.weight"], ["float32", 6, 5])
-    self.assertEqual(made["ignored"], {"count": "a count"})
-
   def test_widened_comes_back_whole_and_narrowed_as_it_is(self):
     back = self.directory / "back.safetensors"
     narrow = toy.tensors(ml_dtypes.bfloat16)
