@@ -4,7 +4,7 @@ Writes random bfloat16 weights as a .safetensors file, converts them in a fresh
 process, and prints that process's peak of resident memory (from Linux's /proc)
 beside what Python and its libraries take alone, and the time. The default
 family is a stand-in of stacked blocks of any size (--gigabytes); --family takes
-one that `ntm convert` knows, with --architecture, the JSON that its `recognise`
+one of `ntm convert`, with --architecture, the JSON that its `recognise`
 would give (default a published model: FLUX.2 klein 4B, SD's autoencoder, ...).
 """
 
@@ -21,8 +21,11 @@ import ml_dtypes
 import numpy as np
 
 from ntm.conversion import converter, families
-from ntm.conversion.mapping import Entry, Family, linear
-from ntm.conversion.readers import Spec, write_safetensors
+from ntm.conversion.families import Family
+from ntm.conversion.mapping import Entry
+from ntm.conversion.safetensors_files import write_safetensors
+from ntm.conversion.tensors import TensorSpec
+from ntm.conversion.transforms import linear
 
 _STAND_IN = "blocks"
 _AUTOENCODER = {"image_channels": 3, "latent_channels": 4, "encoder_widths": [128, 256, 512, 512],
@@ -41,7 +44,7 @@ def main():
   """Measures in children of this process, and writes the JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="a small file, to see that it runs")
-  parser.add_argument("--family", default=_STAND_IN, choices=(_STAND_IN, *families.MODULES))
+  parser.add_argument("--family", default=_STAND_IN, choices=(_STAND_IN, *families.PUBLISHED))
   parser.add_argument("--architecture", help="JSON")
   parser.add_argument("--gigabytes", type=float, default=2.0, help="of the stand-in")
   parser.add_argument("--dtype", choices=converter.DTYPES)
@@ -114,7 +117,7 @@ def find_family(name: str) -> Family:
 
 
 def source_shapes(family: Family, architecture: dict) -> dict[str, tuple[int, ...]]:
-  """Shapes of the tensors of a family, by reading its table backwards on shapes alone."""
+  """Shapes of the tensors of a family, by applying its mapping backwards to shapes alone."""
   leaves = family.target_shapes(architecture)
   shapes = {}
   for entry in family.entries(architecture):
@@ -138,7 +141,7 @@ def write_random(path: pathlib.Path, shapes: dict[str, tuple[int, ...]]) -> None
     # Like trained weights to a compressor: random digits, exponents that repeat.
     return rng.standard_normal(shape, np.float32).astype(dtype)
 
-  write_safetensors(path, {name: Spec(shape, dtype) for name, shape in shapes.items()},
+  write_safetensors(path, {name: TensorSpec(shape, dtype) for name, shape in shapes.items()},
                     ((name, numbers(shape)) for name, shape in shapes.items()), {"format": "pt"})
 
 

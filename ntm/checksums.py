@@ -1,17 +1,17 @@
 """Checksums of arrays, the same however an array is split over devices, processes and pieces.
 
-The checksum of an array is a sum modulo 2^32 over its 32-bit words (numbers of fewer
-bits are words of their own, float64 is two),
+The checksum of an array is a sum modulo 2^32 over its 32-bit words (a narrower number is one
+word, a float64 two),
 
   sum_i mix(word_i + i c),
 
-with the 32-bit finaliser of MurmurHash3 as `mix` and an odd c. Parts of an array add
-up in any order, so each device sums what it holds, and a checkpoint that was written
-from one mesh is verified on another, or on the host, without reading it again. It
-detects damage (a changed array passes with a chance of 2^-32), not forgery.
+with the 32-bit finaliser of MurmurHash3 as `mix` and an odd c. Parts of an array add up in any
+order, so each device sums its own, and a checkpoint written from one mesh is verified on
+another, or on the host. It detects damage (a changed array passes with probability 2^-32), not
+forgery.
 
-A manifest names type, shape and checksum of every array of a checkpoint, and has a
-checksum of itself.
+A manifest lists type, shape and checksum of every array of a checkpoint, with a checksum of
+itself.
 """
 
 import json
@@ -26,22 +26,19 @@ from etils import epath
 
 _STRIDE = 0x9E3779B9
 _MASK = 0xFFFFFFFF
-_BLOCK = 2**16  # Words summed at a time on the host: they stay in its cache.
+_BLOCK = 2**16  # Words per sum on the host, which fit its cache.
 _OWN = "checksum"
 MANIFEST = "checksums"  # Item of a checkpoint; Orbax names the JSON file in it `metadata`.
 
 
 class DamagedError(ValueError):
-  """What was read is not what was written."""
+  """Data that were read are not those that were written."""
 
 
 def of_array(array: np.ndarray, start: int = 0) -> int:
-  """Checksum of an array on the host, or of a piece of one.
+  """Checksum of an array on the host, or of a piece that starts at an index of a flat array.
 
-  Args:
-    array: any numbers; copied if not contiguous.
-    start: place of its first entry in the whole array, whose checksum is the sum of
-      those of its pieces modulo 2^32.
+  The checksums of the pieces of an array add up to its own modulo 2^32.
   """
   array = np.ascontiguousarray(array).reshape(-1)
   size = min(array.dtype.itemsize, 4)
@@ -59,25 +56,20 @@ def of_array(array: np.ndarray, start: int = 0) -> int:
 def of_tree(tree) -> dict[str, list]:
   """[type, shape, checksum] of every array of a tree, by its path.
 
-  Arrays on devices are summed there, by all processes that share them, which must all
-  call this.
-
-  Args:
-    tree: of jax.Array or of what NumPy takes for an array.
+  A jax.Array is summed on its devices: all processes that share it must call this together.
   """
   leaves = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
   on_devices = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, jax.Array)}
-  sums = dict(zip(on_devices, jax.device_get(_on_devices(list(on_devices.values())))))
-  found = {}
-  for name, leaf in leaves.items():
-    leaf = leaf if name in sums else np.asarray(leaf)
-    found[name] = entry(leaf.dtype, leaf.shape, int(sums[name]) if name in sums else of_array(leaf))
-  return found
+  on_host = {name: np.asarray(leaf) for name, leaf in leaves.items() if name not in on_devices}
+  sums = jax.device_get(_on_devices(on_devices))
+  sums |= {name: of_array(leaf) for name, leaf in on_host.items()}
+  return {name: entry(leaf.dtype, leaf.shape, int(sums[name]))
+          for name, leaf in (leaves | on_host).items()}
 
 
 def entry(dtype, shape, checksum: int) -> list:
-  """What a manifest says of one array."""
+  """One array in a manifest."""
   return [jnp.dtype(dtype).name, list(shape), checksum & _MASK]
 
 
@@ -92,15 +84,11 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unseal(text: str, name: str, required: bool = False) -> dict[str, Any]:
-  """A record from its text.
-
-  Args:
-    text: JSON.
-    name: of the file, for errors.
-    required: whether one without a checksum, from before records had one, is refused.
+  """The record in the JSON text of a file of that name.
 
   Raises:
-    DamagedError: not JSON, or not the record that was written.
+    DamagedError: the text is not JSON or not the record that was written. Old records without
+      a checksum are accepted unless it is required.
   """
   try:
     record = json.loads(text)
@@ -113,10 +101,10 @@ def unseal(text: str, name: str, required: bool = False) -> dict[str, Any]:
 
 
 def read_manifest(directory: epath.Path) -> dict[str, Any] | None:
-  """The manifest of a checkpoint step; None for one written before there were manifests.
+  """The manifest of a checkpoint step, or None if it was written before there were manifests.
 
   Raises:
-    DamagedError: it is not as it was written.
+    DamagedError: the manifest is damaged.
   """
   path = directory / MANIFEST / "metadata"
   if not path.parent.exists():
@@ -128,26 +116,16 @@ def read_manifest(directory: epath.Path) -> dict[str, Any] | None:
 
 
 def manifest(trees: Mapping[str, Any], **values) -> dict[str, Any]:
-  """The manifest of a checkpoint.
-
-  Args:
-    trees: trees of arrays by item name, as `of_tree` takes them.
-    **values: JSON values by item name.
-  """
+  """The manifest of a checkpoint, from trees of arrays and JSON values by item name."""
   return seal({"arrays": {item: of_tree(tree) for item, tree in trees.items()},
                "json": {item: of_json(value) for item, value in values.items()}})
 
 
 def verify(written: Mapping[str, Any] | None, trees: Mapping[str, Any], **values) -> None:
-  """Compares what was read with its manifest; does nothing without one.
-
-  Args:
-    written: from `read_manifest`.
-    trees: some of the items, as `manifest` takes them.
-    **values: as `manifest` takes them.
+  """Compares items with their manifest from `read_manifest`; accepts all if it is None.
 
   Raises:
-    DamagedError: names what differs.
+    DamagedError: names the arrays and values that differ.
   """
   if written is None:
     return
@@ -164,7 +142,7 @@ def verify(written: Mapping[str, Any] | None, trees: Mapping[str, Any], **values
 
 @jax.jit  # One program: of several at a time, processes could exchange sums in another order.
 def _on_devices(arrays):
-  return [_of_device_array(array) for array in arrays]
+  return jax.tree.map(_of_device_array, arrays)
 
 
 def _of_device_array(array):

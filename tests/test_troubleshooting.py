@@ -10,7 +10,7 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _GAP = "..."
 # What only callers of Python functions can meet: wrong arguments, not wrong input.
 _INTERNAL = (
-    "conversion/layer_entries.py", "evaluation/frechet.py", "likelihood/editing.py",
+    "evaluation/frechet.py", "likelihood/editing.py",
     "sampling/ode.py", "likelihood/spread.py", "models/", "nn/",
     "published/autoencoders/model.py", "published/flux2/blocks.py", "published/flux2/model.py",
     "published/sit/model.py", "published/tarflow/model.py", "performance/flops.py",
@@ -20,7 +20,6 @@ _INTERNAL_MESSAGES = (
     "split is ...; expected one of", "schedule is ...; expected one of", "num_tokens is ...; the",
     "num_steps is ...; a trajectory", "times has shape", "times ... leave [0, 1]", "times end at",
     ": no numbers for", " is unknown or given twice", "...: ... is ..., not ...",
-    "leaves are restored by Orbax's own handlers",
     # Caught and worded again where the file is known.
     "it is one array")
 

@@ -1,1 +1,1 @@
-"""PyTorch checkpoints to ours and back, by the mapping of their family; knows no model."""
+"""Converts PyTorch checkpoints into ours and back, by the mapping of their family."""

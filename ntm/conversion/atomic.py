@@ -1,4 +1,4 @@
-"""A file or directory that appears whole or not at all."""
+"""Files and directories that appear complete or not at all."""
 
 import contextlib
 import errno
@@ -8,26 +8,33 @@ import shutil
 from collections.abc import Iterator
 
 
-@contextlib.contextmanager
-def whole_or_nothing(target: str | os.PathLike, size: int) -> Iterator[pathlib.Path]:
-  """A path next to the target to write to, put in its place on success, removed on failure.
-
-  Args:
-    target: file or directory to make; must not exist.
-    size: bytes it needs.
-
-  Raises:
-    ValueError: it exists, is not on this machine, does not fit its disk or cannot be made.
-  """
+def local_path(target: str | os.PathLike) -> pathlib.Path:
+  """The path of a file or directory; raises ValueError if it is in a bucket."""
   if "://" in os.fspath(target):
     raise ValueError(f"{target} is not on this machine; write to a local path and copy it there.")
-  target = pathlib.Path(target)
-  partial = target.with_name(target.name + ".partial")
+  return pathlib.Path(target)
+
+
+def new_path(target: str | os.PathLike) -> pathlib.Path:
+  """The path of a file or directory to make; raises ValueError if it exists or is being made."""
+  target = local_path(target)
   if target.exists():
     raise ValueError(f"{target} exists; remove it or choose another target.")
-  if partial.exists():
-    raise ValueError(f"{partial} exists, of a conversion that is running or was killed; "
+  if _partial(target).exists():
+    raise ValueError(f"{_partial(target)} exists, of a conversion that is running or was killed; "
                      "remove it, or choose another target.")
+  return target
+
+
+@contextlib.contextmanager
+def whole_or_nothing(target: str | os.PathLike, size: int) -> Iterator[pathlib.Path]:
+  """Yields TARGET.partial to write to; renames it on success, removes it on failure.
+
+  Raises ValueError if the target exists, cannot be made, or its `size` in bytes does not fit
+  the disk.
+  """
+  target = new_path(target)
+  partial = _partial(target)
   try:
     disk = next(path for path in target.absolute().parents if path.exists())
     free = shutil.disk_usage(disk).free
@@ -38,7 +45,10 @@ def whole_or_nothing(target: str | os.PathLike, size: int) -> Iterator[pathlib.P
     yield partial
     partial.replace(target)
   except BaseException as error:
-    remove(partial)
+    if partial.is_dir():
+      shutil.rmtree(partial)
+    elif partial.exists():
+      partial.unlink()
     # tensorstore reports a full disk as a ValueError of many lines.
     if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
       raise ValueError(f"the disk of {target} is full; nothing was kept.") from error
@@ -47,9 +57,5 @@ def whole_or_nothing(target: str | os.PathLike, size: int) -> Iterator[pathlib.P
     raise
 
 
-def remove(path: pathlib.Path) -> None:
-  """Removes a file or a directory, if there is one."""
-  if path.is_dir():
-    shutil.rmtree(path)
-  elif path.exists():
-    path.unlink()
+def _partial(target):
+  return target.with_name(target.name + ".partial")

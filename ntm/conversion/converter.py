@@ -1,124 +1,115 @@
-"""Converts checkpoints by the table of their family, to ours and back, tensor by tensor.
+"""Converts checkpoints into ours and back, by the mapping of their family.
 
 A converted directory holds
 
-  checkpoints/0/ema     the parameters, as a run of `ntm train` stores them
-  conversion.json       family, architecture, and what the source was
-  config.json           of velocity models, which `ntm.restore` then reads as a run
-  ignored.safetensors   tensors the model does not use, if any, for the way back
+  checkpoints/0/ema     the parameters, as a run of `ntm train` saves them
+  conversion.json       family, architecture, and the source files
+  config.json           of velocity models, which `ntm.restore` reads as a run
+  ignored.safetensors   tensors that the model does not use, if any, for `export`
 
-It is written beside its place and renamed when whole, so that a conversion
-stopped at any moment leaves nothing that could be taken for a model.
+It is written as TARGET.partial and renamed when complete, so that an interrupted
+conversion cannot be taken for a model.
 """
 
+import functools
 import json
 import logging
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import ntm
-from ntm import config as config_lib
 from ntm.conversion import atomic, families, inspection, mapping, record, streaming
-from ntm.conversion.mapping import Family
-from ntm.conversion.progress import Progress
-from ntm.conversion.readers import Spec, open_files, write_safetensors
+from ntm.conversion import plan as plan_lib
+from ntm.conversion.families import Family
+from ntm.conversion.safetensors_files import write_safetensors
+from ntm.conversion.source_files import open_source
+from ntm.conversion.tensors import TensorSpec
 
 _LOG = logging.getLogger("ntm")
 _IGNORED = "ignored.safetensors"
 DTYPES = ("bfloat16", "float32")
+Report = Callable[[int, int], None]  # (bytes done, bytes in total) → None.
 
 
 def convert(family: Family, source: str | os.PathLike, target: str | os.PathLike,
-            dtype: str | None = None, dry_run: bool = False) -> None:
-  """Turns a checkpoint of others into one of ours.
+            dtype: str | None = None, dry_run: bool = False,
+            report: Report = lambda done, total: None) -> None:
+  """Converts a PyTorch checkpoint into a directory of ours.
 
   Args:
     family: of the source.
-    source: as `files.open_files` takes it.
+    source: file or directory, as `source_files.open_source` takes it.
     target: directory to make; must not exist.
-    dtype: of all floating-point parameters, one of DTYPES; None keeps those of
-      the file. A leaf made of several types takes the widest.
-    dry_run: print what would go where, and write nothing.
+    dtype: of all parameters, one of DTYPES; None keeps those of the file. A leaf made of
+      several types takes the widest.
+    dry_run: print which tensor goes where, and write nothing.
+    report: called as tensors are written.
 
   Raises:
-    ValueError: the file is of another family, or does not match its table; the
+    ValueError: the source is of another family, damaged, or does not match the mapping; the
       target exists or cannot be written.
     FileNotFoundError: no source.
     ImportError: a library that the source needs is missing.
   """
   if dtype not in (None, *DTYPES):
     raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
-  tensors = open_files(source)
-  architecture = _recognise(family, source, tensors)
-  try:
-    entries = family.entries(architecture)
-    shapes = family.target_shapes(architecture)
-  except ValueError as error:
-    raise ValueError(f"{source} has the tensors of family {family.name}, of sizes that do not fit "
-                     f"each other: {str(error).rstrip('.')}.") from error
-  reasons = family.ignored(architecture)
-  mapping.check(entries, tensors.shapes, shapes, reasons)
-  inspection.check_types(entries, tensors)
-  inspector = inspection.Inspector(entries, tensors)
-  run = family.run(architecture) if family.run else None
-  run = run and config_lib.to_dict(config_lib.from_dict(run))
-  types = {entry.target: _leaf_type(entry, tensors, dtype) for entry in entries}
+  tensors = open_source(source)
+  plan = plan_lib.make(family, source, tensors, dtype)
   if dry_run:
-    _print_mapping(entries, tensors, shapes, types, reasons)
+    plan_lib.print_mapping(plan, tensors)
     return
-  ignored = {name: spec for name, spec in tensors.specs.items() if name in reasons}
-  specs = {path: Spec(tuple(shape), types[path]) for path, shape in shapes.items()}
-  size = sum(spec.nbytes for spec in (*specs.values(), *ignored.values()))
+  inspector = inspection.Inspector(plan.entries, tensors)
+  ignored = {name: spec for name, spec in tensors.specs.items() if name in plan.ignored}
+  size = sum(spec.nbytes for spec in (*plan.specs.values(), *ignored.values()))
+  add = _counter(report, sum(spec.nbytes for spec in plan.specs.values()))
+  leaves = {}
+  for entry in plan.entries:
+    spec = plan.specs[entry.target]
+    pieces = functools.partial(_pieces, entry, inspector.read, spec.dtype, add)
+    leaves[family.prefix + entry.target] = streaming.Leaf(spec, entry.layers > 0, pieces)
   with atomic.whole_or_nothing(target, size) as partial:
     partial.mkdir()
-    progress = Progress(sum(len(entry.pieces()) for entry in entries),
-                        sum(spec.nbytes for spec in specs.values()))
-    streaming.save(partial, {
-        family.prefix + entry.target: streaming.Leaf(
-            specs[entry.target].shape, types[entry.target], entry.layers > 0,
-            lambda entry=entry: _counted(entry, inspector, types[entry.target], progress))
-        for entry in entries})
+    streaming.save(partial, leaves)
     inspector.finish()
     if ignored:
       write_safetensors(partial / _IGNORED, ignored,
                         ((name, tensors.read(name)) for name in ignored), {})
     record.write(partial, {
-        "family": family.name, "architecture": architecture, "prefix": family.prefix,
-        "dtype": dtype,
-        "ntm": ntm.__version__,
+        "family": family.name, "architecture": plan.architecture, "prefix": family.prefix,
+        "dtype": dtype, "ntm": ntm.__version__,
         "source": [{"path": str(path.absolute()), "bytes": path.stat().st_size,
                     "sha256": record.digest(path)} for path in tensors.paths],
         "metadata": tensors.metadata,
         "tensors": {name: [spec.dtype.name, *spec.shape] for name, spec in tensors.specs.items()},
-        "ignored": {name: reasons[name] for name in ignored},
+        "ignored": dict(plan.ignored),
         "ignored_sha256": record.digest(partial / _IGNORED) if ignored else None,
     })
-    if run:
-      (partial / "config.json").write_text(json.dumps(run, indent=2) + "\n")
+    if plan.run:
+      (partial / "config.json").write_text(json.dumps(plan.run, indent=2) + "\n")
   _LOG.info("%s: %s, %.2f GB", target, family.name, size / 1e9)
-  if family.run and not run:
-    _LOG.warning("%s has no config.json: of these sizes it can be loaded and exported, but not "
-                 "sampled or finetuned as a run", target)
+  if family.run and not plan.run:
+    _LOG.warning("%s has no config.json: no config describes a model of these sizes, so it can be "
+                 "loaded and exported, but not sampled or finetuned", target)
 
 
 def export(directory: str | os.PathLike, output: str | os.PathLike,
-           family: Family | None = None) -> None:
+           family: Family | None = None, report: Report = lambda done, total: None) -> None:
   """Writes a converted directory back as one .safetensors file.
 
-  Names, order, shapes, types and metadata are those of the source, and so are
-  the numbers, bit for bit, where the conversion kept their type or widened it.
-  Numbers that it narrowed are written in the type they were narrowed to.
-  Tensors that the model ignores come from where the conversion put them.
+  Names, order, shapes, types and metadata are those of the source, and so are the numbers,
+  bit for bit, if the conversion kept their type or widened it. Numbers that it narrowed are
+  written in the narrower type.
 
   Args:
     directory: target of `convert`.
     output: the file; must not exist.
-    family: None finds it by the name that was recorded.
+    family: None finds it by the name in conversion.json.
+    report: as in `convert`.
 
   Raises:
     FileNotFoundError: no converted directory.
@@ -130,44 +121,45 @@ def export(directory: str | os.PathLike, output: str | os.PathLike,
   entries = family.entries(made["architecture"])
   leaves = {entry.target: streaming.StoredLeaf(directory, family.prefix + entry.target)
             for entry in entries}
-  specs = {}
-  for name, (dtype, *shape) in made["tensors"].items():
-    specs[name] = Spec(tuple(shape), jnp.dtype(dtype))
+  specs = {name: TensorSpec(tuple(shape), jnp.dtype(dtype))
+           for name, (dtype, *shape) in made["tensors"].items()}
+  mapping.check(entries, {name: spec.shape for name, spec in specs.items()},
+                {path: leaf.spec.shape for path, leaf in leaves.items()},
+                family.ignored(made["architecture"]))
   for entry in entries:
+    stored = leaves[entry.target].spec.dtype
     for name, _ in entry.pieces():
-      held = leaves[entry.target].dtype
-      if _widest(specs[name].dtype, held) != held:
-        specs[name] = Spec(specs[name].shape, held)
-  shapes = {name: spec.shape for name, spec in specs.items()}
-  mapping.check(entries, shapes, {path: leaf.shape for path, leaf in leaves.items()},
-              family.ignored(made["architecture"]))
+      if plan_lib.widest(specs[name].dtype, stored) != stored:
+        specs[name] = TensorSpec(specs[name].shape, stored)
   stacked = {entry.target for entry in entries if entry.layers}
   leaf = lambda path: leaves[path] if path in stacked else leaves[path][...]
+  size = sum(spec.nbytes for spec in specs.values())
+  add = _counter(report, size - sum(specs[name].nbytes for name in made["ignored"]))
 
   def arrays():
-    yield from mapping.write(entries, leaf)
-    _verify(directory, family.prefix, leaves)
+    for name, array in mapping.write(entries, leaf):
+      yield name, array
+      add(array.nbytes)
+    streaming.verify(directory, {family.prefix + path: leaf for path, leaf in leaves.items()})
     if made["ignored"]:
       if made.get("ignored_sha256") not in (None, record.digest(directory / _IGNORED)):
         raise ValueError(f"{directory / _IGNORED} is damaged; convert the source again.")
-      ignored = open_files(directory / _IGNORED)
-      for name in ignored.specs:
-        yield name, ignored.read(name)
+      ignored = open_source(directory / _IGNORED)
+      yield from ((name, ignored.read(name)) for name in ignored.specs)
 
-  progress = Progress(len(specs), sum(spec.nbytes for spec in specs.values()))
-  with atomic.whole_or_nothing(output, progress.total_bytes) as partial:
-    write_safetensors(partial, specs, progress.over(arrays()), made["metadata"])
+  with atomic.whole_or_nothing(output, size) as partial:
+    write_safetensors(partial, specs, arrays(), made["metadata"])
 
 
 def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, Any]]:
   """A converted directory: (family name, architecture, parameters).
 
   The parameters are a nested dict of jax.Array on the default device; float64 becomes
-  float32 unless JAX is told to keep it.
+  float32 unless JAX is configured to keep it.
 
   Raises:
-    FileNotFoundError: it is none.
-    ValueError: damaged.
+    FileNotFoundError: the directory was not converted.
+    ValueError: it is damaged.
   """
   made = record.read(directory)
   params = streaming.restore(directory)
@@ -177,63 +169,28 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
 
 
 def source_paths(directory: str | os.PathLike) -> list[str]:
-  """The files a converted directory was made from; empty if it is none."""
-  if not record.exists(directory):
-    return []
-  return [file["path"] for file in record.read(directory)["source"]]
-
-
-def _verify(directory, prefix, leaves):
-  """Raises ValueError unless the leaves, all of them read, are as they were written."""
-  written = streaming.read_manifest(directory)
-  for path, leaf in leaves.items():
-    if written is not None and written.get(prefix + path) != leaf.manifest_entry():
-      raise ValueError(f"{path} in {directory} is damaged: its checksum does not match; convert "
-                       "the source again.")
-
-
-def _recognise(family, source, tensors):
+  """The source files of a converted directory; empty for other directories."""
   try:
-    architecture = family.recognise(tensors.shapes)
-  except ValueError as error:
-    raise ValueError(f"{source} has the tensors of family {family.name}, but {error}.") from error
-  if architecture is None:
-    likely = families.matching(tensors.shapes)
-    raise ValueError(f"{source} is not of family {family.name}; it looks like "
-                     f"{' or '.join(likely) or 'none of ' + ', '.join(families.MODULES)}.")
-  return architecture
+    return [file["path"] for file in record.read(directory)["source"]]
+  except FileNotFoundError:
+    return []
 
 
-def _leaf_type(entry, tensors, dtype):
-  """Type of a leaf: as asked, or wide enough for every tensor in it."""
-  found = None
-  for name, _ in entry.pieces():
-    own = tensors.specs[name].dtype
-    found = own if found is None else _widest(found, own)
-  return jnp.dtype(dtype) if dtype and jnp.issubdtype(found, jnp.floating) else found
-
-
-def _widest(one, other):
-  return one if one == other else np.dtype(jnp.promote_types(one, other))
-
-
-def _counted(entry, inspector, dtype, progress):
-  """The pieces of a leaf, reported as they are done."""
-  for index, piece in mapping.read_pieces(entry, inspector.read):
-    size = piece.size * dtype.itemsize
+def _pieces(entry, read, dtype, add):
+  """The pieces of a leaf in its type, each added when it was written."""
+  for index, piece in mapping.read_pieces(entry, read):
     yield index, inspection.narrowed(piece, dtype, entry.target)
-    del piece  # Else it is held while the next one is read.
-    progress.add(size)
+    add(piece.size * dtype.itemsize)
+    del piece  # Or it would be held while the next one is read.
 
 
-def _print_mapping(entries, tensors, shapes, types, reasons):
-  for entry in entries:
-    for name, index in entry.pieces():
-      spec = tensors.specs[name]
-      rows = "" if entry.rows is None else f" rows {entry.rows[0]}:{entry.rows[1]}"
-      place = "" if index is None else f"[{index}]"
-      print(f"{name} {list(spec.shape)} {spec.dtype}{rows} → {entry.target}{place} "
-            f"{list(shapes[entry.target])} {types[entry.target]}")
-  for name in tensors.specs:
-    if name in reasons:
-      print(f"{name} {list(tensors.specs[name].shape)} is kept aside: {reasons[name]}")
+def _counter(report: Report, total: int) -> Callable[[int], None]:
+  """A function that adds bytes and reports their sum."""
+  done = 0
+
+  def add(size):
+    nonlocal done
+    done += size
+    report(done, total)
+
+  return add

@@ -1,15 +1,16 @@
-"""What types and numbers in a source are surely damage, or not the weights of a model.
+"""Types and numbers that no trained model has, and that therefore are damage.
 
-A tensor of zeros alone is not: models start with biases, modulations and readouts of
-zero. Gains of norms and variances are never zero, nor is every tensor of a file.
+Tensors of zeros alone are valid: biases, modulations and readouts start at zero. Gains of
+norms and variances are never zero, nor is every tensor of a file.
 """
 
 import logging
 
+import jax.numpy as jnp
 import numpy as np
 
 from ntm.conversion.mapping import Entry
-from ntm.conversion.readers import TensorFiles
+from ntm.conversion.tensors import TensorFiles
 
 _LOG = logging.getLogger("ntm")
 _GAINS = ("scale",)  # Last keys of leaves.
@@ -18,47 +19,38 @@ _VARIANCES = ("var", "latent_var")
 
 def check_types(entries: list[Entry], tensors: TensorFiles) -> None:
   """Raises ValueError if a parameter would be made of integers or booleans."""
-  wrong = [f"{name} {list(tensors.specs[name].shape)} is {tensors.specs[name].dtype} "
-           f"(for {entry.target})" for entry in entries for name, _ in entry.pieces()
-           if not _is_float(tensors.specs[name].dtype)]
+  wrong = [f"{name} {list(spec.shape)} is {spec.dtype} (for {entry.target})"
+           for entry in entries for name, _ in entry.pieces()
+           if not jnp.issubdtype((spec := tensors.specs[name]).dtype, jnp.floating)]
   if wrong:
-    raise ValueError(f"parameters must be floating-point numbers: {wrong[0]}"
-                     + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
-                     + "; quantised weights are not supported.")
+    more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    raise ValueError(f"parameters must be floating-point numbers: {wrong[0]}{more}; quantised "
+                     "weights are not supported.")
 
 
 class Inspector:
-  """Reads tensors and refuses numbers that are damage; each tensor is inspected once."""
+  """Reads tensors and refuses damaged numbers; inspects each tensor once."""
 
   def __init__(self, entries: list[Entry], tensors: TensorFiles):
-    """Of the tensors that the entries use."""
-    self._read, self._specs = tensors.read, tensors.specs
+    self._tensors = tensors
     self._last_keys = {name: entry.target.split("/")[-1] for entry in entries
                        for name, _ in entry.pieces()}
     self._inspected, self._zero = set(), []
 
   def read(self, name: str) -> np.ndarray:
-    """The tensor of that name.
-
-    Raises:
-      ValueError: NaN or infinite numbers, gains of zero, variances that are not positive.
-    """
-    array = self._read(name)
+    """The tensor of that name; raises ValueError if it has numbers of no trained model."""
+    array = self._tensors.read(name)
     if name not in self._inspected:
       self._inspected.add(name)
       self._inspect(name, array)
     return array
 
   def finish(self) -> None:
-    """Reports tensors of zeros.
-
-    Raises:
-      ValueError: all that were read are.
-    """
+    """Warns of weights of zeros, after all tensors were read; raises ValueError if all are."""
     if self._zero and len(self._zero) == len(self._inspected):
       raise ValueError(f"all {len(self._zero)} tensors are zero: the file is damaged, or was "
                        "never filled.")
-    weights = [name for name in self._zero if len(self._specs[name].shape) > 1]
+    weights = [name for name in self._zero if len(self._tensors.specs[name].shape) > 1]
     if weights:
       _LOG.warning("%d weights are zero throughout, as %s: right in layers that were never "
                    "trained, else the file is damaged", len(weights), weights[0])
@@ -79,19 +71,10 @@ class Inspector:
 
 
 def narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
-  """The array in another type.
-
-  Raises:
-    ValueError: numbers beyond the range of that type.
-  """
-  with np.errstate(over="ignore"):  # The error below says it.
+  """The array in another type; raises ValueError for numbers beyond its range."""
+  with np.errstate(over="ignore"):  # Reported by the error below.
     cast = array.astype(dtype, copy=False)
   if cast.dtype.itemsize < array.dtype.itemsize and not np.isfinite(cast).all():
     raise ValueError(f"{name} holds numbers beyond the range of {dtype}; convert with "
                      "--dtype=float32, or keep the file's types.")
   return cast
-
-
-def _is_float(dtype: np.dtype) -> bool:
-  # Types of ml_dtypes are not NumPy's floating ones.
-  return np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"

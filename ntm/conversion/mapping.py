@@ -1,56 +1,21 @@
-"""Tables between the tensors of a file and the leaves of a parameter tree.
+"""The mapping between the tensors of a file and the leaves of a parameter tree.
 
-A family of checkpoints is described by entries, each one piece of one source
-tensor that is one piece of one target leaf, with an invertible transform
-between them. The same table is read in both directions. It is applied
-strictly: every source tensor is used in full or ignored with a reason, and
-every target leaf is filled in full.
+Each entry maps one piece of one source tensor to one piece of one target leaf, by an
+invertible transform, so that the same entries convert in both directions. A mapping must be
+complete: every source tensor is used in full or ignored with a reason, and every target leaf
+is filled in full.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-Shapes = Mapping[str, tuple[int, ...]]
+from ntm.conversion.shapes import Shapes
+from ntm.conversion.transforms import KEEP, Transform
+
 _ENDS = 5  # Lines that a report keeps at its start and at its end.
-
-
-@dataclasses.dataclass(frozen=True)
-class Transform:
-  """An invertible change of layout of one array.
-
-  Attributes:
-    forward: theirs → ours.
-    backward: ours → theirs.
-  """
-
-  forward: Callable[[np.ndarray], np.ndarray]
-  backward: Callable[[np.ndarray], np.ndarray]
-
-
-KEEP = Transform(lambda a: a, lambda a: a)
-CONV = Transform(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1))
-
-
-def linear(*outputs: int) -> Transform:
-  """A PyTorch weight [out, in] ↔ a kernel [in, *outputs]; no outputs: [in, out]."""
-  return Transform(
-      lambda a: a.T.reshape(-1, *outputs) if outputs else a.T,
-      lambda a: a.reshape(a.shape[0], -1).T)
-
-
-def linear_from(*inputs: int) -> Transform:
-  """A PyTorch weight [out, prod(inputs)] ↔ a kernel [*inputs, out]."""
-  return Transform(lambda a: a.T.reshape(*inputs, -1),
-                   lambda a: a.reshape(-1, a.shape[-1]).T)
-
-
-def reshape(theirs: tuple[int, ...], ours: tuple[int, ...]) -> Transform:
-  """The same numbers in the same order under another shape."""
-  return Transform(lambda a: a.reshape(ours), lambda a: a.reshape(theirs))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +26,10 @@ class Entry:
     source: tensor name; "{i}" stands for the layer of a stacked leaf.
     target: path of the leaf, keys joined by "/".
     transform: between the two pieces.
-    rows: (start, stop) of the source's first axis, for a tensor that feeds
-      several leaves; None is all of it.
-    layers: length of the target's first axis, filled by one source a layer; 0
-      if the leaf is not stacked.
+    rows: (start, stop) of the source's first axis, for a tensor that feeds several leaves;
+      None is all of it.
+    layers: length of the target's first axis, filled by one source per layer; 0 if the leaf
+      is not stacked.
   """
 
   source: str
@@ -80,50 +45,18 @@ class Entry:
     return [(self.source.replace("{i}", str(i)), i) for i in range(self.layers)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Family:
-  """Everything the engine knows of one kind of checkpoint.
-
-  Attributes:
-    name: as `ntm convert --family` calls it.
-    recognise: shapes of the tensors of a file → the architecture, JSON values,
-      or None if the file is not of this family.
-    entries: architecture → its table.
-    target_shapes: architecture → shapes of all target leaves by path.
-    ignored: architecture → reasons by name of source tensors that are not read.
-    run: architecture → the config of a run whose averaged parameters these are,
-      so that it samples and can be finetuned, or None if no run has these
-      sizes; None if the family has no such.
-    prefix: path in that run's parameters under which the leaves lie.
-  """
-
-  name: str
-  recognise: Callable[[Shapes], dict[str, Any] | None]
-  entries: Callable[[dict[str, Any]], list[Entry]]
-  target_shapes: Callable[[dict[str, Any]], Shapes]
-  ignored: Callable[[dict[str, Any]], Mapping[str, str]] = lambda architecture: {}
-  run: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
-  prefix: str = ""
-
-
 def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
           ignored: Mapping[str, str]) -> None:
-  """Applies a table to shapes alone.
-
-  Args:
-    entries: the table.
-    source_shapes: of the tensors in the file.
-    target_shapes: of the leaves to fill.
-    ignored: source tensors left out, with the reason.
+  """Checks that a mapping is complete; `ignored` has the reason per source tensor not used.
 
   Raises:
-    ValueError: a report of both sides: tensors missing, surplus, used in part,
-      of a shape the table does not give; leaves unfilled, unknown, or of
-      another shape. Of a long one the first and the last lines.
+    ValueError: lists tensors that are missing, surplus, used in part or of a shape that the
+      mapping does not give, and leaves that are unfilled, unknown or of another shape. A long
+      list is cut in its middle.
   """
-  problems, rows_used, filled = [], {}, {}
-  used_and_ignored = {source for entry in entries for source, _ in entry.pieces()} & set(ignored)
-  problems += [f"used and ignored: {source}" for source in sorted(used_and_ignored)]
+  used = {source for entry in entries for source, _ in entry.pieces()}
+  problems = [f"used and ignored: {source}" for source in sorted(used & set(ignored))]
+  rows_used, filled = {}, {}
   for entry in entries:
     for source, index in entry.pieces():
       filled.setdefault(entry.target, []).append(index)
@@ -133,19 +66,17 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
       shape = source_shapes[source]
       start, stop = entry.rows or _all_rows(shape)
       rows_used.setdefault(source, []).append((start, stop))
-      piece = (stop - start, *shape[1:]) if shape else ()
       if entry.target in target_shapes:
-        expected = target_shapes[entry.target][0 if index is None else 1:]
-        problem = _misfit(entry.transform, piece, expected)
+        target = target_shapes[entry.target]
+        problem = _mismatch(entry.transform, (stop - start, *shape[1:]) if shape else (),
+                            target if index is None else target[1:])
         if problem:
-          problems.append(f"{source} {list(shape)} does not fit {entry.target} "
-                          f"{list(target_shapes[entry.target])}: {problem}")
+          problems.append(f"{source} {list(shape)} does not fit {entry.target} {list(target)}: "
+                          f"{problem}")
   for source, shape in source_shapes.items():
-    if source in ignored:
-      continue
-    if source not in rows_used:
+    if source not in rows_used and source not in ignored:
       problems.append(f"surplus in the file: {source} {list(shape)}")
-    elif not _covers(rows_used[source], _all_rows(shape)):
+    elif source not in ignored and not _partition(rows_used[source], _all_rows(shape)):
       problems.append(f"{source} {list(shape)}: rows {sorted(rows_used[source])} are used, "
                       "not each once")
   for target, shape in target_shapes.items():
@@ -162,44 +93,21 @@ def check(entries: list[Entry], source_shapes: Shapes, target_shapes: Shapes,
 
 def read_pieces(entry: Entry, tensor: Callable[[str], np.ndarray]
                 ) -> Iterator[tuple[int | None, np.ndarray]]:
-  """The pieces of one leaf, one at a time, so that a stacked leaf is never held whole.
+  """Yields (index in the leaf's first axis or None, array) of one leaf, read one at a time.
 
-  Args:
-    entry: of the leaf.
-    tensor: source name → array.
-
-  Yields:
-    (index in the leaf's first axis or None, array, maybe a view in another memory order).
+  `tensor` is source name → array. An array may be a view in another memory order.
   """
   rows = slice(*entry.rows) if entry.rows else ...
   for source, index in entry.pieces():
-    # No name for the array: it would live while the next one is read.
+    # The array has no name here, or it would be held while the next one is read.
     yield index, entry.transform.forward(tensor(source)[rows])
-
-
-def read(entries: list[Entry], tensor: Callable[[str], np.ndarray], target: str) -> np.ndarray:
-  """One target leaf from the tensors that make it.
-
-  Args:
-    entries: the table.
-    tensor: source name → array.
-    target: path of the leaf.
-  """
-  (entry,) = (entry for entry in entries if entry.target == target)
-  pieces = [piece for _, piece in read_pieces(entry, tensor)]
-  return np.stack(pieces) if entry.layers else np.asarray(pieces[0], order="C")
 
 
 def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
           ) -> Iterator[tuple[str, np.ndarray]]:
-  """The source tensors from the leaves: the way back, tensor by tensor.
+  """Yields (source name, array) of the source tensors, one at a time; the way back.
 
-  Args:
-    entries: the table.
-    leaf: path → array, or for a stacked leaf anything that gives one by index.
-
-  Yields:
-    (source name, array), parts of one tensor joined along its first axis.
+  `leaf` is path → array, or for a stacked leaf anything that gives its rows by index.
   """
   by_source = {}
   for entry in entries:
@@ -210,44 +118,34 @@ def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
     for _, entry, index in sorted(parts, key=lambda part: part[0]):
       array = leaf(entry.target)
       arrays.append(entry.transform.backward(array if index is None else array[index]))
-    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    yield source, np.asarray(joined, order="C")
-
-
-def sizes(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
-  """The shape of a tensor that tells the architecture.
-
-  Raises:
-    ValueError: it has another number of axes.
-  """
-  if len(shapes[name]) != axes:
-    raise ValueError(f"{name} has shape {list(shapes[name])}; expected {axes} axes")
-  return shapes[name]
+    fused = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    yield source, np.asarray(fused, order="C")
 
 
 def _all_rows(shape):
   return 0, shape[0] if shape else 1
 
 
-def _covers(ranges, whole):
-  """Whether the ranges, put in order, fill the whole without gap or overlap."""
-  end = whole[0]
-  for start, stop in sorted(ranges):
-    if start != end:
+def _partition(ranges, whole):
+  """Whether the ranges fill the whole range without gap or overlap."""
+  start, stop = whole
+  for first, last in sorted(ranges):
+    if first != start:
       return False
-    end = stop
-  return end == whole[1]
+    start = last
+  return start == stop
 
 
-def _misfit(transform: Transform, piece: tuple[int, ...], expected: tuple[int, ...]) -> str:
-  """Why a piece does not become the expected shape, or ''."""
+def _mismatch(transform: Transform, piece: tuple[int, ...], expected: tuple[int, ...]) -> str:
+  """Why a piece of a source does not become the expected shape; '' if it does."""
   if math.prod(piece) != math.prod(expected):
     return f"{math.prod(piece)} numbers for {math.prod(expected)}"
-  # Arrays of one number. Both ways: a reshape takes any shape of the same size.
+  # Arrays of one number. Both ways, because a reshape takes any shape of the same size.
   probe = lambda shape: np.broadcast_to(np.zeros((), np.bool_), shape)
   try:
-    got, back = transform.forward(probe(piece)).shape, transform.backward(probe(expected)).shape
+    ours, theirs = transform.forward(probe(piece)).shape, transform.backward(probe(expected)).shape
   except (ValueError, IndexError) as error:
     return str(error)
-  wrong = "" if got == tuple(expected) else f"the transform gives {list(got)}"
-  return wrong or ("" if back == tuple(piece) else f"it must be {list(back)}")
+  if ours != tuple(expected):
+    return f"the transform gives {list(ours)}"
+  return "" if theirs == tuple(piece) else f"it must be {list(theirs)}"

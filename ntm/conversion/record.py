@@ -1,4 +1,4 @@
-"""conversion.json of a converted directory: what it was made from, and how."""
+"""conversion.json of a converted directory: the source, the family and the architecture."""
 
 import hashlib
 import json
@@ -17,17 +17,12 @@ def write(directory: str | os.PathLike, record: dict[str, Any]) -> None:
   (epath.Path(directory) / _FILE).write_text(json.dumps(checksums.seal(record), indent=1) + "\n")
 
 
-def exists(directory: str | os.PathLike) -> bool:
-  """Whether the directory was converted."""
-  return (epath.Path(directory) / _FILE).exists()
-
-
 def read(directory: str | os.PathLike) -> dict[str, Any]:
   """The record.
 
   Raises:
     FileNotFoundError: the directory was not converted.
-    ValueError: damaged.
+    ValueError: the record is damaged.
   """
   path = epath.Path(directory) / _FILE
   if not path.exists():

@@ -1,9 +1,8 @@
-"""Converted parameters on disk: an Orbax checkpoint written piece by piece.
+"""Converted parameters on disk: an Orbax checkpoint, written and read piece by piece.
 
-The layout is that of `ntm.training.checkpoint`, with the item `ema` alone, at
-step 0: DIRECTORY/checkpoints/0/ema, one zarr array a leaf, and a manifest of their
-checksums. Orbax takes whole arrays; here each leaf arrives in pieces and is written
-as they come.
+The layout is that of `ntm.training.checkpoint` with the item `ema` alone, at step 0:
+DIRECTORY/checkpoints/0/ema has one zarr array per leaf, next to a manifest of their
+checksums. Orbax saves whole arrays; here each leaf is written as its pieces are read.
 """
 
 import contextlib
@@ -20,8 +19,9 @@ import tensorstore
 from etils import epath
 
 from ntm import checksums
+from ntm.conversion.tensors import TensorSpec
 
-_CHUNK_BYTES = 2**25  # Of one file: small beside a leaf, large beside a disk's block.
+_CHUNK_BYTES = 2**25  # Per file: small next to a leaf, large next to a block of a disk.
 _STEP, _ITEM = 0, "ema"
 
 
@@ -30,25 +30,18 @@ class Leaf:
   """A parameter that is read while it is written.
 
   Attributes:
-    shape: of the whole.
-    dtype: of the whole; pieces are cast to it.
-    stacked: pieces are the rows of the first axis.
-    pieces: starts reading: (index in the first axis, or None for all, array).
+    spec: shape and type of the whole.
+    stacked: whether the pieces are the rows of the first axis.
+    pieces: starts reading: (row, or None for the whole, array of the spec's type).
   """
 
-  shape: tuple[int, ...]
-  dtype: np.dtype
+  spec: TensorSpec
   stacked: bool
   pieces: Callable[[], Iterator[tuple[int | None, np.ndarray]]]
 
 
 def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
-  """Writes a checkpoint, one piece of one leaf in memory at a time.
-
-  Args:
-    directory: of the result; `checkpoints` is made in it.
-    leaves: by path, keys joined by "/".
-  """
+  """Writes DIRECTORY/checkpoints with leaves by path, one piece in memory at a time."""
   sums = {}
   handlers = ocp.type_handlers.create_type_handler_registry((Leaf, _LeafHandler(sums)))
   # Without OCDBT every leaf is a zarr array of its own, which tensorstore opens by path.
@@ -58,7 +51,7 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
   with ocp.CheckpointManager(_checkpoints(directory), options=options,
                              item_handlers={_ITEM: handler}) as manager:
     manager.save(_STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.PyTreeSave(tree)}))
-  arrays = {path: checksums.entry(leaf.dtype, leaf.shape, sums[_file(path)])
+  arrays = {path: checksums.entry(leaf.spec.dtype, leaf.spec.shape, sums[_file_name(path)])
             for path, leaf in leaves.items()}
   manifest = _step(directory) / checksums.MANIFEST / "metadata"
   manifest.parent.mkdir()
@@ -66,13 +59,9 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
 
 
 def restore(directory: str | os.PathLike) -> dict[str, Any]:
-  """All leaves of a checkpoint as a nested dict of NumPy arrays.
-
-  Raises:
-    ValueError: damaged.
-  """
+  """All leaves as a nested dict of NumPy arrays; raises ValueError if they are damaged."""
   options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
-  with _errors_named(directory):
+  with _errors_in_one_line(directory):
     written = checksums.read_manifest(_step(directory))
     with ocp.CheckpointManager(_checkpoints(directory), options=options) as manager:
       tree = manager.restore(
@@ -82,88 +71,68 @@ def restore(directory: str | os.PathLike) -> dict[str, Any]:
 
 
 class StoredLeaf:
-  """A leaf on disk, of which pieces are read by index in the first axis, each once."""
+  """A leaf on disk whose rows, or [...] for the whole, are read once each."""
 
   def __init__(self, directory: str | os.PathLike, path: str):
-    """Opens the leaf of that path, keys joined by "/", which `save` has written.
-
-    Raises:
-      ValueError: damaged.
-    """
+    """Opens the leaf of a path; raises ValueError if it is damaged."""
     self._directory, self._sum = directory, 0
-    place = _step(directory) / _ITEM / _file(path)
-    with _errors_named(directory):
+    place = _step(directory) / _ITEM / _file_name(path)
+    with _errors_in_one_line(directory):
       # A file that is missing is an error, not zeros.
       self._array = tensorstore.open(
-          _spec(place) | {"fill_missing_data_reads": False}).result()
-
-  @property
-  def dtype(self) -> np.dtype:
-    """Of the whole."""
-    return self._array.dtype.numpy_dtype
-
-  @property
-  def shape(self) -> tuple[int, ...]:
-    """Of the whole."""
-    return tuple(self._array.shape)
+          _zarr(place) | {"fill_missing_data_reads": False}).result()
+    self.spec = TensorSpec(tuple(self._array.shape), self._array.dtype.numpy_dtype)
 
   def __getitem__(self, index) -> np.ndarray:
-    with _errors_named(self._directory):
+    with _errors_in_one_line(self._directory):
       piece = self._array[index].read().result()
     self._sum += checksums.of_array(piece, 0 if index is ... else index * piece.size)
     return piece
 
   def manifest_entry(self) -> list:
-    """What a manifest says of the leaf, once all of it has been read."""
-    return checksums.entry(self.dtype, self.shape, self._sum)
+    """The entry of the manifest, after the whole leaf was read."""
+    return checksums.entry(self.spec.dtype, self.spec.shape, self._sum)
 
 
-def read_manifest(directory: str | os.PathLike) -> dict[str, list] | None:
-  """[type, shape, checksum] of every leaf by path; None for one written before there were any.
+def verify(directory: str | os.PathLike, leaves: Mapping[str, StoredLeaf]) -> None:
+  """Raises ValueError if leaves by path, all of them read, do not match their checksums.
 
-  Raises:
-    ValueError: damaged.
+  Directories that were converted before there were checksums are accepted.
   """
-  with _errors_named(directory):
+  with _errors_in_one_line(directory):
     written = checksums.read_manifest(_step(directory))
-  return written and written["arrays"][_ITEM]
+  for path, leaf in leaves.items():
+    if written is not None and written["arrays"][_ITEM].get(path) != leaf.manifest_entry():
+      raise ValueError(f"{path} in {directory} is damaged: its checksum does not match; convert "
+                       "the source again.")
 
 
-class _LeafHandler(ocp.type_handlers.TypeHandler):
-  """How Orbax writes a `Leaf`; what is read back are NumPy arrays."""
+class _LeafHandler(ocp.type_handlers.NumpyHandler):
+  """Writes a `Leaf` for Orbax, which reads it back as a NumPy array."""
 
   def __init__(self, sums: dict[str, int]):
     """Checksums are put into `sums`, by file name."""
+    super().__init__()
     self._sums = sums
-
-  def typestr(self) -> str:
-    return "np.ndarray"
-
-  async def metadata(self, infos):
-    raise NotImplementedError("leaves are restored by Orbax's own handlers")
-
-  async def deserialize(self, infos, args=None):
-    raise NotImplementedError("leaves are restored by Orbax's own handlers")
 
   async def serialize(self, values: Sequence[Leaf], infos, args=None):
     for leaf, info in zip(values, infos):
       array = await tensorstore.open(
-          _spec(info.parent_dir / info.name), create=True, dtype=leaf.dtype, shape=leaf.shape,
+          _zarr(info.parent_dir / info.name), create=True, dtype=leaf.spec.dtype,
+          shape=leaf.spec.shape,
           chunk_layout=tensorstore.ChunkLayout(chunk_shape=_chunk_shape(leaf)))
       total = 0
       for index, piece in leaf.pieces():
-        place = array if index is None else array[index]
-        piece = piece.astype(leaf.dtype, copy=False)
         total += checksums.of_array(piece, (index or 0) * piece.size)
-        await place.write(piece)
-        del piece  # Else it is held while the next one is read.
+        await (array if index is None else array[index]).write(piece)
+        del piece  # Or it would be held while the next one is read.
       self._sums[info.name] = total
     return []
 
 
 @contextlib.contextmanager
-def _errors_named(directory):
-  """What storage or a damaged file raises, as one clear line."""
+def _errors_in_one_line(directory):
+  """Turns the errors of storage and of damaged files into one clear line."""
   try:
     yield
   except Exception as error:
@@ -172,30 +141,30 @@ def _errors_named(directory):
                      "again.") from error
 
 
-def _step(directory):
-  return _checkpoints(directory) / str(_STEP)
-
-
-def _file(path):
-  return path.replace("/", ".")
-
-
-def _spec(place):
-  return {"driver": "zarr", "kvstore": {"driver": "file", "path": os.fspath(place)}}
-
-
 def _chunk_shape(leaf):
   """Rows of a stacked leaf apart, then the longest axis halved until a chunk is small."""
-  shape = [max(size, 1) for size in leaf.shape]
+  shape = [max(size, 1) for size in leaf.spec.shape]
   if leaf.stacked:
     shape[0] = 1
-  while np.prod(shape, dtype=np.int64) * leaf.dtype.itemsize > _CHUNK_BYTES:
+  while np.prod(shape, dtype=np.int64) * leaf.spec.dtype.itemsize > _CHUNK_BYTES:
     longest = int(np.argmax(shape))
     shape[longest] = -(-shape[longest] // 2)
   return shape
 
 
+def _zarr(place):
+  return {"driver": "zarr", "kvstore": {"driver": "file", "path": os.fspath(place)}}
+
+
+def _file_name(path):
+  return path.replace("/", ".")
+
+
+def _step(directory):
+  return _checkpoints(directory) / str(_STEP)
+
+
 def _checkpoints(directory):
-  # Orbax wants it absolute; one on gs:// is, and stays what it is.
+  # Orbax expects an absolute path; one in a bucket is one already.
   path = epath.Path(directory)
   return (path if "://" in os.fspath(directory) else path.absolute()) / "checkpoints"

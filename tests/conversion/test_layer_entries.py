@@ -1,35 +1,33 @@
 import numpy as np
-from absl.testing import absltest, parameterized
+from absl.testing import absltest
 
 from ntm.conversion import layer_entries, mapping
+from tests.helpers import in_memory
 
 
-class ModulesTest(parameterized.TestCase):
+class LayerEntriesTest(absltest.TestCase):
 
-  @parameterized.parameters(((12,),), ((5, 12),), ((4, 2, 12),))
-  def test_patch_channels(self, shape):
-    transform = layer_entries.patch_channels(3, 2)
-    theirs = np.arange(np.prod(shape)).reshape(shape)
-    ours = transform.forward(theirs)
-    for c in range(3):
-      for pixel in range(4):
-        np.testing.assert_array_equal(ours[..., pixel * 3 + c], theirs[..., c * 4 + pixel])
-    np.testing.assert_array_equal(transform.backward(ours), theirs)
-
-  def test_then_undoes_in_the_other_order(self):
-    both = layer_entries.then(mapping.linear(2, 12), layer_entries.patch_channels(3, 2))
-    theirs = np.arange(24 * 5).reshape(24, 5)
-    self.assertEqual(both.forward(theirs).shape, (5, 2, 12))
-    np.testing.assert_array_equal(both.backward(both.forward(theirs)), theirs)
-
-  def test_counts_to_the_first_that_is_missing(self):
-    shapes = {"a.0.b": (), "a.1.b": (), "a.3.b": ()}
-    self.assertEqual(layer_entries.count(shapes, "a.{i}.b"), 2)
-    self.assertEqual(layer_entries.count(shapes, "c.{i}.b"), 0)
-
-  def test_a_kernel_has_several_axes_on_one_side(self):
-    with self.assertRaisesRegex(ValueError, "not both"):
-      layer_entries.linear("a", "b", (2, 3), inputs=(4, 5))
+  def test_fused_attention_is_the_same_map(self):
+    """Queries, keys and values of every head, and the output, of two stacked layers."""
+    rng, width, heads = np.random.default_rng(0), 6, 2
+    shapes = {"qkv.weight": (3 * width, width), "qkv.bias": (3 * width,),
+              "proj.weight": (width, width), "proj.bias": (width,)}
+    state = {f"b.{i}.{name}": rng.normal(size=shape)
+             for i in range(2) for name, shape in shapes.items()}
+    entries = layer_entries.fused_attention("b.{i}", "a", width, heads, layers=2)
+    x = rng.normal(size=(5, width))
+    read = lambda leaf: in_memory.read_leaf(entries, state.__getitem__, f"a/{leaf}")[1]
+    qkv = x @ state["b.1.qkv.weight"].T + state["b.1.qkv.bias"]
+    for part, name in zip(np.split(qkv, 3, axis=-1), ("query", "key", "value")):
+      ours = np.einsum("nd,dhe->nhe", x, read(f"{name}/kernel")) + read(f"{name}/bias")
+      np.testing.assert_allclose(ours, part.reshape(5, heads, -1))
+    ours = np.einsum("nhe,hed->nd", x.reshape(5, heads, -1), read("out/kernel"))
+    np.testing.assert_allclose(ours + read("out/bias"),
+                               x @ state["b.1.proj.weight"].T + state["b.1.proj.bias"])
+    mapping.check(entries, {name: array.shape for name, array in state.items()}, {
+        **{f"a/{name}/kernel": (2, 6, 2, 3) for name in ("query", "key", "value")},
+        **{f"a/{name}/bias": (2, 2, 3) for name in ("query", "key", "value")},
+        "a/out/kernel": (2, 2, 3, 6), "a/out/bias": (2, 6)}, {})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from flax import traverse_util
 
 from ntm.conversion import mapping
 from ntm.published.flux2 import mapping as flux2_mapping
+from tests.helpers import in_memory
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -44,13 +45,13 @@ def shapes(model) -> dict[str, tuple[int, ...]]:
 
 
 def read_tree(tensors: dict[str, np.ndarray]):
-  """(Flux2Config, parameters) from the tensors of a file, the table checked first."""
+  """(Flux2Config, parameters) from the tensors of a file, the mapping checked first."""
   architecture = flux2_mapping.FAMILY.recognise({name: a.shape for name, a in tensors.items()})
   entries = flux2_mapping.FAMILY.entries(architecture)
   targets = flux2_mapping.FAMILY.target_shapes(architecture)
   mapping.check(entries, {name: a.shape for name, a in tensors.items()}, targets,
-              flux2_mapping.FAMILY.ignored(architecture))
-  leaves = {target: mapping.read(entries, tensors.__getitem__, target) for target in targets}
+                flux2_mapping.FAMILY.ignored(architecture))
+  leaves = {target: in_memory.read_leaf(entries, tensors.__getitem__, target) for target in targets}
   return flux2_mapping.config(architecture), traverse_util.unflatten_dict(leaves, sep="/")
 
 

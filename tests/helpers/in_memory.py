@@ -1,4 +1,4 @@
-"""A family's table applied to a state dict in memory."""
+"""A family's mapping applied to a state dict in memory."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +12,16 @@ def state_of(module):
 
 
 def check(family, architecture, state):
-  """Checks the table against arrays or anything else with shapes."""
+  """Checks the mapping against arrays or anything else with shapes."""
   mapping.check(family.entries(architecture), {name: tuple(a.shape) for name, a in state.items()},
-              family.target_shapes(architecture), family.ignored(architecture))
+                family.target_shapes(architecture), family.ignored(architecture))
+
+
+def read_leaf(entries, tensor, target):
+  """One leaf from the tensors that make it; `tensor` is source name → array."""
+  (entry,) = (entry for entry in entries if entry.target == target)
+  pieces = [piece for _, piece in mapping.read_pieces(entry, tensor)]
+  return np.stack(pieces) if entry.layers else np.asarray(pieces[0], order="C")
 
 
 def read(family, architecture, state):
@@ -25,7 +32,7 @@ def read(family, architecture, state):
     node, (*path, last) = params, target.split("/")
     for key in path:
       node = node.setdefault(key, {})
-    node[last] = jnp.asarray(mapping.read(entries, state.__getitem__, target))
+    node[last] = jnp.asarray(read_leaf(entries, state.__getitem__, target))
   return params
 
 

@@ -1,4 +1,4 @@
-"""A small family with every kind of entry, and where its files are in a test."""
+"""A small family with every kind of entry, and a test case with a directory for its files."""
 
 import pathlib
 import tempfile
@@ -7,12 +7,15 @@ import numpy as np
 import safetensors.numpy
 from absl.testing import parameterized
 
-from ntm.conversion.mapping import Entry, Family, linear
-from ntm.conversion.readers import open_files
+from ntm.conversion import converter
+from ntm.conversion.families import Family
+from ntm.conversion.mapping import Entry
+from ntm.conversion.source_files import open_source
+from ntm.conversion.transforms import linear
 
 LAYERS = 3
 ENTRIES = [
-    Entry("fused.weight", "query/kernel", linear(2, 2), rows=(0, 4)),
+    Entry("fused.weight", "query/kernel", linear((2, 2)), rows=(0, 4)),
     Entry("fused.weight", "key/kernel", linear(), rows=(4, 6)),
     Entry("blocks.{i}.weight", "blocks/kernel", linear(), layers=LAYERS),
     Entry("scale", "scale"),
@@ -50,11 +53,17 @@ class ToyTest(parameterized.TestCase):
   def save(self, tensors, path=None, **kwargs):
     safetensors.numpy.save_file(tensors, path or self.source, **kwargs)
 
+  def convert(self):
+    """Converts random tensors; the files of the target."""
+    self.save(tensors())
+    converter.convert(FAMILY, self.source, self.target)
+    return sorted(path for path in self.target.rglob("*") if path.is_file())
+
   def assert_nothing_left(self, *names):
     self.assertCountEqual([path.name for path in self.directory.iterdir()], names)
 
   def assert_bits(self, path, tensors):
-    written = open_files(path)
+    written = open_source(path)
     self.assertEqual(set(written.specs), set(tensors))
     for name, array in tensors.items():
       self.assertEqual((written.read(name).dtype, written.read(name).shape),

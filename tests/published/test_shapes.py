@@ -51,12 +51,12 @@ def _other_shapes(shape):
 
 
 def _check(family, shapes):
-  """As `engine.convert` does, on shapes alone; None if the file is not recognised."""
+  """As `converter.convert`, on shapes alone; None if the file is not recognised."""
   architecture = family.recognise(shapes)
   if architecture is None:
     return None
   mapping.check(family.entries(architecture), shapes,
-              _target_shapes(family.name, json.dumps(architecture)), family.ignored(architecture))
+                _target_shapes(family.name, json.dumps(architecture)), family.ignored(architecture))
   return architecture
 
 

@@ -1,81 +1,80 @@
 """SiT's checkpoints ↔ `ntm.published.sit.model`.
 
-Patches are cut by a convolution, channels slowest, in the file and by
-`ntm.nn.patchify`, channels fastest, here; the embedding's inputs are put in our
-order. The readout is in our order already. Nothing is ignored, the fixed
-position table and the half of the readout beyond the velocity included, so what
-is written equals what was read.
+The file embeds patches by a convolution, channels slowest, and `ntm.nn.patchify` has channels
+fastest, so the embedding's inputs are put in our order; the readout is in our order already.
+Nothing is ignored, including the fixed table of positions and the half of the readout beyond
+the velocity, so an export equals its source.
 
-DiT's checkpoints have the same names and shapes but hold a noise predictor of
-another time: a file cannot tell, whoever converts it must know.
+DiT's checkpoints have the same names and shapes but predict noise at another time; a file
+does not tell them from SiT's.
 """
 
-import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ntm.config import ModelConfig
-from ntm.conversion import layer_entries, mapping
+from ntm.conversion import transforms
+from ntm.conversion.families import Family
+from ntm.conversion.layer_entries import fused_attention, linear
 from ntm.conversion.mapping import Entry
+from ntm.conversion.shapes import Shapes, checked_shape, count_layers, parameter_shapes
 from ntm.published.sit import model as sit
 
-# Shapes do not show the heads; these are the published models' S, B, L and XL.
+# The published models S, B, L and XL; the number of heads is not in the shapes.
 _HEADS = {config.width: config.num_heads for config in (sit.S, sit.B, sit.L, sit.XL)}
 
 
-def recognise(shapes: mapping.Shapes) -> dict[str, Any] | None:
-  """The fields of a `SiTConfig`, or None.
+def recognise(shapes: Shapes) -> dict[str, Any] | None:
+  """The fields of a `SiTConfig`, or None for another model.
 
   Raises:
-    ValueError: a SiT whose heads are not known by its width, or whose tokens do
-      not fill a square.
+    ValueError: a width whose number of heads is not known, or tokens that do not fill a
+      square.
   """
   names = {"x_embedder.proj.weight": 4, "y_embedder.embedding_table.weight": 2, "pos_embed": 3,
            "blocks.0.mlp.fc1.weight": 2, "final_layer.linear.weight": 2}
   if any(name not in shapes for name in names):
     return None
   (width, channels, patch_size, _), (classes, _), (_, num_tokens, _), (mlp_width, _), (out, _) = (
-      mapping.sizes(shapes, name, axes) for name, axes in names.items())
+      checked_shape(shapes, name, num_axes) for name, num_axes in names.items())
   if width not in _HEADS:
     raise ValueError(f"this SiT is {width} wide by x_embedder.proj.weight "
                      f"{list(shapes['x_embedder.proj.weight'])}, which is none of "
                      f"{sorted(_HEADS)}; the number of heads cannot be read from the file")
-  side = round(num_tokens ** 0.5)
+  side = math.isqrt(num_tokens)
   if side * side != num_tokens:
     raise ValueError(f"pos_embed has {num_tokens} tokens, which is not a square")
   return dict(
-      layers=layer_entries.count(shapes, "blocks.{i}.attn.qkv.weight"), width=width,
+      layers=count_layers(shapes, "blocks.{i}.attn.qkv.weight"), width=width,
       num_heads=_HEADS[width], mlp_ratio=mlp_width // width, grid_shape=[side, side],
       patch_size=patch_size, channels=channels, num_classes=classes - 1,
       learn_sigma=out == 2 * channels * patch_size ** 2)
 
 
-def config_of(architecture: dict[str, Any]) -> sit.SiTConfig:
-  """The model's config from JSON values."""
-  config = sit.SiTConfig(**architecture)
-  return dataclasses.replace(config, grid_shape=tuple(config.grid_shape))
+def config(architecture: dict[str, Any]) -> sit.SiTConfig:
+  """The model of an architecture."""
+  return sit.SiTConfig(**architecture | {"grid_shape": tuple(architecture["grid_shape"])})
 
 
 def entries(architecture: dict[str, Any]) -> list[Entry]:
-  """The table."""
-  config = config_of(architecture)
-  linear, width, layers = layer_entries.linear, config.width, config.layers
-  patch = (config.channels, config.patch_size, config.patch_size)
-  tokens = layer_entries.then(
-      mapping.reshape((width, *patch), (width, -1)),
-      layer_entries.then(layer_entries.patch_channels(*patch[:2]), mapping.linear()))
-  outputs = (config.patch_size ** 2, 1 + config.learn_sigma, config.channels)
+  """The mapping."""
+  model = config(architecture)
+  width, layers, patch_size = model.width, model.layers, model.patch_size
+  embed = transforms.chain(
+      transforms.reshape((width, model.channels, patch_size, patch_size), (width, -1)),
+      transforms.patch_channels(model.channels, patch_size), transforms.linear())
+  outputs = (patch_size ** 2, 1 + model.learn_sigma, model.channels)
   return [
-      Entry("x_embedder.proj.weight", "embed/kernel", tokens),
+      Entry("x_embedder.proj.weight", "embed/kernel", embed),
       Entry("x_embedder.proj.bias", "embed/bias"),
-      Entry("pos_embed", "position", mapping.reshape((1, -1, width), (-1, width))),
+      Entry("pos_embed", "position", transforms.reshape((1, -1, width), (-1, width))),
       *linear("t_embedder.mlp.0", "time_in"),
       *linear("t_embedder.mlp.2", "time_out"),
       Entry("y_embedder.embedding_table.weight", "label/table"),
-      *layer_entries.fused_attention("blocks.{i}.attn", "blocks/attention", width, config.num_heads,
-                               layers),
+      *fused_attention("blocks.{i}.attn", "blocks/attention", width, model.num_heads, layers),
       *linear("blocks.{i}.mlp.fc1", "blocks/mlp/up", layers=layers),
       *linear("blocks.{i}.mlp.fc2", "blocks/mlp/down", layers=layers),
       *linear("blocks.{i}.adaLN_modulation.1", "blocks/modulation", (6, width), layers=layers),
@@ -84,28 +83,28 @@ def entries(architecture: dict[str, Any]) -> list[Entry]:
   ]
 
 
-def target_shapes(architecture: dict[str, Any]) -> mapping.Shapes:
-  """Shapes of all leaves."""
-  config = config_of(architecture)
-  return layer_entries.leaf_shapes(
-      sit.SiT(config).init, jnp.zeros((1, config.num_tokens, config.num_channels)),
-      jnp.zeros(1), jax.ShapeDtypeStruct((1,), jnp.int32))
+def target_shapes(architecture: dict[str, Any]) -> Shapes:
+  """Shapes of the model's parameters by path."""
+  model = config(architecture)
+  return parameter_shapes(
+      sit.SiT(model).init, jnp.zeros((1, model.num_tokens, model.num_channels)), jnp.zeros(1),
+      jax.ShapeDtypeStruct((1,), jnp.int32))
 
 
 def run(architecture: dict[str, Any]) -> dict[str, Any] | None:
   """Config of a flow-matching run with these parameters; None without learn_sigma."""
-  config = config_of(architecture)
-  if not config.learn_sigma:
+  model = config(architecture)
+  if not model.learn_sigma:
     return None
-  side = config.grid_shape[0] * config.patch_size
+  side = model.grid_shape[0] * model.patch_size
   return {
       "model": {
-          "kind": "flow_matching", "image_shape": (side, side, config.channels),
-          "patch_shape": (config.patch_size,) * 2, "num_classes": config.num_classes,
+          "kind": "flow_matching", "image_shape": (side, side, model.channels),
+          "patch_shape": (model.patch_size,) * 2, "num_classes": model.num_classes,
           "backbone": {"kind": "sit"},
-          "predictor": {"layers": config.layers, "width": config.width,
-                        "num_heads": config.num_heads, "num_kv_heads": config.num_heads,
-                        "mlp_ratio": config.mlp_ratio}},
+          "predictor": {"layers": model.layers, "width": model.width,
+                        "num_heads": model.num_heads, "num_kv_heads": model.num_heads,
+                        "mlp_ratio": model.mlp_ratio}},
       "process": {"schedule": "uniform"}}
 
 
@@ -117,5 +116,4 @@ def sit_config(config: ModelConfig) -> sit.SiTConfig:
       config.patch_shape[0], config.image_shape[-1], config.num_classes)
 
 
-FAMILY = mapping.Family("sit", recognise, entries, target_shapes, run=run,
-                        prefix="network/backbone/")
+FAMILY = Family("sit", recognise, entries, target_shapes, run=run, prefix="network/backbone/")

@@ -49,7 +49,7 @@ class SiTConversionTest(parameterized.TestCase):
     velocity = -out[:, :3]
     (grad,) = torch.autograd.grad((velocity * weight).sum(), image)
 
-    ours = sit.SiT(conversion.config_of(architecture))
+    ours = sit.SiT(conversion.config(architecture))
     params = in_memory.read(conversion.FAMILY, architecture, in_memory.state_of(model))
     tokens = lambda a: patchify.patchify(
         jnp.moveaxis(jnp.asarray(a.detach().numpy()), 1, -1), (patch_size, patch_size))
@@ -81,7 +81,7 @@ class SiTConversionTest(parameterized.TestCase):
     for size in (config, dataclasses.replace(config, patch_size=4, grid_shape=(8, 8))):
       state = _meta_model(size).state_dict()
       architecture = conversion.recognise({name: tuple(a.shape) for name, a in state.items()})
-      self.assertEqual(conversion.config_of(architecture), size)
+      self.assertEqual(conversion.config(architecture), size)
       in_memory.check(conversion.FAMILY, architecture, state)
       self.assertEqual(_count(conversion.target_shapes(architecture)),
                        sum(a.numel() for a in state.values()))
