@@ -29,6 +29,17 @@ class ImportTest(absltest.TestCase):
                          check=True).stdout
     self.assertEqual(out.strip(), "set()")
 
+  def test_the_laws_load_with_jax_and_numpy_alone(self):
+    program = """
+import ntm, sys
+assert "ntm.testing" not in sys.modules
+import ntm.testing
+print({"flax", "chex", "orbax", "optax", "scipy"} & set(sys.modules) - present)
+"""
+    out = subprocess.run([sys.executable, "-c", "import jax, sys; present = set(sys.modules)" +
+                          program], capture_output=True, text=True, check=True).stdout
+    self.assertEqual(out.strip(), "set()")
+
   def test_conversion_loads_without_what_only_some_files_need(self):
     program = "import ntm.commands.convert, sys; print({'torch', 'safetensors'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,

@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,11 +45,24 @@ class EditingTest(parameterized.TestCase):
     without = self._edit(weight=0.0, steps=40, step_size=0.05)
     self.assertGreater(bound(x), bound(without) + 0.5)
 
-  def test_langevin_samples_the_objective(self):
-    # Of a Gaussian objective alone the samples have its standard deviation, 0.1.
-    x = self._edit(weight=0.0, steps=400, step_size=2e-3, temperature=1.0)
-    z = (x[:, :2] - self.known[:, :2]) / 0.1
-    self.assertBetween(float(z.std()), 0.6, 1.5)
+  @parameterized.parameters(0.8, 1.0, 1.2)
+  def test_langevin_samples_the_objective(self, temperature):
+    # With a Gaussian objective alone, the steps are an autoregression of known variance:
+    # z <- a z + sqrt(2 (1 - a) temperature) noise, a = 1 - step_size / (2 scale^2).
+    scale, step_size = 0.1, 2e-3
+    known = jax.random.uniform(jax.random.key(0), (1024, 4, 4), minval=-1)
+    objective = editing.inpainting_objective(known, jnp.ones_like(known), scale)
+    x = editing.edit(jax.random.key(1), self.model, self.params, jnp.zeros_like(known), objective,
+                     self.times, None, weight=0.0, steps=150, step_size=step_size,
+                     temperature=temperature)
+    z = np.asarray((x - known) / scale, np.float64)
+    variance = lambda temperature: temperature / (1 - step_size / (4 * scale**2))
+    standard_errors = lambda temperature: (
+        abs(z.var() / variance(temperature) - 1) * math.sqrt(z.size / 2))
+    self.assertLess(standard_errors(temperature), 4)
+    self.assertLess(abs(z.mean()) * math.sqrt(z.size / variance(temperature)), 4)
+    for other in (0.8, 1.25):
+      self.assertGreater(standard_errors(other * temperature), 12)
 
   @parameterized.parameters(dict(steps=0), dict(step_size=0.0), dict(weight=-1.0),
                             dict(temperature=-1.0))
