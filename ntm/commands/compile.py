@@ -1,10 +1,10 @@
-"""Compiles a program for machines that are not here, and says what it needs and whether it fits.
+"""Compiles a program for a TPU slice that need not exist, and reports what it needs.
 
   ntm compile --config=configs/imagenet256.py --topology=v5p:4x4x4
   ntm compile --config=configs/digits.py --topology=cpu:8 --config.mesh.fsdp=2
 
-A TPU topology needs the extra `tpu`, which brings libtpu, and no TPU. The
-slices' names are those of Google's tables: v5e:4x4, v5p:4x4x4, v6e:4x4.
+A TPU topology needs libtpu (the extra `tpu`), but no TPU. Slices are named as in
+Google's tables: v5e:4x4, v5p:4x4x4, v6e:4x4.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from ntm import config as config_lib
 from ntm.commands import ahead_of_time, entry_point
 from ntm.commands.progress import progress
 from ntm.nn import partitioning
-from ntm.performance import chips
+from ntm.performance import accelerators
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -57,8 +57,8 @@ def main(_) -> None:
     entry_point.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)
   mesh = partitioning.make_mesh(config.mesh, devices)
-  chip = chips.lookup(devices[0].device_kind)
-  count = chips.count(devices)
+  chip = accelerators.lookup(devices[0].device_kind)
+  count = accelerators.num_chips(devices)
   _LOG.info("compiling for %d x %s, mesh %s", count, chip.name if chip else "device",
             dict(mesh.shape))
   started = time.monotonic()
@@ -71,12 +71,10 @@ def main(_) -> None:
       "compile_seconds": seconds, "batch_size": config.train.batch_size,
       "remat": config.model.remat,
       "hbm_limit_bytes": chip.hbm_bytes if chip else None}
-  if chip and report.memory_bytes:
+  if chip and report.arguments:  # It fits enough to be compiled.
     bounds = report.bounds(chip)
     result |= {"bounds_seconds": bounds, "step_seconds": max(bounds.values()),
-               "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values()),
-               "memory_seconds": report.memory_bytes / chip.hbm_bandwidth,
-               "flops_per_byte": report.executed_flops_per_chip / report.memory_bytes}
+               "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values())}
   _print(result)
   if _JSON.value:
     pathlib.Path(_JSON.value).parent.mkdir(parents=True, exist_ok=True)
@@ -109,22 +107,20 @@ def _print(result):
   gib = lambda n: f"{n / 2 ** 30:.2f} GiB" if n >= 2 ** 27 else f"{n / 2 ** 20:.2f} MiB"
   print(f"parameters            {result['parameters']:,}")
   if result["temporaries"]:
-    print(f"arguments             {gib(result['arguments'])} a chip")
-    print(f"temporaries           {gib(result['temporaries'])} a chip")
-  print(f"memory                {gib(result['hbm_per_chip_bytes'])} a chip"
+    print(f"arguments             {gib(result['arguments'])} per chip")
+    print(f"temporaries           {gib(result['temporaries'])} per chip")
+  print(f"memory                {gib(result['hbm_per_chip_bytes'])} per chip"
         + (f" of {gib(result['hbm_limit_bytes'])}" if result["hbm_limit_bytes"] else ""))
-  print(f"model FLOPs           {result['flops_per_chip']:.4g} a chip")
+  print(f"model FLOPs           {result['flops_per_chip']:.4g} per chip")
   for kind, size in result["collective_bytes"].items():
-    print(f"{kind:21} {gib(size)} a chip")
+    print(f"{kind:21} {gib(size)} per chip")
   if "bounds_seconds" in result:
     bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
-    print(f"memory traffic        up to {gib(result['memory_bytes'])} a chip, "
-          f"{result['memory_seconds'] * 1000:.1f} ms, {result['flops_per_byte']:.1f} FLOPs a byte")
     print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")
     print(f"MFU at most           {result['mfu_bound']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")
   if result["fits"] is None:
-    print("fits: not known, this chip is not in the table of ntm/performance/chips.py")
+    print("fits: unknown, because ntm/performance/accelerators.py does not list this chip")
   elif result["fits"]:
     print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
   else:

@@ -7,6 +7,7 @@ The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
 data are the teacher's, whatever the config says of them.
 """
 
+import functools
 import logging
 import os
 
@@ -53,7 +54,8 @@ def main(_) -> None:
   if not resumes:
     teacher.write(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
-  loop.train(distillation.distill(config, params), config, workdir, *data)
+  loop.train(functools.partial(distillation.distill, teacher_params=params), config, workdir,
+             *data)
 
 
 def run(argv=None) -> None:

@@ -8,6 +8,7 @@ a flow-matching model (`config.model.kind`).
 Run again with the same workdir, it resumes from the newest checkpoint.
 """
 
+import functools
 import logging
 
 from absl import flags
@@ -41,10 +42,10 @@ def main(_) -> None:
   loop.prepare(config, _WORKDIR.value)
   data = pipeline.training_data(config)
   if config.model.kind == "flow_matching":
-    what = flow_matching.velocity(config)
+    make_task = flow_matching.velocity
   else:
-    what = task.density(config, source)
-  loop.train(what, config, _WORKDIR.value, *data)
+    make_task = functools.partial(task.density, velocity_params=source)
+  loop.train(make_task, config, _WORKDIR.value, *data)
 
 
 def _check_workdir(workdir):

@@ -16,7 +16,6 @@ from ntm.losses import alignment as alignment_lib
 from ntm.losses import trajectory_likelihood
 from ntm.models import ntm, velocity
 from ntm.nn.patchify import patchify
-from ntm.performance import flops
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate
 from ntm.typing import Array, Trajectory
@@ -41,7 +40,6 @@ class Task:
     frozen_init: rng → the like of them, boxed with their logical axes.
     pretrained: parameters that replace those of `init` at the same paths.
     levels: states of an example that go through the networks in an update.
-    flops: of an update, of the model alone; 0 is unknown.
   """
 
   init: Callable
@@ -54,7 +52,6 @@ class Task:
   frozen_init: Callable | None = None
   pretrained: Any = None
   levels: int = 1
-  flops: int = 0
 
 
 def density(config: Config, velocity_params=None) -> Task:
@@ -99,8 +96,7 @@ def density(config: Config, velocity_params=None) -> Task:
       frozen=velocity_params,
       frozen_init=velocity_init(alignment_lib.velocity_config(config)),
       pretrained=velocity_params and {"predictor": velocity_params},
-      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps),
-      flops=flops.train_step(config))
+      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps))
 
 
 def velocity_init(config: Config) -> Callable:

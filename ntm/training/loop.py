@@ -70,12 +70,13 @@ def prepare(config: Config, workdir: str | os.PathLike) -> Mesh:
   return mesh
 
 
-def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: DataIterator,
-          held_out: Iterable[dict[str, np.ndarray]]) -> None:
+def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os.PathLike,
+          iterator: DataIterator, held_out: Iterable[dict[str, np.ndarray]]) -> None:
   """Trains to config.train.steps, from the newest checkpoint if there is one.
 
   Args:
-    task: what is trained.
+    make_task: config → what is trained, as `losses.task.density`. It is also called with
+      the config without rematerialisation, to count FLOPs.
     config: of the run.
     workdir: gets config.json, checkpoints/, metrics.jsonl, samples/, curves.png,
       and what `data_record` says.
@@ -89,7 +90,7 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     Preempted: after a SIGTERM or Ctrl-C.
     checkpoint.StorageError: as `Checkpointer` raises it.
   """
-  mesh = prepare(config, workdir)
+  mesh, task = prepare(config, workdir), make_task(config)
   data_record.check(workdir, getattr(iterator, "record", {}))
   abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
   state_lib.check_pretrained(abstract, task.pretrained or {})
@@ -111,7 +112,8 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Data
     _LOG.info("resuming at step %d", int(state.step))
   workdir_lib.prepare(workdir, config)
   first_step, stopped = int(state.step), None
-  run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
+  run = _Run(task, make_task, config, workdir, mesh, checkpointer, iterator, list(held_out),
+             first_step)
   data_record.write(workdir, getattr(iterator, "record", {}), first_step)
   try:
     with multihost.Preemption(first_step) as asked_to_stop:
@@ -141,16 +143,16 @@ def parameter_count(params) -> int:
 class _Run:
   """The fixed parts of a run, and what is done between steps."""
 
-  def __init__(self, task: Task, config: Config, workdir, mesh: Mesh, checkpointer, iterator,
-               held_out, first_step):
-    self.task, self.config, self.mesh = task, config, mesh
+  def __init__(self, task: Task, make_task, config: Config, workdir, mesh: Mesh, checkpointer,
+               iterator, held_out, first_step):
+    self.task, self.make_task, self.config, self.mesh = task, make_task, config, mesh
     self.frozen = state_lib.place_frozen(task, mesh)
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
     self.unreadable = data_record.Unreadable(workdir, iterator)
     self.first_step = first_step
     self.writer = metrics_lib.Writer(workdir, first_step, task.primary_metric, task.unit)
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
-    self.clock = Throughput(task, config.train.batch_size, config.model.num_tokens, mesh)
+    self.clock = Throughput(config.train.batch_size * config.model.num_tokens * task.levels, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
     self.eval_step = step_lib.make_eval_step(task, mesh)
 
@@ -164,8 +166,8 @@ class _Run:
       self.profile.before(step, state)
       with clock.waiting_for_data():
         batch = self.next_batch(state, positions)
-      state, metrics, norms = self.train_step(
-          state, partitioning.put_batch(self.mesh, batch), self.frozen)
+      batch = partitioning.put_batch(self.mesh, batch)
+      state, metrics, norms = self.train_step(state, batch, self.frozen)
       self.profile.after(step, state)
       pending.append(metrics)
       positions[step] = self.iterator.get_state()
@@ -174,6 +176,8 @@ class _Run:
       if step == first_step + 1:
         jax.block_until_ready(state)
         _LOG.info("compiled in %.0f s", clock.elapsed)
+        clock.model_flops = step_lib.model_flops(
+            self.train_step, self.make_task, self.config, self.mesh, state, batch, self.frozen)
         clock.restart()  # The compile is in no rate.
       if step % train.log_every == 0 or last or stop:
         self.require_healthy(state, positions)  # Waits for the step.
