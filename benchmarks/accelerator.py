@@ -20,7 +20,7 @@ from training import ready_step
 
 from ntm import config as config_lib
 from ntm.commands import ahead_of_time
-from ntm.performance import chips, flops
+from ntm.performance import accelerators
 
 _PRODUCTS = 10  # One after another in a call, so that its start does not count.
 
@@ -36,7 +36,7 @@ def main():
   parser.add_argument("--json", type=pathlib.Path)
   args = parser.parse_args()
   device, width = jax.devices()[0], 256 if args.quick else 8192
-  chip, count = chips.lookup(device.device_kind), chips.count(jax.devices())
+  chip, count = accelerators.lookup(device.device_kind), accelerators.num_chips(jax.devices())
   product = product_flops(width, repeats=2 if args.quick else 10) * jax.device_count()
   rows = {}
   for remat in args.remat:
@@ -81,7 +81,7 @@ def update_costs(config: config_lib.Config, repeats: int):
       raise
     return {"fits": False}
   return {"seconds": seconds, "examples_per_second": config.train.batch_size / seconds,
-          "flops_per_second": flops.train_step(config) / seconds,
+          "flops_per_second": ahead_of_time.model_flops("train", config) / seconds,
           "memory_GiB": ahead_of_time.device_bytes(compiled) / 2 ** 30, "fits": True}
 
 

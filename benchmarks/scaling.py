@@ -113,7 +113,7 @@ def compile_case(case: Case, results: pathlib.Path) -> None:
 
 _HEADER = """\
 | config | program | slice | chips | parameters | arguments, GiB | temporaries | memory | of HBM | \
-TFLOPs a chip | collectives, GiB | interconnect / arithmetic | MFU at most |
+TFLOPs per chip | collectives, GiB | interconnect / arithmetic | MFU at most |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
@@ -139,9 +139,9 @@ def _row(case, figures):
 
 
 _WEAK_HEADER = """\
-| devices | mesh (data, fsdp) | batch | GFLOPs a device | memory, MiB | \
-memory traffic, MiB | all-reduce, MiB | all-gather | other collectives |
-|---|---|---|---|---|---|---|---|---|"""
+| devices | mesh (data, fsdp) | batch | GFLOPs per device | memory, MiB | all-reduce, MiB | \
+all-gather | other collectives |
+|---|---|---|---|---|---|---|---|"""
 
 
 def _weak_row(case, figures):
@@ -149,9 +149,9 @@ def _weak_row(case, figures):
   count = case.topology.partition(":")[2]
   mesh = f"({count}, 1)" if "--config.mesh.fsdp=-1" not in case.flags else f"(1, {count})"
   if figures is None:
-    return f"| {count} | {mesh} | not yet compiled | | | | | | |"
+    return f"| {count} | {mesh} | not yet compiled | | | | | |"
   moved = dict(figures["collective_bytes"])
-  sizes = [figures["hbm_per_chip_bytes"], figures["memory_bytes"], moved.pop("all-reduce", 0),
+  sizes = [figures["hbm_per_chip_bytes"], moved.pop("all-reduce", 0),
            moved.pop("all-gather", 0), sum(moved.values())]
   mib = " | ".join(f"{n / 2 ** 20:.2f}" for n in sizes)
   return (f"| {count} | {mesh} | {figures['batch_size']} | "

@@ -52,7 +52,7 @@ class ExtendingTest(parameterized.TestCase):
 
   def test_all_parts_train_together_and_are_restored(self):
     config = self._config(*_KEYS)
-    loop.train(task.density(config), config, "run", *pipeline.training_data(config))
+    loop.train(task.density, config, "run", *pipeline.training_data(config))
     model = ntm.restore("run")
     self.assertEqual(model.config, config)
     images = model.sample(jax.random.key(0), [3, 1])

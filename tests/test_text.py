@@ -96,7 +96,7 @@ class TextTest(parameterized.TestCase):
       np.save(root / split / "text.npy", _texts(16))
     config = _config(model__image_shape=(4, 4, 2), train__steps=2, train__sample_every=1,
                      mesh={"data": -1}, data={"source": "arrays", "path": str(root)})
-    loop.train(task.density(config), config, root / "run", *pipeline.training_data(config))
+    loop.train(task.density, config, root / "run", *pipeline.training_data(config))
     self.assertFalse(list((root / "run").glob("samples/*.png")))  # Latents are no pictures.
     model = package.restore(root / "run")
     samples = model.sample(jax.random.key(0), _texts(2), guidance=1.0, null_text=jnp.zeros((3, 5)))

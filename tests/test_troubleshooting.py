@@ -13,8 +13,7 @@ _INTERNAL = (
     "evaluation/frechet.py", "likelihood/editing.py",
     "sampling/ode.py", "likelihood/spread.py", "models/", "nn/",
     "published/autoencoders/model.py", "published/flux2/blocks.py", "published/flux2/model.py",
-    "published/sit/model.py", "published/tarflow/model.py", "performance/flops.py",
-    "performance/compiled_text.py")
+    "published/sit/model.py", "published/tarflow/model.py", "performance/collectives.py")
 _INTERNAL_MESSAGES = (
     # As above, in modules whose other messages are for users.
     "split is ...; expected one of", "schedule is ...; expected one of", "num_tokens is ...; the",

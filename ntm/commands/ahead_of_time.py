@@ -1,12 +1,14 @@
-"""Programs compiled ahead of time, for devices that need not be there.
+"""Programs compiled ahead of time, for devices that need not exist.
 
-Everything is abstract: shapes, types and shardings of what the program would be
-given. What the compiler says of its memory and what its text says of its
-communication (`ntm.performance.compiled_text`) are then known before a machine is rented.
+Everything is abstract: the shapes, types and shardings of a program's arguments.
+The program's FLOPs, what the compiler says of its memory, and the collectives in its
+text (`ntm.performance.collectives`) are then known before a machine is rented.
 """
 
 import dataclasses
+import functools
 import re
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +19,8 @@ from ntm.losses import distillation, flow_matching
 from ntm.losses import task as task_lib
 from ntm.models import build
 from ntm.nn import partitioning
-from ntm.performance import compiled_text, flops
-from ntm.performance.chips import Chip
+from ntm.performance import collectives, flops
+from ntm.performance.accelerators import Chip
 from ntm.sampling import generate, ode
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
@@ -32,21 +34,20 @@ _NEEDED = re.compile(r"(?:Used |HLO temporaries \()([0-9.]+)([KMGT])"
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What one program needs and does; bytes and FLOPs are of one chip.
+  """What one program needs and does; bytes and FLOPs are per chip.
 
   Attributes:
     parameters: of what is trained or sampled.
     arguments: bytes of state, batch and frozen parameters.
-    temporaries: bytes of the buffers in between.
-    hbm_per_chip_bytes: both and the results that overwrite no argument; if the
-      program does not fit, what the compiler said that it needs, at least.
-    fits: hbm_per_chip_bytes are at most the chip's; None for a chip that is
-      not in the table.
-    flops_per_chip: of the model, see `ntm.performance.flops`.
-    executed_flops_per_chip: with what rematerialisation computes again, at least.
-    collective_bytes: by kind, see `ntm.performance.compiled_text`.
-    memory_bytes: read and written, likewise; too many where an operation touches
-      a part of its operand that the text does not tell.
+    temporaries: bytes of intermediate buffers.
+    hbm_per_chip_bytes: arguments, temporaries and the results that overwrite no
+      argument; if the program does not fit, what the compiler said that it needs, at
+      least.
+    fits: hbm_per_chip_bytes are at most the chip's; None for a chip that is not in the
+      table.
+    flops_per_chip: of the model, see `model_flops`.
+    executed_flops_per_chip: with what rematerialisation computes again.
+    collective_bytes: by kind, see `ntm.performance.collectives`.
   """
 
   parameters: int
@@ -57,13 +58,12 @@ class Report:
   flops_per_chip: float
   executed_flops_per_chip: float
   collective_bytes: dict[str, int]
-  memory_bytes: int
 
   def bounds(self, chip: Chip) -> dict[str, float]:
     """Seconds that the chip needs at least for arithmetic and for communication, at its peaks.
 
-    A collective of n bytes is taken to send as many, an all-reduce twice: nearly
-    so over many chips.
+    A collective of n bytes is taken to send n bytes, an all-reduce twice as many, which
+    is nearly true over many chips.
     """
     sent = sum(n * (2 if kind == "all-reduce" else 1)
                for kind, n in self.collective_bytes.items())
@@ -76,9 +76,9 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
   """Compiles a program and measures it.
 
   Args:
-    program: 'train', 'sample' or 'distill', one step or one batch.
+    program: 'train', 'sample' or 'distill', one update or one batch.
     config: of the run.
-    mesh: over devices that may be described only.
+    mesh: over devices that need not exist.
     chip: of these devices; None if unknown.
     num_chips: of the mesh.
     refine: sample: as `ntm.sampling.generate` takes it.
@@ -86,12 +86,13 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
   Raises:
     ValueError: a batch that the mesh does not split.
   """
-  lowered, params, total_flops = _LOWER[program](config, mesh, refine)
-  share = mesh.size / num_chips  # Devices of one chip.
-  known = dict(parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
-               flops_per_chip=total_flops / num_chips,
-               executed_flops_per_chip=(
-                   total_flops + flops.recomputed(config, program, refine)) / num_chips)
+  function, args, params = _BUILD[program](config, mesh, refine)
+  lowered = function.lower(*args)
+  share = mesh.size / num_chips  # Devices per chip.
+  known = dict(
+      parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+      flops_per_chip=model_flops(program, config, refine) / num_chips,
+      executed_flops_per_chip=executed_flops(program, config, refine) / num_chips)
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -100,20 +101,39 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       raise
     size = float(needed[1]) * 1024 ** ("KMGT".index(needed[2]) + 1)
     return Report(arguments=0, temporaries=0, hbm_per_chip_bytes=round(size * share), fits=False,
-                  collective_bytes={}, memory_bytes=0, **known)
-  memory, moved = compiled.memory_analysis(), compiled_text.traffic(compiled.as_text())
-  size = device_bytes(compiled)
+                  collective_bytes={}, **known)
+  memory, size = compiled.memory_analysis(), device_bytes(compiled)
+  sent = collectives.collective_bytes(compiled.as_text())
   return Report(
       arguments=round(memory.argument_size_in_bytes * share),
       temporaries=round(memory.temp_size_in_bytes * share),
       hbm_per_chip_bytes=round(size * share),
       fits=None if chip is None else size * share <= chip.hbm_bytes,
-      collective_bytes={kind: round(n * share) for kind, n in moved.collectives.items()},
-      memory_bytes=round(moved.memory * share), **known)
+      collective_bytes={kind: round(n * share) for kind, n in sent.items()}, **known)
+
+
+def model_flops(program: str, config: Config, refine: str | None = None) -> int:
+  """FLOPs of one update or batch that the model needs, over all devices.
+
+  They depend neither on rematerialisation nor on the devices and their kernels.
+
+  Args:
+    program: 'train', 'sample' or 'distill'.
+    config: of the run.
+    refine: sample: as `ntm.sampling.generate` takes it.
+  """
+  return executed_flops(program, step_lib.without_rematerialisation(config), refine)
+
+
+@functools.cache
+def executed_flops(program: str, config: Config, refine: str | None = None) -> int:
+  """As `model_flops`, with what rematerialisation computes again."""
+  function, args, _ = _BUILD[program](config, step_lib.COUNTING_MESH, refine)
+  return flops.count(function, *args)
 
 
 def device_bytes(compiled: jax.stages.Compiled) -> int:
-  """Memory of one device that a program needs: arguments, temporaries and new outputs."""
+  """Memory per device that a program needs: arguments, temporaries and new outputs."""
   memory = compiled.memory_analysis()
   return (memory.argument_size_in_bytes + memory.temp_size_in_bytes
           + memory.output_size_in_bytes - memory.alias_size_in_bytes)
@@ -140,20 +160,21 @@ def _train(config, mesh, refine):
     if config.finetune.source:
       source = state_lib.abstract_params(task_lib.density(config).frozen_init, mesh)
     task = task_lib.density(config, source)
-  return _step(task, config, mesh, flops.train_step(config))
+  return _step(task, config, mesh)
 
 
 def _distill(config, mesh, refine):
   del refine
   partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
   teacher = state_lib.abstract_params(task_lib.density(config).init, mesh)
-  return _step(distillation.distill(config, teacher), config, mesh, flops.distill_step(config))
+  return _step(distillation.distill(config, teacher), config, mesh)
 
 
-def _step(task, config, mesh, total_flops):
+def _step(task, config, mesh) -> tuple[Callable, tuple, dict]:
+  """(jitted function, its abstract arguments, the parameters among them)."""
   state = state_lib.abstract_state(task, config, mesh)
   step = step_lib.make_train_step(task, config, mesh)
-  return step.lower(state, abstract_batch(config, mesh), task.frozen), state.params, total_flops
+  return step, (state, abstract_batch(config, mesh), task.frozen), state.params
 
 
 def _sample(config, mesh, refine):
@@ -166,7 +187,7 @@ def _sample(config, mesh, refine):
   if config.model.kind == "flow_matching":
     params = state_lib.abstract_params(flow_matching.velocity(config).init, mesh)
     draw = ode.make_generator(build.velocity(config), patches, config.process)
-    run, refine = lambda rng, params, cond: draw(rng, params, cond, size, num_steps, "euler"), None
+    run = lambda rng, params, cond: draw(rng, params, cond, size, num_steps, "euler")
   else:
     params = {"ntm": state_lib.abstract_params(task_lib.density(config).init, mesh)}
     student = None
@@ -183,9 +204,8 @@ def _sample(config, mesh, refine):
     with partitioning.activations(mesh):
       return run(rng, params, cond)
 
-  lowered = jax.jit(sampled, out_shardings=partitioning.batch_sharding(mesh)).lower(
-      rng, params, cond)
-  return lowered, params, flops.sample(config, size, num_steps, refine)
+  return (jax.jit(sampled, out_shardings=partitioning.batch_sharding(mesh)),
+          (rng, params, cond), params)
 
 
-_LOWER = {"train": _train, "sample": _sample, "distill": _distill}
+_BUILD = {"train": _train, "sample": _sample, "distill": _distill}

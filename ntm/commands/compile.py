@@ -20,7 +20,7 @@ from ntm import config as config_lib
 from ntm.commands import ahead_of_time, entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.nn import partitioning
-from ntm.performance import chips
+from ntm.performance import accelerators
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -52,8 +52,8 @@ def main(_) -> None:
     entry_point.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)
   mesh = partitioning.make_mesh(config.mesh, devices)
-  chip = chips.lookup(devices[0].device_kind)
-  count = chips.count(devices)
+  chip = accelerators.lookup(devices[0].device_kind)
+  count = accelerators.num_chips(devices)
   _LOG.info("compiling for %d x %s, mesh %s", count, chip.name if chip else "device",
             dict(mesh.shape))
   started = time.monotonic()
@@ -66,12 +66,10 @@ def main(_) -> None:
       "compile_seconds": seconds, "batch_size": config.train.batch_size,
       "remat": config.model.remat,
       "hbm_limit_bytes": chip.hbm_bytes if chip else None}
-  if chip and report.memory_bytes:
+  if chip and report.arguments:  # It fits enough to be compiled.
     bounds = report.bounds(chip)
     result |= {"bounds_seconds": bounds, "step_seconds": max(bounds.values()),
-               "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values()),
-               "memory_seconds": report.memory_bytes / chip.hbm_bandwidth,
-               "flops_per_byte": report.executed_flops_per_chip / report.memory_bytes}
+               "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values())}
   _print(result)
   entry_point.write_json(_JSON.value, result)
 
@@ -111,14 +109,11 @@ def _print(result):
     print(f"{kind:21} {gib(size)} per chip")
   if "bounds_seconds" in result:
     bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
-    print(f"memory traffic        up to {gib(result['memory_bytes'])} per chip, "
-          f"{result['memory_seconds'] * 1000:.1f} ms, {result['flops_per_byte']:.1f} FLOPs per "
-          "byte")
     print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")
     print(f"MFU at most           {result['mfu_bound']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")
   if result["fits"] is None:
-    print("fits: unknown, because ntm/performance/chips.py does not list this chip")
+    print("fits: unknown, because ntm/performance/accelerators.py does not list this chip")
   elif result["fits"]:
     print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
   else:

@@ -7,6 +7,7 @@ The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
 Model, process and data are the teacher's and override the config.
 """
 
+import functools
 import logging
 import os
 
@@ -52,7 +53,8 @@ def main(_) -> None:
   if not resumes:
     teacher.write(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
-  loop.train(distillation.distill(config, params), config, workdir, *data)
+  loop.train(functools.partial(distillation.distill, teacher_params=params), config, workdir,
+             *data)
 
 
 run = entry_point.command(main, FLAGS, __doc__, several_processes=True)

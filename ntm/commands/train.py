@@ -7,6 +7,7 @@ The model is an NTM, trained from scratch or from a flow-matching model
 the same workdir, the command resumes from the newest checkpoint.
 """
 
+import functools
 import logging
 
 from absl import flags
@@ -40,10 +41,10 @@ def main(_) -> None:
   checks.check_run(config, _WORKDIR.value)
   data = pipeline.training_data(config)
   if config.model.kind == "flow_matching":
-    what = flow_matching.velocity(config)
+    make_task = flow_matching.velocity
   else:
-    what = task.density(config, source)
-  loop.train(what, config, _WORKDIR.value, *data)
+    make_task = functools.partial(task.density, velocity_params=source)
+  loop.train(make_task, config, _WORKDIR.value, *data)
 
 
 def _check_workdir(workdir):

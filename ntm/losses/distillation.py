@@ -17,7 +17,6 @@ from ntm.config import Config
 from ntm.losses import task
 from ntm.losses.metrics import Sums
 from ntm.models import build
-from ntm.performance import flops
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate, refinement
 from ntm.typing import Array
@@ -88,4 +87,4 @@ def distill(config: Config, teacher_params) -> task.Task:
   return task.Task(init=init, loss=loss, evaluate=evaluate, samples=draw, primary_metric="mse",
                    unit="squared error / dim", frozen=teacher_params,
                    frozen_init=task.density(config).init,
-                   levels=max(process.num_steps), flops=flops.distill_step(config))
+                   levels=max(process.num_steps))

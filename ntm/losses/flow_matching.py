@@ -17,7 +17,6 @@ from ntm.losses import task, trajectory_likelihood
 from ntm.losses.metrics import Sums
 from ntm.models import build
 from ntm.models.velocity import Velocity
-from ntm.performance import flops
 from ntm.sampling import ode
 from ntm.typing import Array, Condition, PRNGKey
 
@@ -83,5 +82,4 @@ def velocity(config: Config) -> task.Task:
             for n in _SAMPLE_STEPS}
 
   return task.Task(init=task.velocity_init(config), loss=loss, evaluate=evaluate,
-                   samples=samples, primary_metric="mse", unit="squared error / dim",
-                   flops=flops.train_step(config))
+                   samples=samples, primary_metric="mse", unit="squared error / dim")

@@ -15,7 +15,6 @@ from ntm.config import Config, extension
 from ntm.losses import alignment as alignment_lib
 from ntm.losses import trajectory_likelihood
 from ntm.models import build
-from ntm.performance import flops
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate
 from ntm.typing import Array, Condition, Trajectory
@@ -40,7 +39,6 @@ class Task:
     frozen_init: rng → arrays of the same shapes, boxed with their logical axes.
     pretrained: parameters that replace those of `init` at the same paths.
     levels: states of an example that go through the networks in an update.
-    flops: of an update, of the model alone; 0 is unknown.
   """
 
   init: Callable
@@ -53,7 +51,6 @@ class Task:
   frozen_init: Callable | None = None
   pretrained: Any = None
   levels: int = 1
-  flops: int = 0
 
 
 def density(config: Config, velocity_params=None) -> Task:
@@ -98,8 +95,7 @@ def density(config: Config, velocity_params=None) -> Task:
       frozen=velocity_params,
       frozen_init=velocity_init(alignment_lib.velocity_config(config)),
       pretrained=velocity_params and {"predictor": velocity_params},
-      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps),
-      flops=flops.train_step(config))
+      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps))
 
 
 def velocity_init(config: Config) -> Callable:

@@ -1,1 +1,1 @@
-"""FLOPs of a model, peaks of accelerators, traffic of compiled programs."""
+"""FLOPs of programs, peaks of accelerators, and traffic between them."""

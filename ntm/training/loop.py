@@ -40,12 +40,13 @@ class Preempted(SystemExit):
   """A signal stopped the run after a save; exit code 143 after SIGTERM, 130 after Ctrl-C."""
 
 
-def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: TrainIterator,
-          held_out: Iterable[dict[str, np.ndarray]]) -> None:
+def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os.PathLike,
+          iterator: TrainIterator, held_out: Iterable[dict[str, np.ndarray]]) -> None:
   """Trains to config.train.steps, from the newest checkpoint if there is one.
 
   Args:
-    task: what is trained.
+    make_task: config → what is trained, as `losses.task.density`. It is also called with
+      the config without rematerialisation, to count FLOPs.
     config: of the run.
     workdir: for config.json, checkpoints, metrics, pictures and the files of `data_record`.
     iterator: batches of this process's share of config.train.batch_size.
@@ -58,7 +59,7 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Trai
     Preempted: after a SIGTERM or Ctrl-C.
     storage.StorageError: as `Checkpointer` raises it.
   """
-  mesh = checks.check_run(config, workdir)
+  mesh, task = checks.check_run(config, workdir), make_task(config)
   record = getattr(iterator, "record", {})
   data_record.check(workdir, record)
   abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
@@ -81,7 +82,8 @@ def train(task: Task, config: Config, workdir: str | os.PathLike, iterator: Trai
     _LOG.info("resuming at step %d", int(state.step))
   workdir_lib.prepare(workdir, config)
   first_step, stopped = int(state.step), None
-  run = _Run(task, config, workdir, mesh, checkpointer, iterator, list(held_out), first_step)
+  run = _Run(task, make_task, config, workdir, mesh, checkpointer, iterator, list(held_out),
+             first_step)
   data_record.write(workdir, record, first_step)
   try:
     with multihost.Preemption(first_step) as stop_signal:
@@ -107,15 +109,15 @@ def _finish(step, steps, workdir):
 class _Run:
   """The fixed parts of a run, and the actions between its steps."""
 
-  def __init__(self, task: Task, config: Config, workdir, mesh: Mesh, checkpointer, iterator,
-               held_out, first_step):
-    self.task, self.config, self.mesh = task, config, mesh
+  def __init__(self, task: Task, make_task, config: Config, workdir, mesh: Mesh, checkpointer,
+               iterator, held_out, first_step):
+    self.task, self.make_task, self.config, self.mesh = task, make_task, config, mesh
     self.frozen = state_lib.place_frozen(task, mesh)
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
     self.unreadable, self.first_step = data_record.Unreadable(workdir, iterator), first_step
     self.writer = metrics_lib.Writer(workdir, first_step, task.primary_metric, task.unit)
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
-    self.clock = Throughput(task, config.train.batch_size, config.model.num_tokens, mesh)
+    self.clock = Throughput(config.train.batch_size * config.model.num_tokens * task.levels, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
     self.eval_step = step_lib.make_eval_step(task, mesh)
     # Of the iterator after each step since the last log: one of them may be the last finite step.
@@ -130,8 +132,8 @@ class _Run:
       self.profile.before(step, state)
       with clock.waiting_for_data():
         batch = self.next_batch(state)
-      state, metrics, norms = self.train_step(
-          state, partitioning.put_batch(self.mesh, batch), self.frozen)
+      batch = partitioning.put_batch(self.mesh, batch)
+      state, metrics, norms = self.train_step(state, batch, self.frozen)
       self.profile.after(step, state)
       pending.append(metrics)
       self.positions[step] = self.iterator.get_state()
@@ -140,6 +142,8 @@ class _Run:
       if step == self.first_step + 1:
         jax.block_until_ready(state)
         _LOG.info("compiled in %.0f s", clock.elapsed)
+        clock.model_flops = step_lib.model_flops(
+            self.train_step, self.make_task, self.config, self.mesh, state, batch, self.frozen)
         clock.restart()  # Rates exclude compilation.
       if step % train.log_every == 0 or last or stop:
         self.require_finite(state)  # Waits for the step.

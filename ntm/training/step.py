@@ -1,18 +1,25 @@
 """One update, and the held-out likelihood: jitted, donated, sharded."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import AbstractDevice, AbstractMesh, Mesh
 
 from ntm.config import Config
 from ntm.losses.task import Batch, Task
 from ntm.nn import partitioning
+from ntm.performance import flops
 from ntm.training import optimizer
 from ntm.training import state as state_lib
 from ntm.training.state import TrainState
+
+# One CPU, to trace programs for: accelerators' kernels hide their FLOPs.
+COUNTING_MESH = AbstractMesh(
+    (1,) * len(partitioning.AXES), partitioning.AXES,
+    abstract_device=AbstractDevice(device_kind="cpu", num_cores=None, platform="cpu"))
 
 
 def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
@@ -106,3 +113,32 @@ def _mean_gradients(task: Task, rounds: int) -> Callable:
     return jax.tree.map(lambda g: g / rounds, grads), metrics
 
   return gradients
+
+
+def without_rematerialisation(config: Config) -> Config:
+  """The config of the same model, storing all activations that its gradients read."""
+  model = dataclasses.replace(config.model, remat="none")
+  if model.transporter.kind == "coupling":
+    model = dataclasses.replace(
+        model, transporter=dataclasses.replace(model.transporter, reversible=False))
+  return dataclasses.replace(config, model=model)
+
+
+def model_flops(train_step: Callable, make_task: Callable[[Config], Task], config: Config,
+                mesh: Mesh, *args) -> int:
+  """FLOPs of one update over all devices, without those of rematerialisation.
+
+  Args:
+    train_step: of `make_train_step`, whose trace is counted if it has neither
+      rematerialisation nor kernels; otherwise another one is traced.
+    make_task: what `train_step` trains, of any config.
+    config: of the run.
+    mesh: of `train_step`.
+    *args: its arguments.
+  """
+  plain = without_rematerialisation(config)
+  if plain == config and mesh.abstract_mesh.abstract_device.platform == "cpu":
+    return flops.count(train_step, *args)
+  train_step = make_train_step(make_task(plain), plain, COUNTING_MESH)
+  return flops.count(
+      train_step, *jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), args))

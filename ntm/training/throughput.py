@@ -1,35 +1,36 @@
-"""How fast a run goes, and for how long it waits for its data."""
+"""How fast a run trains, and how long it waits for its data."""
 
 import contextlib
 import time
 
 from jax.sharding import Mesh
 
-from ntm.losses.task import Task
-from ntm.performance import chips
+from ntm.performance import accelerators
 
 
 class Throughput:
-  """A clock of the updates since the last look, all else left out."""
+  """A clock of the updates since it was last read, pauses left out.
 
-  def __init__(self, task: Task, batch_size: int, num_tokens: int, mesh: Mesh):
+  Attributes:
+    model_flops: of one update over all devices; 0 while unknown.
+  """
+
+  def __init__(self, tokens_per_update: int, mesh: Mesh):
     """Starts the clock.
 
     Args:
-      task: says what an update costs.
-      batch_size: examples of an update.
-      num_tokens: N.
+      tokens_per_update: examples times tokens times levels.
       mesh: devices that share the work.
     """
-    self._tokens = batch_size * num_tokens * task.levels
-    self._flops = task.flops
+    self.model_flops = 0
+    self._tokens = tokens_per_update
     devices = list(mesh.devices.flat)
-    chip = chips.lookup(devices[0].device_kind)
-    self._peak_flops = chip.peak_flops * chips.count(devices) if chip else None
+    chip = accelerators.lookup(devices[0].device_kind)
+    self._peak_flops = chip.peak_flops * accelerators.num_chips(devices) if chip else None
     self.restart()
 
   def restart(self) -> None:
-    """Forgets everything so far."""
+    """Resets the clock."""
     self._updates, self._waited, self._started = 0, 0.0, time.monotonic()
 
   def update(self) -> None:
@@ -43,23 +44,23 @@ class Throughput:
 
   @contextlib.contextmanager
   def paused(self):
-    """What happens inside is no training."""
+    """Takes what happens inside off the clock."""
     started = time.monotonic()
     yield
     self._started += time.monotonic() - started
 
   @contextlib.contextmanager
   def waiting_for_data(self):
-    """What happens inside is on the clock, and counted apart."""
+    """Keeps what happens inside on the clock, and reports it as waiting."""
     started = time.monotonic()
     yield
     self._waited += time.monotonic() - started
 
   def scalars(self) -> dict[str, float]:
-    """Rates of the run, of all devices together, by name; none before an update.
+    """Rates over all devices, by name; none before an update.
 
-    `data_wait` is the share of the time that the host waited for a batch; the
-    devices may have been at work meanwhile. `mfu` is of the dense bfloat16 peak,
+    `data_wait` is the fraction of the time in which the host waited for a batch; the
+    devices may have been busy meanwhile. `mfu` is relative to the dense bfloat16 peak,
     where the chip is known.
     """
     if not self._updates:
@@ -68,8 +69,8 @@ class Throughput:
     rate = self._updates / elapsed
     values = {"step_seconds": 1 / rate, "steps_per_second": rate,
               "tokens_per_second": self._tokens * rate, "data_wait": self._waited / elapsed}
-    if self._flops:
-      values["model_flops_per_second"] = self._flops * rate
+    if self.model_flops:
+      values["model_flops_per_second"] = self.model_flops * rate
       if self._peak_flops:
-        values["mfu"] = self._flops * rate / self._peak_flops
+        values["mfu"] = self.model_flops * rate / self._peak_flops
     return values

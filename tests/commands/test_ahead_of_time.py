@@ -14,11 +14,11 @@ from absl.testing import absltest, parameterized
 
 from ntm.commands import ahead_of_time
 from ntm.nn import partitioning
-from ntm.performance import chips, flops
+from ntm.performance import accelerators
 from tests.helpers import tiny
 
 _SMALL = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
-_CHIP = chips.lookup("TPU v5 lite")
+_CHIP = accelerators.lookup("TPU v5 lite")
 
 
 def _config(**changes):
@@ -31,6 +31,12 @@ def _report(program="train", chip=None, **changes):
   return ahead_of_time.report(program, config, partitioning.make_mesh(config.mesh), chip, 8)
 
 
+def _recomputed(program, refine=None, **changes):
+  config = _config(**changes)
+  return (ahead_of_time.executed_flops(program, config, refine)
+          - ahead_of_time.model_flops(program, config, refine))
+
+
 class AheadTest(parameterized.TestCase):
 
   def test_a_training_step_is_measured(self):
@@ -39,7 +45,6 @@ class AheadTest(parameterized.TestCase):
     self.assertBetween(report.arguments, 4 * report.parameters, 16 * report.parameters)
     self.assertTrue(report.fits)
     self.assertGreater(report.collective_bytes["all-reduce"], 0)
-    self.assertGreater(report.memory_bytes, report.arguments)
     bounds = report.bounds(_CHIP)
     self.assertEqual(bounds["compute"], report.flops_per_chip / _CHIP.peak_flops)
     self.assertFalse(_report(chip=dataclasses.replace(_CHIP, hbm_bytes=1000)).fits)
@@ -47,18 +52,22 @@ class AheadTest(parameterized.TestCase):
   def test_full_rematerialisation_computes_a_third_more(self):
     report = _report(model__remat="full")
     self.assertIsNone(report.fits)
-    self.assertAlmostEqual(report.executed_flops_per_chip / report.flops_per_chip, 4 / 3)
+    self.assertBetween(report.executed_flops_per_chip / report.flops_per_chip, 1.25, 4 / 3)
 
-  @parameterized.parameters(("train", flops.train_step), ("distill", flops.distill_step))
-  def test_policies_compute_again_what_they_do_not_keep(self, program, total):
-    again = {policy: flops.recomputed(_config(model__remat=policy), program)
+  @parameterized.parameters("train", "distill")
+  def test_policies_compute_again_what_they_do_not_keep(self, program):
+    again = {policy: _recomputed(program, model__remat=policy)
              for policy in ("none", "dots", "attention", "full")}
-    self.assertEqual((again["none"], again["dots"]), (0, 0))
-    self.assertBetween(again["attention"], 0.5 * again["full"], again["full"] - 1)
-    self.assertLess(again["full"], total(_config()))
-    self.assertEqual(flops.recomputed(_config(model__remat="full"), "sample", "denoiser"), 0)
-    velocity = _config(model__remat="full", model__kind="flow_matching")
-    self.assertEqual(flops.recomputed(velocity, "sample", "score"), 0)  # Of an NTM alone.
+    self.assertEqual(again["none"], 0)
+    self.assertLess(again["none"], again["dots"])  # Attention has batch dimensions.
+    self.assertLess(again["dots"], again["attention"])
+    self.assertLess(again["attention"], again["full"])
+    self.assertLess(again["full"], ahead_of_time.model_flops(program, _config()) / 3)
+
+  def test_sampling_without_a_gradient_computes_nothing_again(self):
+    self.assertEqual(_recomputed("sample", "denoiser", model__remat="full"), 0)
+    self.assertEqual(_recomputed("sample", model__remat="full", model__kind="flow_matching"), 0)
+    self.assertGreater(_recomputed("sample", "score", model__remat="full"), 0)
 
   @parameterized.parameters("sample", "distill")
   @pytest.mark.slow

@@ -36,12 +36,13 @@ def config(steps: int) -> config_lib.Config:
 def train(workdir: str | os.PathLike, steps: int) -> None:
   """Trains, or resumes."""
   run = config(steps)
-  what = dataclasses.replace(task.density(run), samples=lambda params, frozen: {})
+  make_task = lambda config: dataclasses.replace(
+      task.density(config), samples=lambda params, frozen: {})
   iterator, held_out = pipeline.training_data(run)
   clu = sys.modules.get("clu", sys)
   sys.modules["clu"] = None  # To import TensorFlow takes longer than the run.
   try:
-    loop.train(what, run, workdir, iterator, held_out[:1])
+    loop.train(make_task, run, workdir, iterator, held_out[:1])
   finally:
     del sys.modules["clu"]
     if clu is not sys:

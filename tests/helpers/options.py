@@ -194,7 +194,7 @@ class Batches:
 
 def train(config: Config, workdir: str | os.PathLike, iterator=None) -> None:
   """Trains to the end, pictures included."""
-  loop.train(task(config), config, workdir, iterator or Batches(config), [batch(config, 4)])
+  loop.train(task, config, workdir, iterator or Batches(config), [batch(config, 4)])
 
 
 def write_data(source: str, config: Config) -> str:

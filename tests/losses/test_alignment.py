@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import tempfile
 
 import jax
@@ -92,7 +93,8 @@ class FinetuningTest(parameterized.TestCase):
     workdir = tempfile.mkdtemp()
     config = dataclasses.replace(config, optimizer=dataclasses.replace(
         config.optimizer, peak=1e-12, end=0.0))
-    loop.train(task.density(config, params), config, workdir, _Data(), [])
+    make_task = lambda source: functools.partial(task.density, velocity_params=source)
+    loop.train(make_task(params), config, workdir, _Data(), [])
     _, trained, step = checkpoint.restore_ema(workdir)
     self.assertEqual(step, 2)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -102,7 +104,7 @@ class FinetuningTest(parameterized.TestCase):
       np.testing.assert_allclose(theirs, leaf, atol=1e-9)
     longer = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=3))
     other = jax.tree.map(jnp.zeros_like, params)
-    loop.train(task.density(longer, other), longer, workdir, _Data(), [])
+    loop.train(make_task(other), longer, workdir, _Data(), [])
     _, trained, step = checkpoint.restore_ema(workdir)
     self.assertEqual(step, 3)
     self.assertGreater(float(np.abs(trained["predictor"]["network"]["readout"]["kernel"]).max()), 0)

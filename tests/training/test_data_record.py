@@ -56,9 +56,10 @@ def _training_data(config, workdir):
 def _train(config, workdir, stop_after=None):
   iterator, held_out = _training_data(config, workdir)
   # No pictures, which take longest to compile.
-  what = dataclasses.replace(task.density(config), samples=lambda params, frozen: {})
+  make_task = lambda config: dataclasses.replace(
+      task.density(config), samples=lambda params, frozen: {})
   with mock.patch.object(multihost, "Preemption", lambda first: _Stop(stop_after)):
-    loop.train(what, config, workdir, iterator, held_out)
+    loop.train(make_task, config, workdir, iterator, held_out)
 
 
 class _Stop:

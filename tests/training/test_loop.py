@@ -44,7 +44,7 @@ class _Images:
 def _train(config, workdir, source=None):
   source = source or _Images()
   iterator = pipeline.train_iterator(source, config.train.batch_size, 0)
-  loop.train(task.density(config), config, workdir, iterator,
+  loop.train(task.density, config, workdir, iterator,
              pipeline.ordered_batches(_Images(), 16, 16))
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import chex
@@ -145,6 +146,29 @@ class StepTest(parameterized.TestCase):
     same = jax.tree.map(np.array_equal, skipped.params, updated.params)
     self.assertFalse(all(jax.tree.leaves(same)))
     chex.assert_trees_all_equal(stopped.params, updated.params)
+
+  def test_flops_are_counted_in_the_trace_of_the_step(self):
+    traced = []
+
+    def make_task(config):
+      task = task_lib.density(config)
+      return dataclasses.replace(task, loss=lambda *args: traced.append(config) or task.loss(*args))
+
+    def counted(config, args):
+      step = step_lib.make_train_step(make_task(config), config, mesh)
+      step.trace(*args)
+      return step_lib.model_flops(step, make_task, config, mesh, *args)
+
+    plain, remat = tiny.config(mesh={"data": 2}), tiny.config(
+        mesh={"data": 2}, model__remat="full")
+    mesh = partitioning.make_mesh(plain.mesh, jax.devices()[:2])
+    args = (state_lib.init_state(task_lib.density(plain), plain, mesh),
+            partitioning.put_batch(mesh, _batch()), None)
+    flops = counted(plain, args)
+    self.assertEqual(traced, [plain])
+    # Those of rematerialisation do not count, which takes a trace without it.
+    self.assertEqual(counted(remat, args), flops)
+    self.assertEqual(traced, [plain, remat, plain])
 
   def test_ema_follows_its_ramp(self):
     config = tiny.config(**_SHORT)

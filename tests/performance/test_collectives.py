@@ -1,0 +1,62 @@
+"""Programs whose collectives are known by hand, compiled for eight CPU devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ntm.performance import collectives
+
+
+def _collective_bytes(function, *args, **kwargs):
+  return collectives.collective_bytes(
+      jax.jit(function, **kwargs).lower(*args).compile().as_text())
+
+
+def _mesh():
+  return Mesh(np.asarray(jax.devices()), ("d",))
+
+
+def _array(*shape):
+  return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+class CollectivesTest(parameterized.TestCase):
+
+  @parameterized.parameters(1, 7)
+  def test_a_collective_in_a_loop_counts_as_often_as_it_runs(self, times):
+    def body(x):
+      step = lambda x, _: (jax.lax.psum(x, "d") * 0.5, None)
+      return jax.lax.scan(step, x, None, length=times)[0]
+
+    run = jax.shard_map(body, mesh=_mesh(), in_specs=PartitionSpec(), out_specs=PartitionSpec(),
+                        check_vma=False)
+    self.assertEqual(_collective_bytes(run, _array(128)), {"all-reduce": times * 128 * 4})
+
+  def test_gathers_count_what_they_give(self):
+    split = NamedSharding(_mesh(), PartitionSpec("d"))
+    whole = NamedSharding(_mesh(), PartitionSpec())
+    found = _collective_bytes(lambda x: x, _array(64, 4), in_shardings=split, out_shardings=whole)
+    self.assertEqual(found, {"all-gather": 64 * 4 * 4})
+
+  def test_scatters_count_what_they_reduce(self):
+    text = """ENTRY %main (x: f32[64]) -> f32[8] {
+  %x = f32[64]{0} parameter(0)
+  %sum = f32[64]{0} all-reduce-start(%x), to_apply=%add
+  %done = f32[64]{0} all-reduce-done(%sum)
+  ROOT %part = f32[8]{0} reduce-scatter(%done), dimensions={0}, to_apply=%add
+}"""
+    self.assertEqual(collectives.collective_bytes(text),
+                     {"all-reduce": 64 * 4, "reduce-scatter": 64 * 4})
+
+  def test_one_device_exchanges_nothing(self):
+    self.assertEqual(_collective_bytes(lambda x, y: x + y, _array(8), _array(8)), {})
+
+  def test_a_text_without_a_program_is_refused(self):
+    with self.assertRaisesRegex(ValueError, "no ENTRY computation"):
+      collectives.collective_bytes("nothing")
+
+
+if __name__ == "__main__":
+  absltest.main()
