@@ -41,7 +41,7 @@ class ExtendingTest(parameterized.TestCase):
     return tiny.config(
         model__image_shape=(8, 8, 1), model__num_classes=10, model__transporter=dict(_SMALL),
         model__predictor=dict(_SMALL), train__steps=2, train__sample_every=2,
-        train__checkpoint_every=2, mesh__data=1,
+        train__checkpoint_every=2, mesh__data=-1,
         **{key.replace(".", "__"): value for key, value in values.items()}, **changes)
 
   def test_examples_are_short_and_all_are_run(self):

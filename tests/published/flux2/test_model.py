@@ -138,9 +138,9 @@ class Flux2Test(parameterized.TestCase):
   def test_ids_must_match_the_tokens(self):
     run = lambda *ids: jax.eval_shape(lambda: flux2.Flux2(self.config).apply(
         {"params": self.params}, _X, _T, _TEXT, *ids))
-    with self.assertRaisesRegex(ValueError, "text ids .* one position a token"):
+    with self.assertRaisesRegex(ValueError, "text ids .* one position per token"):
       run(_IDS[0], flux2.text_ids(4))
-    with self.assertRaisesRegex(ValueError, "text ids .* one position a token"):
+    with self.assertRaisesRegex(ValueError, "text ids .* one position per token"):
       run(_IDS[0], flux2.text_ids(6))
     with self.assertRaisesRegex(ValueError, "image ids"):
       run(_IDS[0][:, :2], _IDS[1])
