@@ -54,7 +54,7 @@ _PROGRAMS = [Case("imagenet256", "v5p:4x4x4", "sample", (f"--refine={refine}",))
                  # Every token of the inverse gathers parameters that are split.
                  Case("imagenet256", "v5p:4x4x4", "sample", ("--refine=score", *_WHOLE)),
                  Case("imagenet256", "v5p:4x4x4", "distill")]
-_ROUNDS = "--config.train.accumulation={}".format
+_ROUNDS = "--config.train.grad_accumulation_steps={}".format
 # Where a whole batch does not fit these slices, or the mesh does not suit.
 _OTHERWISE = [
     Case("imagenet256_multi_step", "v5e:8x8", flags=(_ROUNDS(2),)),

@@ -19,11 +19,11 @@ def get_config():
   config.model.predictor.layers = 2
   config.model.unroll = 4
   config.process.schedule = "uniform"
-  config.optimizer.peak = 3e-3
-  config.optimizer.end = 1e-5
-  config.optimizer.warmup = 100
+  config.optimizer.peak_learning_rate = 3e-3
+  config.optimizer.final_learning_rate = 1e-5
+  config.optimizer.warmup_steps = 100
   config.optimizer.weight_decay = 1e-2
-  config.optimizer.ema = 0.997
+  config.optimizer.ema_decay = 0.997
   config.train.steps = 2900
   config.train.batch_size = 32
   config.train.log_every = 50

@@ -11,7 +11,7 @@ import ntm.config
 def get_config():
   config = ntm.config.load_sibling(__file__, "digits.py")
   config.denoiser.layers = 2
-  config.optimizer.peak = 2e-3
+  config.optimizer.peak_learning_rate = 2e-3
   config.train.steps = 1500
   config.train.sample_every = config.train.checkpoint_every = 500
   return config

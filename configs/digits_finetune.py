@@ -20,7 +20,7 @@ def get_config():
   config.model.unroll = 5
   # The posterior's C, which sigma_P is relative to, vanishes at t_min = 0.
   config.process.t_min_low = 0.01
-  config.optimizer.peak = 1e-3
+  config.optimizer.peak_learning_rate = 1e-3
   config.train.steps = 1500
   config.train.sample_every = config.train.checkpoint_every = 500
   return config

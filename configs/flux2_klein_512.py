@@ -35,7 +35,7 @@ def get_config():
   config.model.dtype = "bfloat16"
   config.model.remat = "full"
   config.process.t_min_low = 0.01
-  config.optimizer.peak = 5e-5
+  config.optimizer.peak_learning_rate = 5e-5
   config.train.batch_size = 1024
   config.mesh.data = 1
   config.mesh.fsdp = -1

@@ -29,7 +29,7 @@ def get_config():
   config.denoiser.num_kv_heads = 8
   config.model.dtype = "bfloat16"
   config.model.remat = "full"
-  config.optimizer.warmup = 5000
+  config.optimizer.warmup_steps = 5000
   config.train.steps = 500_000
   config.train.batch_size = 1024
   config.train.sample_every = config.train.checkpoint_every = 5000

@@ -73,7 +73,8 @@ class BenchmarksTest(absltest.TestCase):
   def test_those_of_few_steps(self):
     root = pathlib.Path(tempfile.mkdtemp())
     tiny = ["--config.model.predictor.width=16", "--config.model.transporter.width=16",
-            "--config.optimizer.warmup=0", "--config.train.steps=3", "--config.train.log_every=1"]
+            "--config.optimizer.warmup_steps=0", "--config.train.steps=3",
+            "--config.train.log_every=1"]
     train = lambda name, *flags: subprocess.run(
         [sys.executable, "-m", "ntm.commands.main", "train",
          f"--config={_BENCHMARKS.parent}/configs/{name}.py", f"--workdir={root / name}", *tiny,

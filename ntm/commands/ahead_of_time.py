@@ -152,7 +152,7 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
 
 def _train(config, mesh, refine):
   del refine
-  partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
   source = None
   if config.model.kind == "flow_matching":
     task = flow_matching.velocity(config)
@@ -165,7 +165,7 @@ def _train(config, mesh, refine):
 
 def _distill(config, mesh, refine):
   del refine
-  partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
   teacher = state_lib.abstract_params(task_lib.density(config).init, mesh)
   return _step(distillation.distill(config, teacher), config, mesh)
 

@@ -118,7 +118,7 @@ def _print(result):
     print(f"fits: {result['hbm_per_chip_bytes'] / result['hbm_limit_bytes']:.1%} of the memory")
   else:
     changes = ["a larger slice", "a larger mesh.fsdp or mesh.tensor", "a smaller train.batch_size",
-               *(["more train.accumulation"] if result["program"] != "sample" else []),
+               *(["more train.grad_accumulation_steps"] if result["program"] != "sample" else []),
                *(["model.remat 'full'"] if result["remat"] != "full" else [])]
     print(f"does not fit: try {', '.join(changes[:-1])} or {changes[-1]}.")
 

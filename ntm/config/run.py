@@ -53,24 +53,24 @@ class OptimizerConfig:
   """AdamW with linear warm-up and cosine decay.
 
   Attributes:
-    peak: learning rate after the warm-up.
-    end: learning rate after the last step.
-    warmup: steps of warm-up.
+    peak_learning_rate: after the warm-up.
+    final_learning_rate: after the last step.
+    warmup_steps: steps of the linear warm-up.
     b1: Adam's first decay.
     b2: Adam's second decay.
     weight_decay: decoupled, on matrices only (not biases, norms, embeddings).
-    clip: global gradient norm; larger gradients are scaled down to it.
-    ema: decay of the parameter average, ramped up over the first steps.
+    max_grad_norm: larger gradients are scaled down to this global norm.
+    ema_decay: of the parameter average, ramped up over the first steps.
   """
 
-  peak: float = 1e-4
-  end: float = 1e-6
-  warmup: int = 1000
+  peak_learning_rate: float = 1e-4
+  final_learning_rate: float = 1e-6
+  warmup_steps: int = 1000
   b1: float = 0.9
   b2: float = 0.95
   weight_decay: float = 1e-4
-  clip: float = 1.0
-  ema: float = 0.9999
+  max_grad_norm: float = 1.0
+  ema_decay: float = 0.9999
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +82,17 @@ class TrainConfig:
       per example, about 1/T of the compute) or an extension.
     time_sampling: flow matching: levels drawn 'uniform' or 'logit_normal'.
     steps: updates.
-    batch_size: examples an update, over all devices and accumulation rounds.
-    accumulation: gradient accumulation rounds; divides batch_size.
+    batch_size: examples per update, over all devices and accumulation steps.
+    grad_accumulation_steps: parts of a batch whose gradients are averaged; divides
+      batch_size.
     label_dropout: probability of the null class or the empty text, for guidance.
     seed: of parameters, data order and noise.
     log_every: steps between metric lines.
     sample_every: steps between sample grids; the first comes early.
     checkpoint_every: steps between checkpoints, each with a held-out likelihood.
-    keep_last: newest checkpoints kept, in addition to the best.
-    skip_nonfinite: updates with a loss or gradient that is not finite that a run
-      may leave out; one more stops it.
+    max_to_keep: newest checkpoints kept, in addition to the best.
+    max_nonfinite_steps: updates that a run may skip because their loss or gradient is
+      not finite; one more stops it.
     profile_at: first step of a profile, written to WORKDIR/profile; 0 takes none.
     profile_steps: steps in it.
   """
@@ -100,14 +101,14 @@ class TrainConfig:
   time_sampling: Literal["uniform", "logit_normal"] = "logit_normal"
   steps: int = 100_000
   batch_size: int = 256
-  accumulation: int = 1
+  grad_accumulation_steps: int = 1
   label_dropout: float = 0.1
   seed: int = 0
   log_every: int = 100
   sample_every: int = 1000
   checkpoint_every: int = 1000
-  keep_last: int = 2
-  skip_nonfinite: int = 0
+  max_to_keep: int = 2
+  max_nonfinite_steps: int = 0
   profile_at: int = 0
   profile_steps: int = 3
 
@@ -204,33 +205,34 @@ def _check_train(config):
     unread(train, "train", "model.kind 'ntm'", objective="end_to_end")
   else:
     unread(train, "train", "model.kind 'flow_matching'", time_sampling="logit_normal")
-  for key in ("steps", "batch_size", "accumulation", "log_every",
-              "sample_every", "checkpoint_every", "keep_last", "profile_steps"):
+  for key in ("steps", "batch_size", "grad_accumulation_steps", "log_every",
+              "sample_every", "checkpoint_every", "max_to_keep", "profile_steps"):
     require(getattr(train, key) >= 1, f"train.{key}", getattr(train, key), "at least 1")
-  require(train.skip_nonfinite >= 0, "train.skip_nonfinite", train.skip_nonfinite,
+  require(train.max_nonfinite_steps >= 0, "train.max_nonfinite_steps", train.max_nonfinite_steps,
            "0 (none) or more")
   require(0 <= train.profile_at <= train.steps, "train.profile_at", train.profile_at,
            f"0 (no profile), or a step of the run's {train.steps}")
-  require(train.batch_size % train.accumulation == 0, "train.accumulation",
-           train.accumulation, f"a divisor of batch_size {train.batch_size}")
+  require(train.batch_size % train.grad_accumulation_steps == 0, "train.grad_accumulation_steps",
+           train.grad_accumulation_steps, f"a divisor of batch_size {train.batch_size}")
   require(train.seed >= 0, "train.seed", train.seed, "0 or more")
   require(0 <= train.label_dropout < 1, "train.label_dropout", train.label_dropout,
            "a probability from 0 to below 1, which would leave no example its condition")
 
 
 def _check_optimizer(optimizer, steps):
-  require(0 < optimizer.peak <= 1, "optimizer.peak", optimizer.peak,
-           "a learning rate above 0, at most 1")
-  require(0 <= optimizer.end <= optimizer.peak, "optimizer.end", optimizer.end,
-           f"between 0 and the peak {optimizer.peak}")
-  require(0 <= optimizer.warmup < steps, "optimizer.warmup", optimizer.warmup,
-           f"between 0 and train.steps {steps}, exclusive")
-  for key in ("b1", "b2", "ema"):
+  peak, final = optimizer.peak_learning_rate, optimizer.final_learning_rate
+  require(0 < peak <= 1, "optimizer.peak_learning_rate", peak,
+          "a learning rate above 0, at most 1")
+  require(0 <= final <= peak, "optimizer.final_learning_rate", final,
+          f"between 0 and the peak {peak}")
+  require(0 <= optimizer.warmup_steps < steps, "optimizer.warmup_steps", optimizer.warmup_steps,
+          f"between 0 and train.steps {steps}, exclusive")
+  for key in ("b1", "b2", "ema_decay"):
     require(0 <= getattr(optimizer, key) < 1, f"optimizer.{key}", getattr(optimizer, key),
-             "between 0 and 1, exclusive")
-  require(0 <= optimizer.weight_decay * optimizer.peak < 1, "optimizer.weight_decay",
-           optimizer.weight_decay, f"from 0 to below 1 / peak, {1 / optimizer.peak:g}: an update "
-           "takes the share peak * weight_decay off the weights")
+            "between 0 and 1, exclusive")
+  require(0 <= optimizer.weight_decay * peak < 1, "optimizer.weight_decay",
+          optimizer.weight_decay, f"from 0 to below 1 / peak_learning_rate, {1 / peak:g}: an "
+          "update takes the share peak_learning_rate * weight_decay off the weights")
   # Adam divides by the gradient's size plus 1e-8, to which smaller ones vanish.
-  require(optimizer.clip >= 1e-6, "optimizer.clip", optimizer.clip,
-           "a norm of at least 1e-6, such as 1")
+  require(optimizer.max_grad_norm >= 1e-6, "optimizer.max_grad_norm", optimizer.max_grad_norm,
+          "a norm of at least 1e-6, such as 1")

@@ -124,8 +124,9 @@ def check_batch(batch_size: int, accumulation: int, mesh: Mesh) -> None:
   ways = mesh.shape["data"] * mesh.shape["fsdp"]
   if (batch_size // accumulation) % ways:
     raise ValueError(
-        f"batch_size {batch_size} in {accumulation} accumulation rounds is not divisible by "
-        f"data x fsdp = {ways} devices; change train.batch_size, train.accumulation or mesh.")
+        f"batch_size {batch_size} in {accumulation} accumulation steps is not divisible by "
+        f"data x fsdp = {ways} devices; change train.batch_size, train.grad_accumulation_steps "
+        "or mesh.")
 
 
 def from_host(array, sharding: NamedSharding) -> jax.Array:

@@ -44,7 +44,7 @@ class Checkpointer:
     # A failed read from a disk means damage; a bucket may be unreachable for a while.
     self._read_pauses = storage.PAUSES if workdir_lib.is_bucket(workdir) else ()
     policy = checkpoint_managers.AnyPreservationPolicy([
-        checkpoint_managers.LatestN(config.train.keep_last),
+        checkpoint_managers.LatestN(config.train.max_to_keep),
         checkpoint_managers.BestN(
             get_metric_fn=lambda metrics: metrics[f"held_out/{primary_metric}"], reverse=True, n=1,
             keep_checkpoints_without_metrics=False),

@@ -29,7 +29,7 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
   workdir_lib.check_same(config, workdir=os.fspath(workdir))
   mesh = partitioning.make_mesh(config.mesh)
   multihost.check_mesh(mesh)
-  partitioning.check_batch(config.train.batch_size, config.train.accumulation, mesh)
+  partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
   process = config.process
   for num_steps in process.num_steps:
     for t_min in (process.t_min, process.t_min_high):

@@ -176,7 +176,7 @@ class _Run:
     rates = self.clock.scalars()
     values = {f"train/{name}": value for name, value in _scalars(pending).items()}
     values |= {name: float(value) for name, value in norms.items() if np.isfinite(value)}
-    if self.config.train.skip_nonfinite:
+    if self.config.train.max_nonfinite_steps:
       values["skipped"] = int(state.skipped)
     if unreadable := self.unreadable.update():  # Collective.
       values["unreadable"] = unreadable
@@ -227,8 +227,8 @@ class _Run:
     skipped = f", after {int(state.skipped)} skipped ones" if int(state.skipped) else ""
     raise NonFiniteError(
         f"the loss or its gradient was not finite at step {step + 1}{skipped}. The state after "
-        f"step {step} is saved; resume it with a lower optimizer.peak, a smaller optimizer.clip "
-        "or model.dtype=float32.")
+        f"step {step} is saved; resume it with a lower optimizer.peak_learning_rate, a smaller "
+        "optimizer.max_grad_norm or model.dtype=float32.")
 
   def next_batch(self, state):
     """The next batch, or an error with the state saved."""

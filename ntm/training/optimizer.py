@@ -9,7 +9,8 @@ from ntm.config import OptimizerConfig
 def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
   """Linear warm-up from 0 to the peak, then cosine decay to the end value at `steps`."""
   return optax.warmup_cosine_decay_schedule(
-      0.0, config.peak, config.warmup, max(steps, 1), end_value=config.end)
+      0.0, config.peak_learning_rate, config.warmup_steps, max(steps, 1),
+      end_value=config.final_learning_rate)
 
 
 def build(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
@@ -18,7 +19,7 @@ def build(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
   Weight decay applies to kernels only, not to biases, norms or embedding tables.
   """
   return optax.chain(
-      optax.clip_by_global_norm(config.clip),
+      optax.clip_by_global_norm(config.max_grad_norm),
       optax.adamw(learning_rate(config, steps), b1=config.b1, b2=config.b2,
                   weight_decay=config.weight_decay, mask=_kernels))
 

@@ -27,7 +27,7 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
 
   The randomness of step i is a function of (seed, i), so a resumed run continues
   exactly. A step whose loss or gradient is not finite changes no parameters. Up to
-  `config.train.skip_nonfinite` such steps are skipped and counted; one more clears
+  `config.train.max_nonfinite_steps` such steps are skipped and counted; one more clears
   `state.healthy`, and from then on the state no longer changes.
 
   Returns:
@@ -36,7 +36,7 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   """
   tx = optimizer.build(config.optimizer, config.train.steps)
   schedule = optimizer.learning_rate(config.optimizer, config.train.steps)
-  gradients = _mean_gradients(task, config.train.accumulation)
+  gradients = _mean_gradients(task, config.train.grad_accumulation_steps)
 
   def update(state: TrainState, batch: Batch, frozen):
     """One update; the parameters stay unchanged if it is not finite."""
@@ -45,12 +45,12 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
       grads, metrics = gradients(state.params, frozen, batch, rng, state.step)
     grad_norm = optax.global_norm(grads)
     finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
-    healthy = state.healthy & (finite | (state.skipped < config.train.skip_nonfinite))
+    healthy = state.healthy & (finite | (state.skipped < config.train.max_nonfinite_steps))
 
     def apply(state):
       updates, opt_state = tx.update(grads, state.opt_state, state.params)
       params = optax.apply_updates(state.params, updates)
-      decay = jnp.minimum(config.optimizer.ema, (1 + state.step) / (10 + state.step))
+      decay = jnp.minimum(config.optimizer.ema_decay, (1 + state.step) / (10 + state.step))
       ema = optax.incremental_update(params, state.ema, 1 - decay)
       return TrainState(state.step + 1, healthy, params, ema, opt_state, state.skipped)
 

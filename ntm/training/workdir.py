@@ -9,7 +9,7 @@ import pathlib
 from etils import epath
 
 from ntm import config as config_lib
-from ntm.config import Config
+from ntm.config import Config, renamed
 from ntm.training import multihost
 
 TEACHER_FILE = "teacher.json"  # Only in the workdir of a denoiser, see `ntm.training.teacher`.
@@ -93,7 +93,7 @@ def read(workdir: str | os.PathLike) -> Config | None:
   if not path.exists():
     return None
   try:
-    return config_lib.from_dict(json.loads(path.read_text()))
+    return config_lib.from_dict(renamed.to_current(json.loads(path.read_text())))
   except ValueError as error:
     raise ValueError(f"{path} is damaged or of another version of ntm ({str(error).rstrip('.')}); "
                      "restore it from a copy, or use another workdir.") from error

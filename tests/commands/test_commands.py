@@ -25,7 +25,7 @@ from ntm.training import workdir as workdir_lib
 _ROOT = pathlib.Path(__file__).parents[2]
 _TINY = ["--config.model.predictor.width=16", "--config.model.transporter.width=16",
          "--config.model.predictor.layers=1", "--config.model.transporter.num_blocks=1",
-         "--config.model.unroll=1", "--config.optimizer.warmup=0", "--config.train.steps=3"]
+         "--config.model.unroll=1", "--config.optimizer.warmup_steps=0", "--config.train.steps=3"]
 # One device; programs that run a few times are compiled in a hurry, as by conftest.py.
 _ENV = os.environ | {"XLA_FLAGS": " ".join(
     flag for flag in os.environ.get("XLA_FLAGS", "").split() if "device_count" not in flag)}
@@ -131,7 +131,8 @@ class CommandsTest(absltest.TestCase):
     self.assertLen(rows, 1 + 5 * result["images"])
 
     _ntm("distill", "--config=configs/digits_denoiser.py", f"--teacher={workdir}",
-         "--config.denoiser.width=16", "--config.optimizer.warmup=0", "--config.train.steps=3")
+         "--config.denoiser.width=16", "--config.optimizer.warmup_steps=0",
+         "--config.train.steps=3")
     _ntm("sample", f"--workdir={workdir}", "--labels=3", "--num=2", "--refine=denoiser",
          "--output", workdir / "fast")
     self.assertEqual(np.load(workdir / "fast.npz")["images"].shape, (2, 8, 8, 1))
@@ -141,7 +142,7 @@ class CommandsTest(absltest.TestCase):
     for done, text in (
         (_train("/dev/null/run", check=False), "workdir /dev/null/run cannot be written"),
         (_train(workdir, "--config.model.num_classes=3", check=False), "num_classes is 3"),
-        (_train(workdir, "--config.train.batch_size=9", "--config.train.accumulation=2",
+        (_train(workdir, "--config.train.batch_size=9", "--config.train.grad_accumulation_steps=2",
                 check=False), "accumulation is 2"),
         (_ntm("sample", f"--workdir={workdir}/none", check=False), "holds no config.json"),
         (_ntm("trian", check=False), "did you mean 'train'?")):

@@ -26,7 +26,7 @@ def config(steps: int) -> config_lib.Config:
       "model": {"patch_shape": (8, 8), "transporter": _NET | {"num_blocks": 1}, "predictor": _NET},
       "process": {"num_steps": (1,)},
       # No schedule, so that a run of fewer steps is the start of one of more.
-      "optimizer": {"warmup": 0, "peak": 1e-2, "end": 1e-2},
+      "optimizer": {"warmup_steps": 0, "peak_learning_rate": 1e-2, "final_learning_rate": 1e-2},
       "train": {"steps": steps, "batch_size": 64, "log_every": 1, "checkpoint_every": 10**9,
                 "sample_every": 10**9},
       "mesh": {"data": -1, "fsdp": 2 if len(jax.devices()) > 1 else 1},

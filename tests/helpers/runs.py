@@ -24,7 +24,7 @@ _DIGITS = {
     "model": {"patch_shape": (8, 8), "transporter": _NET | {"num_blocks": 1}, "predictor": _NET},
     "process": {"num_steps": (2,)},
     "denoiser": _NET,
-    "optimizer": {"warmup": 0},
+    "optimizer": {"warmup_steps": 0},
     "train": {"steps": 4, "batch_size": 64},
 }
 

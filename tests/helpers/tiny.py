@@ -23,7 +23,7 @@ def config(**changes) -> config_lib.Config:
           "predictor": {"layers": 2, "width": 16, "num_heads": 2, "num_kv_heads": 1},
       },
       "process": {"schedule": "uniform", "num_steps": (3,)},
-      "optimizer": {"warmup": 0, "peak": 1e-3},
+      "optimizer": {"warmup_steps": 0, "peak_learning_rate": 1e-3},
       "train": {"steps": 6, "batch_size": 8, "log_every": 2, "sample_every": 100,
                 "checkpoint_every": 3},
       "mesh": {"data": 1},

@@ -35,7 +35,7 @@ class DistillationTest(absltest.TestCase):
 
   def setUp(self):
     super().setUp()
-    self.config = _config(train__steps=60, optimizer__peak=1e-2)
+    self.config = _config(train__steps=60, optimizer__peak_learning_rate=1e-2)
     self.teacher, self.params = tiny.model_and_params(self.config, scale=0.1)
     self.task = distillation.distill(self.config, self.params)
 

@@ -169,7 +169,8 @@ class ModelsTest(parameterized.TestCase):
   def test_an_update_does_not_depend_on_how_it_is_run(self):
     config = tiny.config()
     expected = ahead_of_time.model_flops("train", config)
-    for changes in ({"train__accumulation": 4}, {"model__unroll": 2}, {"model__remat": "full"}):
+    for changes in ({"train__grad_accumulation_steps": 4}, {"model__unroll": 2},
+                    {"model__remat": "full"}):
       self.assertEqual(ahead_of_time.model_flops("train", tiny.config(**changes)), expected)
     mesh = partitioning.make_mesh(tiny.config(mesh={"data": 2, "fsdp": 2, "tensor": 1}).mesh,
                                   jax.devices()[:4])

@@ -103,7 +103,7 @@ class CheckpointTest(absltest.TestCase):
     chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(_state(_config(), 3)))
 
   def test_the_newest_and_the_best_are_kept(self):
-    _write(_config(train__keep_last=2), self.workdir, [1, 2, 3, 4, 5],
+    _write(_config(train__max_to_keep=2), self.workdir, [1, 2, 3, 4, 5],
            {1: 0.5, 2: 0.1, 3: 0.3, 4: 0.4, 5: 0.6})
     kept = {int(p.name) for p in (pathlib.Path(self.workdir) / "checkpoints").iterdir()
             if p.name.isdigit()}

@@ -129,7 +129,7 @@ class LoopTest(absltest.TestCase):
   def test_skipped_updates_are_counted_in_the_log_and_over_a_resume(self):
     # Every epoch of four batches meets the poisoned image once.
     config = _config(train__steps=12, train__log_every=1, train__checkpoint_every=1,
-                     train__skip_nonfinite=2)
+                     train__max_nonfinite_steps=2)
     with absltest.mock.patch.object(multihost, "Preemption", _StopAfter(6)):
       with self.assertRaises(loop.Preempted):
         _train(config, self.workdir, _Images(poison=0))
@@ -205,7 +205,7 @@ def _command(workdir, *flags):
       [sys.executable, "-m", "ntm.commands.train", f"--config={root}/configs/digits.py",
        f"--workdir={workdir}", "--config.model.predictor.width=16",
        "--config.model.transporter.width=16", "--config.model.unroll=1",
-       "--config.optimizer.warmup=0", "--config.train.batch_size=8",
+       "--config.optimizer.warmup_steps=0", "--config.train.batch_size=8",
        "--config.train.log_every=1", "--config.train.sample_every=100000", *flags],
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 

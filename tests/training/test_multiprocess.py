@@ -150,7 +150,7 @@ class FrozenTest(absltest.TestCase):
     root = tempfile.mkdtemp()
     nets = ["--config.train.batch_size=64", "--config.mesh.fsdp=2"] + [
         f"--config.{net}={value}" for net, value in (
-            ("optimizer.warmup", 0), ("train.steps", 2), ("train.log_every", 1),
+            ("optimizer.warmup_steps", 0), ("train.steps", 2), ("train.log_every", 1),
             ("model.predictor.width", 16), ("model.predictor.layers", 1), ("model.unroll", 1))]
     transporter = [f"--config.model.transporter.{net}" for net in ("width=16", "layers=1")]
     denoiser = ["--config.denoiser.width=16", "--config.denoiser.layers=1"]

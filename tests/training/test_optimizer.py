@@ -11,7 +11,8 @@ _RATE, _DECAY = 0.01, 0.5
 
 
 def _config(**changes):
-  return OptimizerConfig(**{"peak": _RATE, "end": 1e-3, "warmup": 0, "weight_decay": _DECAY}
+  return OptimizerConfig(**{"peak_learning_rate": _RATE, "final_learning_rate": 1e-3,
+                            "warmup_steps": 0, "weight_decay": _DECAY}
                          | changes)
 
 
@@ -40,7 +41,7 @@ class OptimizerTest(parameterized.TestCase):
     self.assertContainsSubset({"kernel", "bias", "scale", "table", "start"}, names)
 
   def test_the_rate_rises_to_its_peak_and_falls_to_its_end(self):
-    rate = optimizer.learning_rate(_config(warmup=10), 110)
+    rate = optimizer.learning_rate(_config(warmup_steps=10), 110)
     np.testing.assert_allclose([rate(step) for step in (0, 5, 10)], [0, _RATE / 2, _RATE],
                                rtol=1e-6)
     # The mean of peak and end half-way down a cosine, then the end for good.
@@ -50,7 +51,7 @@ class OptimizerTest(parameterized.TestCase):
   @parameterized.parameters(0.5, 2.0)
   def test_gradients_are_clipped_to_a_global_norm(self, norm):
     # Adam's first moment holds (1 - b1) times the gradient it was given.
-    config = _config(clip=1.0, b1=0.8)
+    config = _config(max_grad_norm=1.0, b1=0.8)
     grads = {"a": jnp.array([0.6 * norm]), "b": jnp.array([0.8 * norm])}
     _, (_, state) = _update(config, grads, jax.tree.map(np.ones_like, grads))
     np.testing.assert_allclose([state[0].mu["a"][0], state[0].mu["b"][0]],

@@ -18,7 +18,7 @@ from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from tests.helpers import tiny
 
-_SHORT = dict(optimizer__ema=0.5, train__steps=10)  # One program for several tests.
+_SHORT = dict(optimizer__ema_decay=0.5, train__steps=10)  # One program for several tests.
 
 
 def _batch(size=8, seed=0):
@@ -52,13 +52,13 @@ def _run(config, batches, devices=1):
 class StepTest(parameterized.TestCase):
 
   def test_the_loss_falls(self):
-    config = tiny.config(optimizer__peak=1e-2, train__steps=40)
+    config = tiny.config(optimizer__peak_learning_rate=1e-2, train__steps=40)
     _, losses = _run(config, [_batch()] * 40)
     self.assertLess(np.mean(losses[-5:]), np.mean(losses[:5]) - 0.1)
 
   @parameterized.parameters(1, 2)
   def test_the_loss_knows_the_step(self, rounds):
-    config = tiny.config(train__accumulation=rounds)
+    config = tiny.config(train__grad_accumulation_steps=rounds)
     mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
 
     def loss(rng, params, frozen, batch, step):
@@ -103,7 +103,7 @@ class StepTest(parameterized.TestCase):
       self.assertEqual(kernel.addressable_shards[0].data.size * 4, kernel.size)
 
   def test_accumulation_averages_the_gradients_of_its_rounds(self):
-    config = tiny.config(train__accumulation=2, optimizer__ema=0.0)
+    config = tiny.config(train__grad_accumulation_steps=2, optimizer__ema_decay=0.0)
     batch = _batch()
     (first, state), _ = _run(config, [batch])
     model, params = build.ntm(config), first.params
@@ -135,7 +135,7 @@ class StepTest(parameterized.TestCase):
   def test_so_many_non_finite_steps_are_left_out_and_no_more(self):
     bad = _batch()
     bad["image"][0, 0, 0, 0] = np.nan
-    states, losses = _run(tiny.config(train__skip_nonfinite=1), [bad, _batch(), bad])
+    states, losses = _run(tiny.config(train__max_nonfinite_steps=1), [bad, _batch(), bad])
     self.assertEqual([bool(np.isfinite(loss)) for loss in losses], [False, True, False])
     born, skipped, updated, stopped = states
     self.assertEqual([int(state.step) for state in states], [0, 1, 2, 2])
