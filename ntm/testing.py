@@ -165,8 +165,8 @@ def assert_normalised(log_prob: Callable[[jax.Array], jax.Array], dimension: int
     raise AssertionError(
         f"exp(log_prob) integrates to {integral:.9g}; expected 1 within atol={atol:g}, off by "
         f"{abs(integral - 1):.3g}. The largest density on the border from low={low.tolist()} to "
-        f"high={high.tolist()} is {border.max():.3g}; widen them unless it is near 0. Raise "
-        f"points={points} unless the density changes little from one point to the next.")
+        f"high={high.tolist()} is {border.max():.3g}; widen them unless it is near 0, and raise "
+        f"points={points} if the density changes much from one point to the next.")
 
 
 def assert_starts_as_identity(forward: Bijection, x: jax.Array) -> None:

@@ -213,7 +213,7 @@ class Float32Test(parameterized.TestCase):
   def test_integrals_over_a_bad_grid_say_so(self):
     self._assert_fails(r"border from low=\[-6.0\] to high=\[0.5\] is 0.57; widen",
                        testing.assert_normalised, _log_normal, 1, low=-6, high=0.5)
-    self._assert_fails("Raise points=5 unless", testing.assert_normalised, _log_normal, 1,
+    self._assert_fails("raise points=5 if", testing.assert_normalised, _log_normal, 1,
                        low=-6, high=7, points=5)
 
   def test_a_density_may_be_zero_and_never_infinite(self):

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ntm import testing
 from ntm.config import InverseConfig
 from ntm.nn.numerics import Numerics
 from ntm.published.tarflow import model as tarflow
@@ -54,49 +55,33 @@ def _value_and_grad(**options):
   return jax.jit(jax.value_and_grad(loss))
 
 
-@jax.jit
-def _reach(params, x):
-  """The Jacobian of one example without a class."""
-  run = lambda x: tarflow.TarFlow(_CONFIG).apply(
-      params, x[None], Condition(jnp.zeros(1)), method="forward_and_log_det")[0][0]
-  return jax.jacrev(run)(x)
-
-
 class TarFlowTest(parameterized.TestCase):
 
   @parameterized.product(solver=tuple(_SOLVERS), config=(_CONFIG, _SHIFTS_ONLY))
   def test_inverse_undoes_forward(self, solver, config):
     with jax.enable_x64(True):
-      u, log_det = _run(*_setup(config, jnp.float64))
+      plain = _setup(config, jnp.float64)[0]
       model, params, x, cond = _setup(config, jnp.float64, inverse=_SOLVERS[solver])
-      found, inverse_log_det = _run(model, params, u, cond, "inverse_and_log_det")
-      self.assertGreater(np.abs(u - x).max(), 0.1)
-      np.testing.assert_allclose(found, x, atol=1e-9)
-      np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-9)
+      forward = lambda x: _run(plain, params, x, cond)
+      self.assertGreater(np.abs(forward(x)[0] - x).max(), 0.1)
+      testing.assert_round_trip(
+          forward, lambda u: _run(model, params, u, cond, "inverse_and_log_det"), x)
 
   @parameterized.parameters(_CONFIG, _SHIFTS_ONLY)
   def test_log_det_is_that_of_the_jacobian(self, config):
     with jax.enable_x64(True):
       model, params, x, cond = _setup(config, jnp.float64)
-
-      def forward(x):
-        u, log_det = model.apply(params, x, cond, method="forward_and_log_det")
-        return u, log_det
-
-      jacobian, log_det = jax.jit(jax.jacfwd(forward, has_aux=True))(x)
-      for b in range(3):
-        _, expected = np.linalg.slogdet(jacobian[b, :, :, b].reshape(12, 12))
-        np.testing.assert_allclose(log_det[b], expected, atol=1e-9)
+      testing.assert_log_det_matches_jacobian(lambda x: _run(model, params, x, cond), x)
 
   def test_a_token_is_transformed_by_those_before_it(self):
     block = tarflow.TarFlowBlock(_CONFIG)
     _, params, x, _ = _setup()
     c = jnp.ones((1, 1, _CONFIG.width))
-    run = lambda x: block.apply({"params": params["params"]["block_0"]}, x[None], c,
-                                method="parallel")
-    for of_x in jax.jit(jax.jacrev(run))(x[0]):
-      reach_NN = np.abs(of_x[0]).max(axis=(1, 3))
-      np.testing.assert_array_equal(np.triu(reach_NN), np.zeros((6, 6)))
+    for part in range(2):
+      run = lambda x, part=part: block.apply({"params": params["params"]["block_0"]}, x, c,
+                                             method="parallel")[part]
+      testing.assert_causal(run, x[:1], strict=True)
+      reach_NN = testing.token_dependence(run, x[:1])[0]
       self.assertTrue((reach_NN[np.tril_indices(6, -1)] > 0).all())
 
   @parameterized.parameters(0, 1)
@@ -106,7 +91,8 @@ class TarFlowTest(parameterized.TestCase):
     for i in set(range(_CONFIG.num_blocks)) - {number}:
       block = params["params"][f"block_{i}"]
       block["readout"] = jax.tree.map(jnp.zeros_like, block["readout"])
-    reach_NN = np.abs(_reach(params, x[0])).max(axis=(1, 3)) > 0
+    reach_NN = testing.token_dependence(lambda x: tarflow.TarFlow(_CONFIG).apply(
+        params, x, Condition(jnp.zeros(1)), method="forward_and_log_det"), x[:1])[0] > 0
     one_side = np.tril(np.ones((6, 6), bool))
     np.testing.assert_array_equal(reach_NN, one_side if number == 0 else one_side.T)
     u = _run(model, params, x, cond)[0] * jnp.sqrt(params["params"]["var"])
@@ -115,10 +101,9 @@ class TarFlowTest(parameterized.TestCase):
 
   def test_starts_as_the_identity(self):
     model, _, x, cond = _setup()
-    (u, log_det), _ = jax.jit(lambda rng: model.init_with_output(
-        rng, x, cond, method="forward_and_log_det"))(jax.random.key(0))
-    np.testing.assert_array_equal(u, x)
-    np.testing.assert_array_equal(log_det, np.zeros(3))
+    run = jax.jit(lambda rng, x: model.init_with_output(
+        rng, x, cond, method="forward_and_log_det")[0])
+    testing.assert_starts_as_identity(functools.partial(run, jax.random.key(0)), x)
 
   def test_the_null_class_is_the_mean_of_the_classes(self):
     model, params, x, cond = _setup()
