@@ -1,8 +1,8 @@
 """What converting costs: python benchmarks/convert_memory.py [--quick] [--json=FILE]
 
 Writes random bfloat16 weights as a .safetensors file, converts them in a fresh
-process, and prints that process's peak of resident memory (from Linux's /proc)
-beside what Python and its libraries take alone, and the time. The default
+process, and prints that process's peak of resident memory (from Linux's /proc),
+that of Python and its libraries alone, and the time. The default
 family is a stand-in of stacked blocks of any size (--gigabytes); --family takes
 one of `ntm convert`, with --architecture, the JSON that its `recognise`
 would give (default a published model: FLUX.2 klein 4B, SD's autoencoder, ...).

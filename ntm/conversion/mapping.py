@@ -105,7 +105,7 @@ def read_pieces(entry: Entry, tensor: Callable[[str], np.ndarray]
 
 def write(entries: list[Entry], leaf: Callable[[str], np.ndarray]
           ) -> Iterator[tuple[str, np.ndarray]]:
-  """Yields (source name, array) of the source tensors, one at a time; the way back.
+  """Yields (source name, array) of the source tensors, made from the leaves one at a time.
 
   `leaf` is path → array, or for a stacked leaf anything that gives its rows by index.
   """

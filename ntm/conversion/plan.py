@@ -73,7 +73,7 @@ def print_mapping(plan: Plan, tensors: TensorFiles) -> None:
       print(f"{name} {tensors.specs[name]}{rows} → {entry.target}{place} "
             f"{plan.specs[entry.target]}")
   for name, reason in plan.ignored.items():
-    print(f"{name} {list(tensors.specs[name].shape)} is kept aside: {reason}")
+    print(f"{name} {list(tensors.specs[name].shape)} is not used by the model: {reason}")
 
 
 def _recognise(family, source, tensors):

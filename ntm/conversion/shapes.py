@@ -1,4 +1,4 @@
-"""Shapes by name: what a checkpoint file and a model tell before any number is read."""
+"""Shapes by name, of the tensors in a file and of the parameters of a module."""
 
 from collections.abc import Callable, Mapping
 

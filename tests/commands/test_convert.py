@@ -39,7 +39,7 @@ class ConvertTest(absltest.TestCase):
 
     done = _convert(*flags)
     self.assertEqual(done.returncode, 0, done.stderr)
-    self.assertRegex(done.stderr, r"(\d+) of \1 pieces, .* GB, 0 s left")
+    self.assertRegex(done.stderr, r"ours: autoencoder_kl, \d+\.\d\d GB\n$")
     again = _convert(*flags)
     self.assertEqual(again.returncode, 1)
     self.assertEqual(again.stderr, f"error: {ours} exists; remove it or choose another target.\n")

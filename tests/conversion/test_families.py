@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -76,7 +77,8 @@ class FamiliesTest(toy.ToyTest):
     (text,) = [block for block in re.findall(r"```python\n(.*?)```", _DOCS.read_text(), re.DOTALL)
                if "FAMILY = " in block]
     self.enterContext(mock.patch.dict(sys.modules))
-    self.enterContext(mock.patch.object(sys, "path", [*sys.path, str(self.directory)]))
+    self.enterContext(mock.patch.object(sys, "path", [*sys.path]))
+    self.enterContext(contextlib.chdir(self.directory))
     (self.directory / "my_module.py").write_text(
         f"from {__name__} import Residual as MyModel\n{text}")
     rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from tests.helpers import toy
 
 class PlanTest(toy.ToyTest):
 
-  def test_dry_run_shows_all_and_writes_nothing(self):
+  def test_dry_run_prints_the_mapping_and_writes_nothing(self):
     self.save(toy.tensors())
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -18,7 +18,7 @@ class PlanTest(toy.ToyTest):
     lines = out.getvalue().splitlines()
     self.assertIn("fused.weight [6, 5] float32 rows 4:6 → key/kernel [5, 2] bfloat16", lines)
     self.assertIn("blocks.2.weight [2, 7] float32 → blocks/kernel[2] [3, 7, 2] bfloat16", lines)
-    self.assertIn("count [] is kept aside: a count", lines)
+    self.assertIn("count [] is not used by the model: a count", lines)
     self.assertLen(lines, 7)
     self.assert_nothing_left("model.safetensors")
 

@@ -1,4 +1,4 @@
-"""Our numbers next to PyTorch's; --log-cli-level=INFO shows how far apart they are."""
+"""Our numbers against PyTorch's; --log-cli-level=INFO shows how far apart they are."""
 
 import logging
 

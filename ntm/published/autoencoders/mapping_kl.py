@@ -31,7 +31,7 @@ def recognise(shapes: Shapes) -> dict[str, Any] | None:
 
 
 def read_architecture(shapes: Shapes) -> dict[str, Any] | None:
-  """What both families of autoencoders share; "old_names" is whether the attention has them.
+  """Fields of `AutoencoderConfig` that both families of autoencoders share, and "old_names".
 
   Raises:
     ValueError: channels that the groups of the normalisation do not divide.
