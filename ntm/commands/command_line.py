@@ -62,6 +62,9 @@ def parse(name: str, values: flags.FlagValues, argv: list[str]) -> None:
   for flag in _listed(values):
     if flag.present and flag.value in ("", []):
       raise ValueError(f"--{flag.name} is empty; expected a value. {_see(name)}")
+    if flag.present and str(flag.value).startswith("--"):  # `--workdir --steps=3`.
+      raise ValueError(f"--{flag.name} is {flag.value}; expected a value, not another flag. "
+                       f"{_see(name)}")
 
 
 def _explain(name, values, argv, error) -> str:

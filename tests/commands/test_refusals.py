@@ -35,6 +35,8 @@ _TRAIN = [
     ([_NEW], ["--config is missing; expected --config=VALUE", "`ntm train --help`"]),
     ([_CONFIG], ["--workdir is missing; expected --workdir=VALUE"]),
     ([_CONFIG, "--workdir="], ["--workdir is empty; expected a value"]),
+    ([_CONFIG, "--workdir", "--config.train.steps=3"],
+     ["--workdir is --config.train.steps=3; expected a value, not another flag"]),
     ([_CONFIG, "--workdir"], ["workdir", "--help"]),
     ([_CONFIG, _NEW, "--config.model.widht=3"],
      ["--config.model.widht is not a known key", "--config.model.predictor.width"]),
