@@ -49,12 +49,14 @@ class AheadTest(parameterized.TestCase):
     self.assertEqual(bounds["compute"], report.flops_per_chip / _CHIP.peak_flops)
     self.assertFalse(_report(chip=dataclasses.replace(_CHIP, hbm_bytes=1000)).fits)
 
+  @pytest.mark.slow
   def test_full_rematerialisation_computes_a_third_more(self):
     report = _report(model__remat="full")
     self.assertIsNone(report.fits)
     self.assertBetween(report.executed_flops_per_chip / report.flops_per_chip, 1.2, 1.4)
 
   @parameterized.parameters("train", "distill")
+  @pytest.mark.slow
   def test_policies_compute_again_what_they_do_not_keep(self, program):
     again = {policy: _recomputed(program, model__remat=policy)
              for policy in ("none", "dots", "attention", "full")}
@@ -80,6 +82,7 @@ class AheadTest(parameterized.TestCase):
       "RESOURCE_EXHAUSTED: Ran out of memory in hbm. Used 17.50G of 15.75G hbm.",
       "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries "
       "(17.50G) exceeds available HBM (15.75G).")
+  @pytest.mark.slow
   def test_what_the_compiler_refuses_does_not_fit(self, message):
     with mock.patch.object(jax.stages.Lowered, "compile",
                            side_effect=jax.errors.JaxRuntimeError(message)):

@@ -143,7 +143,7 @@ class CommandsTest(absltest.TestCase):
         (_train("/dev/null/run", check=False), "workdir /dev/null/run cannot be written"),
         (_train(workdir, "--config.model.num_classes=3", check=False), "num_classes is 3"),
         (_train(workdir, "--config.train.batch_size=9", "--config.train.grad_accumulation_steps=2",
-                check=False), "accumulation is 2"),
+                check=False), "grad_accumulation_steps is 2"),
         (_ntm("sample", f"--workdir={workdir}/none", check=False), "holds no config.json"),
         (_ntm("trian", check=False), "did you mean 'train'?")):
       self.assertNotEqual(done.returncode, 0)

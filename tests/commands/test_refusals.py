@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 import numpy as np
+import pytest
 import safetensors.numpy
 from absl.testing import absltest, parameterized
 
@@ -304,6 +305,7 @@ class RefusalsTest(parameterized.TestCase):
             for argument in arguments}
     self.assertEmpty(set(importlib.import_module(f"ntm.commands.{command}").FLAGS) - used)
 
+  @pytest.mark.slow
   def test_after_a_refusal_the_corrected_command_trains(self):
     workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
     flags = [f"--config={_fixtures()[1]['files']}/tiny.py", f"--workdir={workdir}"]

@@ -53,7 +53,7 @@ class EditingTest(parameterized.TestCase):
     known = jax.random.uniform(jax.random.key(0), (1024, 4, 4), minval=-1)
     objective = editing.inpainting_objective(known, jnp.ones_like(known), scale)
     x = editing.edit(jax.random.key(1), self.model, self.params, jnp.zeros_like(known), objective,
-                     self.times, None, weight=0.0, steps=150, step_size=step_size,
+                     self.times, Condition(), weight=0.0, steps=150, step_size=step_size,
                      temperature=temperature)
     z = np.asarray((x - known) / scale, np.float64)
     variance = lambda temperature: temperature / (1 - step_size / (4 * scale**2))

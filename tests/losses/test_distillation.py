@@ -3,6 +3,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest
 
 from ntm.losses import distillation, task
@@ -67,6 +68,7 @@ class DistillationTest(absltest.TestCase):
     for leaf in jax.tree.leaves(grads["predictor"]):
       np.testing.assert_array_equal(leaf, 0)
 
+  @pytest.mark.slow
   def test_the_student_learns_and_the_teacher_stays(self):
     mesh = partitioning.make_mesh(self.config.mesh, jax.devices()[:1])
     state = state_lib.init_state(self.task, self.config, mesh)

@@ -13,11 +13,12 @@ from jax.sharding import Mesh, PartitionSpec
 from ntm.commands import ahead_of_time
 from ntm.config import TransformerConfig
 from ntm.losses.task import Task
-from ntm.models import ntm
+from ntm.models import build
 from ntm.nn import partitioning, stack
 from ntm.performance import flops
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
+from ntm.typing import Condition
 from tests.helpers import tiny
 
 _M, _D = 6, 10
@@ -189,13 +190,13 @@ class ModelsTest(parameterized.TestCase):
 
   def test_guidance_doubles_the_steps(self):
     config = tiny.config()
-    model = ntm.build(config)
-    draw = ahead_of_time.generate.make_generator(model, config.process, None)
+    model, patches = build.ntm(config), build.patches(config.model)
+    draw = ahead_of_time.generate.make_generator(model, patches, config.process, None)
     trajectory = tiny.trajectory(config)
     params = tiny.random_params(lambda rng: model.init(rng, trajectory, method="log_prob"))
-    key, label_B = jax.random.key(0), jnp.zeros(2, jnp.int32)
+    key, cond = jax.random.key(0), Condition(label_B=jnp.zeros(2, jnp.int32))
     cost = lambda num_steps, guidance: flops.count(
-        lambda params: draw(key, params, label_B, 2, num_steps, guidance).images, params)
+        lambda params: draw(key, params, cond, 2, num_steps, guidance, None, cond).images, params)
     self.assertEqual(cost(3, 1.0), cost(6, None))
 
   @parameterized.parameters("train", "distill")
@@ -235,7 +236,7 @@ class ModelsTest(parameterized.TestCase):
       net = {"layers": 2, "width": width, "num_heads": 2, "num_kv_heads": 1}
       config = tiny.config(model__image_shape=(8, 8, 1), model__transporter=net,
                            model__predictor=net, model__unroll=unroll)
-      model, trajectory = ntm.build(config), tiny.trajectory(config)
+      model, trajectory = build.ntm(config), tiny.trajectory(config)
       params = nn.unbox(jax.eval_shape(
           lambda rng: model.init(rng, trajectory, method="log_prob"), jax.random.key(0)))
       loss = jax.jit(jax.grad(

@@ -95,6 +95,7 @@ class DamagedDataTest(absltest.TestCase):
     self.enter_context(mock.patch.object(jax, "devices", lambda: _DEVICES[:1]))
     self.workdir = tempfile.mkdtemp()
 
+  @pytest.mark.slow
   def test_resumed_equals_uninterrupted_with_a_damaged_file(self):
     root = _folder()
     _break(root, 13)

@@ -126,6 +126,7 @@ class LoopTest(absltest.TestCase):
     _train(config, other)
     chex.assert_trees_all_equal(_final(config, self.workdir), _final(config, other))
 
+  @pytest.mark.slow
   def test_skipped_updates_are_counted_in_the_log_and_over_a_resume(self):
     # Every epoch of four batches meets the poisoned image once.
     config = _config(train__steps=12, train__log_every=1, train__checkpoint_every=1,

@@ -103,6 +103,7 @@ class SameRunTest(absltest.TestCase):
     self.assertEqual(output.count("step 2 of 3"), 1)  # Only the first process says so.
     return workdir
 
+  @pytest.mark.slow
   def test_two_processes_train_as_one(self):
     one = tempfile.mkdtemp()
     two = self._two_and(lambda: self._train(one, 3, devices=1))
