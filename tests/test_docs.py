@@ -4,6 +4,7 @@ import ast
 import importlib
 import pathlib
 import re
+import tomllib
 
 from absl.testing import absltest, parameterized
 
@@ -64,6 +65,16 @@ class DocsTest(parameterized.TestCase):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text()):
       if "://" not in link:
         self.assertTrue((page.parent / link).exists(), f"{page.name} links to {link}")
+
+  def test_the_list_of_packages_is_the_import_contract(self):
+    contracts = tomllib.loads((_ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = [name.removeprefix("ntm.") for name in contracts["contracts"][0]["layers"]]
+    page = (_ROOT / "docs" / "architecture.md").read_text()
+    listed = re.findall(r"^\| \[?`(\w+)(?:/|\.py)`", page, re.M)
+    self.assertEqual(listed, layers[::-1])
+    packages = {path.stem for path in (_ROOT / "ntm").iterdir()
+                if path.is_dir() or path.suffix == ".py"} - {"__init__", "__pycache__"}
+    self.assertEqual(set(listed), packages)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 import ntm as package
 from ntm import api
 from ntm.api import checks
-from ntm.losses import flow_matching, task
+from ntm.losses import task
 from ntm.nn import partitioning
 from ntm.training import checkpoint
 from ntm.training import state as state_lib
@@ -164,51 +164,6 @@ class ApiTest(parameterized.TestCase):
     model = package.restore(workdir)
     self.assertEqual((model.step, model.config), (5, config))
     jax.tree.map(np.testing.assert_array_equal, model.params, jax.device_get(state.ema))
-
-
-class VelocityApiTest(parameterized.TestCase):
-
-  @staticmethod
-  @functools.cache
-  def _model(**changes):
-    config = tiny.config(model__kind="flow_matching", **changes)
-    init = flow_matching.velocity(config).init
-    return api.VelocityModel(config, tiny.random_params(lambda rng: {"params": init(rng)}), 0)
-
-  def test_samples_are_images_and_a_function_of_the_key(self):
-    model = self._model()
-    draw = lambda seed, **how: model.sample(jax.random.key(seed), [0, 1, 2], num_steps=2, **how)
-    self.assertEqual((draw(0).shape, draw(0).dtype), ((3, 4, 4, 1), np.float32))
-    np.testing.assert_array_equal(draw(0), draw(0))
-    self.assertGreater(np.abs(draw(0) - draw(1)).max(), 0.1)
-    self.assertGreater(np.abs(draw(0) - draw(0, guidance=1.0)).max(), 1e-3)
-    self.assertGreater(np.abs(draw(0) - draw(0, solver="gaussian")).max(), 1e-3)
-
-  def test_unconditional(self):
-    images = self._model(model__num_classes=0).sample(
-        jax.random.key(0), num_samples=2, num_steps=2, solver="dpm++")
-    self.assertEqual(images.shape, (2, 4, 4, 1))
-
-  @parameterized.parameters(
-      (dict(labels=[3]), "label 3 is out of range"), (dict(labels=None), "labels is None"),
-      (dict(labels=[0], num_steps=0), "num_steps is 0; expected at least 1"),
-      (dict(labels=[0], solver="rk4"), "solver is 'rk4'; expected one of euler"),
-      (dict(labels=[0], guidance=np.inf), "guidance is inf"))
-  def test_bad_requests_are_named(self, arguments, message):
-    with self.assertRaisesRegex(ValueError, message):
-      self._model().sample(jax.random.key(0), **arguments)
-
-  def test_restored_by_kind(self):
-    config, workdir = tiny.config(model__kind="flow_matching"), tempfile.mkdtemp()
-    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-    state = state_lib.init_state(flow_matching.velocity(config), config, mesh)
-    workdir_lib.prepare(workdir, config)
-    checkpointer = checkpoint.Checkpointer(workdir, config, "mse")
-    checkpointer.save(state, {}, {})
-    checkpointer.close()
-    self.assertIsInstance(package.restore(workdir), api.VelocityModel)
-    with self.assertRaisesRegex(ValueError, "flow-matching model, which has no trajectory like"):
-      api.restore_density(workdir)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+import functools
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from ntm import testing
+from tests.helpers.bijectors import BIJECTORS, setup
+
+
+class BijectorTest(parameterized.TestCase):
+
+  @parameterized.product(name=list(BIJECTORS), precision=("float32", "float64"))
+  def test_round_trip(self, name, precision):
+    with jax.enable_x64(precision == "float64"):
+      forward, inverse, params, x = setup(name, precision)
+      testing.assert_round_trip(functools.partial(forward, params),
+                                functools.partial(inverse, params), x, rtol=0)
+
+  @parameterized.parameters(*BIJECTORS)
+  def test_log_det_equals_that_of_the_jacobian(self, name):
+    with jax.enable_x64(True):
+      forward, inverse, params, x = setup(name, "float64")
+      for function, value in ((forward, x), (inverse, forward(params, x)[0])):
+        testing.assert_log_det_matches_jacobian(
+            functools.partial(function, params), value)
+
+  @parameterized.parameters("autoregressive", "coupling")
+  def test_means_and_scales_are_read_out_apart(self, name):
+    # u = (x - mu) / sigma: a larger mean lowers u and costs nothing, a larger scale is paid for.
+    forward, _, params, x = setup(name)
+    u, log_det = forward(params, x)
+
+    def raised(part):
+      block = params["params"] if name == "autoregressive" else params["params"]["chain"]["blocks"]
+      readout = block["readout"]
+      changed = {"kernel": readout["kernel"], "bias": readout["bias"].at[..., part, :].add(0.5)}
+      if name == "autoregressive":
+        return forward({"params": params["params"] | {"readout": changed}}, x)
+      # Of the last block alone, whose input is then the same.
+      changed["bias"] = readout["bias"].at[-1].set(changed["bias"][-1])
+      return forward({"params": {"chain": {"blocks": block | {"readout": changed}}}}, x)
+
+    lowered, same = raised(0)
+    self.assertLessEqual((lowered - u).max(), 0)
+    self.assertLess((lowered - u).min(), -0.3)
+    np.testing.assert_array_equal(same, log_det)
+    _, paid = raised(1)
+    self.assertLess((paid - log_det).max(), -2)
+
+
+if __name__ == "__main__":
+  absltest.main()
