@@ -5,6 +5,7 @@ conditioning, and is the identity at t = 1 (u_T = x_T).
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ntm.flows.bijector import Bijector
@@ -36,11 +37,9 @@ def inverse_over_levels(bijector: Bijector, u_KBNC: Array,
   that it falls back to every time.
   """
   num_levels, batch_size = u_KBNC.shape[:2]
-  tiled = cond.replace(
-      time_B=cond.time_B.reshape(-1),
-      **{name: None if value is None else jnp.concatenate([value] * num_levels)
-         for name, value in (("num_steps_B", cond.num_steps_B), ("label_B", cond.label_B),
-                             ("text_BMW", cond.text_BMW))})
+  # Class, text and T once per level; the times are one per level already.
+  tiled = jax.tree.map(lambda a: jnp.concatenate([a] * num_levels), cond.at(None))
+  tiled = tiled.at(cond.time_B.reshape(-1))
   x_BNC, log_det_B = _identity_at_noise(
       bijector.inverse_and_log_det, u_KBNC.reshape(-1, *u_KBNC.shape[2:]), tiled)
   return x_BNC.reshape(u_KBNC.shape), log_det_B.reshape(num_levels, batch_size)
