@@ -22,6 +22,60 @@ _PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "extending.md").read_text(
 _FILES = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", _PAGE, re.S))
 _KEYS = dict(re.findall(r"--config\.([\w.]+)=(\w+:\w+)", _PAGE))
 _SMALL = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+_BAD = '''
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+NUMBER = 3
+
+
+class Bad(nn.Module):
+  u: int = 4
+  log_det: tuple = ()
+  inverse: int = 4
+
+  def forward_and_log_det(self, x, cond):
+    return x[..., :self.u], jnp.zeros((len(x),) + self.log_det)
+
+  def inverse_and_log_det(self, u, cond):
+    return u[..., :self.inverse], jnp.zeros(len(u))
+
+
+class Network(nn.Module):
+  array: bool = False
+
+  def __call__(self, u, cond):
+    return u if self.array else {}
+
+
+class Rings(list):
+  num_classes = 10
+
+  def record(self):
+    return []
+
+
+example = lambda side=8, label=0: {"image": np.zeros((side, side, 1), np.float32), "label": label}
+rings = lambda *examples: Rings(100 * list(examples))
+one_argument = lambda config: Bad()
+not_a_module = lambda config, numerics: 3
+short_u = lambda config, numerics: Bad(u=1)
+log_det_of_tokens = lambda config, numerics: Bad(log_det=(1,))
+wrong_inverse = lambda config, numerics: Bad(inverse=1)
+no_readout = lambda config, numerics, outputs: Network()
+an_array = lambda config, numerics, outputs: Network(True)
+vector = lambda rng, model, params, x0, *rest: (x0, {})
+no_record = lambda data, model, split: [example()]
+large = lambda data, model, split: rings(example(9))
+high_label = lambda data, model, split: rings(example(label=99))
+
+
+def few_classes(data, model, split):
+  source = rings(example())
+  source.num_classes = 3
+  return source
+'''
 
 
 class ExtendingTest(parameterized.TestCase):
@@ -77,10 +131,45 @@ class ExtendingTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ("nowhere:flow", "cannot be imported .No module named 'nowhere'.; start where"),
-      ("bent_flow:nothing", "the module of 'bent_flow:nothing' has no 'nothing'"))
+      ("bent_flow:nothing", "'bent_flow:nothing' is not a function or class of .*bent_flow.py"),
+      ("bad:NUMBER", "'bad:NUMBER' is not a function or class"),
+      ("lacking:flow", "its module needs 'not_there', which is not installed"),
+      ("failing:flow", "its module fails with AttributeError"))
   def test_what_cannot_be_loaded_is_named(self, path, message):
+    pathlib.Path("lacking.py").write_text("import not_there\n")
+    pathlib.Path("failing.py").write_text("import jax\njax.nothing_of_that_name\n")
+    self._write_bad()
     with self.assertRaisesRegex(ValueError, message):
       extension.load(path)
+
+  def _write_bad(self):
+    pathlib.Path("bad.py").write_text(_BAD)
+    for name in ("bad", "lacking", "failing"):
+      self.addCleanup(sys.modules.pop, name, None)
+
+  @parameterized.parameters(
+      ("model.transporter.kind", "bad:one_argument", "cannot be called with 2 arguments"),
+      ("model.transporter.kind", "bad:not_a_module", "returns int; expected a linen module"),
+      ("model.transporter.kind", "bad:short_u", r"Bad.forward_and_log_det returns .*; expected"),
+      ("model.transporter.kind", "bad:log_det_of_tokens", r"Bad.forward_and_log_det returns .*one"),
+      ("model.transporter.kind", "bad:wrong_inverse", "Bad.inverse_and_log_det returns"),
+      ("model.backbone.kind", "bad:no_readout", "Network returns outputs of shapes {}; expected"),
+      ("model.backbone.kind", "bad:an_array", "returns .*; expected a dictionary of arrays"),
+      ("train.objective", "bad:vector", "the objective 'bad:vector' returns .*; expected .scalar"),
+      ("data.source", "bad:no_record", "returns list without record; expected examples"),
+      ("data.source", "bad:large", r"the images of 'bad:large' are float32 of shape \(9, 9, 1\)"),
+      ("data.source", "bad:few_classes", "has num_classes 3, but config.model.num_classes is 10"),
+      ("data.source", "bad:high_label", "the first label of 'bad:high_label' is .*99"))
+  def test_what_breaks_its_contract_is_named_before_anything_is_written(self, key, path, message):
+    self._write_bad()
+    values = {"data.source": "rings:source", key: path}
+    config = tiny.config(
+        model__image_shape=(8, 8, 1), model__num_classes=10, model__transporter=dict(_SMALL),
+        model__predictor=dict(_SMALL), mesh__data=-1,
+        **{name.replace(".", "__"): value for name, value in values.items()})
+    with self.assertRaisesRegex(ValueError, message):
+      loop.train(task.density, config, "run", *pipeline.training_data(config))
+    self.assertFalse(pathlib.Path("run").exists())
 
 
 if __name__ == "__main__":

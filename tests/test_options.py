@@ -51,13 +51,12 @@ class OptionsTest(parameterized.TestCase):
     options.train(config, workdir, iterator)
     model = ntm.restore(workdir)
     self.assertEqual((model.step, model.config), (2, config))
-    condition = tiny.condition(config, 3)
-    count = None if condition is not None else 3
-    images = model.sample(jax.random.key(0), condition, num_samples=count)
+    labels = next(iter(jax.tree.leaves(tiny.condition(config, 3))), None)
+    images = model.sample(jax.random.key(0), labels, num_samples=3 if labels is None else None)
     self.assertEqual(images.shape, (3, *config.model.image_shape))
     self.assertTrue(np.isfinite(images).all())
     if config.model.kind == "ntm":
-      result = model.log_prob(jax.random.key(1), np.clip(images, -1, 1), condition)
+      result = model.log_prob(jax.random.key(1), np.clip(images, -1, 1), labels)
       self.assertTrue(np.isfinite(result.nats_per_dim_B).all())
 
   @parameterized.parameters(*range(200))

@@ -14,6 +14,7 @@ import ml_collections
 from absl import flags
 
 from ntm import config as config_lib
+from ntm.config import renamed
 
 _HELP = ("--help", "-help", "-h", "--h", "-?", "--helpshort", "--helpfull")
 _WIDTH = 100
@@ -104,6 +105,8 @@ def _unknown_key(argv) -> str | None:
     if not argument.startswith("-") or not key.removeprefix("no").startswith("config."):
       continue
     key = key.removeprefix("no").removeprefix("config.")
+    if key in renamed.RENAMED:
+      return f"--config.{key} was renamed; use --config.{renamed.today(key)}."
     if key not in known:
       last = key.rsplit(".", 1)[-1]
       likeness = lambda path, key=key, last=last: (

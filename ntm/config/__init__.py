@@ -23,7 +23,7 @@ from typing import Any
 
 import ml_collections
 
-from ntm.config import extension
+from ntm.config import extension, renamed
 from ntm.config.model import (
     BackboneConfig,
     Extension,
@@ -111,6 +111,9 @@ def _build(cls, values, where):
   kinds = typing.get_type_hints(cls)
   for key in values:
     if key not in kinds:
+      old = f"{where}.{key}".removeprefix("config.")
+      if old in renamed.RENAMED:
+        raise ValueError(f"{where}.{key} was renamed; use config.{renamed.today(old)}.")
       near = difflib.get_close_matches(key, kinds, n=1, cutoff=0.0)
       raise ValueError(f"{where}.{key} is not a known key; the nearest is "
                        f"{where}.{near[0]}.")

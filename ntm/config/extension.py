@@ -1,6 +1,7 @@
 """Parts of a run that live outside of `ntm`, named "module:name" in its configuration."""
 
 import importlib
+import inspect
 import os
 import sys
 from typing import Any
@@ -17,15 +18,38 @@ def load(path: str) -> Any:
   Modules are found as Python finds them, then in the current directory.
 
   Raises:
-    ValueError: a module or name that does not exist, or a module that fails to import.
+    ValueError: a module or name that does not exist, something that cannot be called, or a
+      module that fails to import.
   """
   module, _, name = path.partition(":")
   if os.getcwd() not in sys.path:
     sys.path.append(os.getcwd())  # A command has the directory of its script there instead.
   try:
-    return getattr(importlib.import_module(module), name)
-  except ImportError as error:
+    found = importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    if error.name != module.partition(".")[0] and error.name != module:
+      raise ValueError(f"{path!r} cannot be imported: its module needs {error.name!r}, which is "
+                       "not installed.") from error
     raise ValueError(f"{path!r} cannot be imported ({error}); start where {module} can be found, "
                      "or put its directory on PYTHONPATH.") from error
-  except AttributeError as error:
-    raise ValueError(f"the module of {path!r} has no {name!r}.") from error
+  except Exception as error:  # Whatever code of the module raises.
+    raise ValueError(f"{path!r} cannot be imported: its module fails with "
+                     f"{type(error).__name__}: {error}.") from error
+  if not callable(getattr(found, name, None)):
+    raise ValueError(f"{path!r} is not a function or class of {found.__file__}; correct the name.")
+  return getattr(found, name)
+
+
+def call(path: str, *args) -> Any:
+  """Calls what "module:name" names.
+
+  Raises:
+    ValueError: as `load`; or it cannot be called with these arguments.
+  """
+  function = load(path)
+  try:
+    inspect.signature(function).bind(*args)
+  except TypeError as error:
+    raise ValueError(f"{path!r} cannot be called with {len(args)} arguments ({error}); "
+                     "docs/extending.md says which it is given.") from error
+  return function(*args)

@@ -16,6 +16,11 @@ RENAMED = {
 }
 
 
+def today(key: str) -> str:
+  """Today's "section.key" of an old one."""
+  return f"{key.partition('.')[0]}.{RENAMED[key]}"
+
+
 def to_current(values: Mapping[str, Any]) -> dict[str, Any]:
   """The nested dictionary of a config.json of any version, with today's keys."""
   return {

@@ -69,7 +69,9 @@ def density(config: Config, velocity_params=None) -> Task:
 
   def loss(rng, params, frozen, batch, step):
     alignment = None if frozen is None else alignment_lib.alignment(config, frozen, step)
-    return objective(rng, model, params, *to_tokens(batch, config), config, alignment)
+    out = objective(rng, model, params, *to_tokens(batch, config), config, alignment)
+    _check_objective(name, out)
+    return out
 
   def evaluate(params, frozen, batch, rng):
     """One forward trajectory per example, at the fixed level t_min."""
@@ -96,6 +98,16 @@ def density(config: Config, velocity_params=None) -> Task:
       frozen_init=velocity_init(alignment_lib.velocity_config(config)),
       pretrained=velocity_params and {"predictor": velocity_params},
       levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps))
+
+
+def _check_objective(name, out):
+  """Raises ValueError unless an objective gave a loss and metrics."""
+  if not (isinstance(out, tuple) and len(out) == 2 and jnp.shape(out[0]) == ()
+          and all(hasattr(out[1], part) for part in ("loss", "merge", "scalars"))):
+    kinds = [f"{type(part).__name__}{list(jnp.shape(part)) if hasattr(part, 'shape') else ''}"
+             for part in (out if isinstance(out, tuple) else (out,))]
+    raise ValueError(f"the objective {name!r} returns ({', '.join(kinds)}); expected (scalar loss, "
+                     "metrics), metrics as ntm.losses.trajectory_likelihood.Metrics.")
 
 
 def velocity_init(config: Config) -> Callable:

@@ -68,7 +68,8 @@ def transporter(config: ModelConfig) -> nn.Module:
   """f_T."""
   sizes = config.transporter
   if extension.is_path(sizes.kind):
-    return extension.load(sizes.kind)(config, numerics(config))
+    module = extension.call(sizes.kind, config, numerics(config))
+    return _with_methods(module, sizes.kind, "forward_and_log_det", "inverse_and_log_det")
   if not sizes.num_blocks:
     return Identity()
   common = dict(grid_shape=config.grid_shape, num_channels=config.num_channels,
@@ -98,7 +99,9 @@ def network(config: ModelConfig, outputs: Outputs, noise_token: bool = False,
   kind, sizes, types = config.backbone.kind, config.predictor, numerics(config)
   outputs = FrozenDict(outputs)  # A module with a dict cannot be hashed, hence not be static.
   if extension.is_path(kind):
-    return extension.load(kind)(config, types, outputs)
+    module = extension.call(kind, config, types, outputs)
+    caches = ("init_caches",) if sizes.context == "history" else ()
+    return _with_methods(module, kind, "__call__", *caches)
   if kind == "dit":
     return DiT(_transformer(sizes), config.grid_shape, outputs, config.num_classes, noise_token,
                zero_init_conditions, types)
@@ -107,6 +110,14 @@ def network(config: ModelConfig, outputs: Outputs, noise_token: bool = False,
   positions = (flux2.image_ids(config.grid_shape), flux2.text_ids(config.backbone.text_tokens))
   return External(flux2.Flux2(flux2_config(config), types),
                   lambda cond: (cond.text_BMW, *positions), outputs, types)
+
+
+def _with_methods(module, path: str, *names: str) -> nn.Module:
+  """The module of an extension; raises ValueError unless it has these methods."""
+  if not isinstance(module, nn.Module) or any(not hasattr(module, name) for name in names):
+    raise ValueError(f"{path!r} returns {type(module).__name__}; expected a linen module with the "
+                     f"methods {', '.join(names)}, see docs/extending.md.")
+  return module
 
 
 def _transformer(sizes: TransformerConfig) -> TransformerConfig:

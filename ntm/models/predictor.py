@@ -19,6 +19,8 @@ With the weights of a flow-matching model for v the last one starts as its
 Gaussian posterior, exactly.
 """
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,15 @@ def network_outputs(output: str, num_channels: int,
     return {"readout": (2, num_channels)}
   names = ("readout", "log_scale") + ("mean_correction",) * mean_correction
   return {name: (num_channels,) for name in names}
+
+
+def check_outputs(network: nn.Module, raw, u: Array, outputs: Mapping[str, tuple]) -> None:
+  """Raises ValueError unless a network gave these outputs for the tokens u, [..., N, C]."""
+  found = {name: a.shape for name, a in raw.items()}
+  expected = {name: (*u.shape[:-1], *shape) for name, shape in outputs.items()}
+  if found != expected:
+    raise ValueError(f"{type(network).__name__} returns outputs of shapes {found}; expected "
+                     f"{expected}, one per token.")
 
 
 class Predictor(nn.Module):
@@ -111,6 +122,8 @@ class Predictor(nn.Module):
 
   def _gaussian(self, raw, u, t, s):
     """(mean, log_scale) from what was read out; u is [..., N, C], the levels [...]."""
+    check_outputs(self.network, raw, u, network_outputs(
+        self.output, u.shape[-1], "mean_correction" in raw))
     readout = raw["readout"]
     if self.output == "mean":
       return readout[..., 0, :], readout[..., 1, :]
@@ -124,7 +137,14 @@ class Predictor(nn.Module):
 
 
 def _level(raw):
-  """What was read out for sequences of one level, without their axis."""
+  """What was read out for sequences of one level, without their axis.
+
+  Raises:
+    ValueError: the network returns something other than a dictionary.
+  """
+  if not isinstance(raw, Mapping):
+    raise ValueError(f"the network returns {type(raw).__name__}; expected a dictionary of arrays, "
+                     "see ntm.models.predictor.network_outputs.")
   return {name: a[:, 0] for name, a in raw.items()}
 
 

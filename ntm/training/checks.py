@@ -2,9 +2,12 @@
 
 import os
 
+import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ntm.config import Config
+from ntm.config import Config, extension
+from ntm.losses.task import Task
 from ntm.nn import partitioning
 from ntm.process import schedule
 from ntm.training import multihost
@@ -37,3 +40,29 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
                             config.model.num_tokens)
   workdir_lib.check(workdir, config)
   return mesh
+
+
+def check_extensions(task: Task, config: Config, params) -> None:
+  """Traces an update and samples of a run with extensions, so that mistakes show at once.
+
+  Args:
+    task: of the run.
+    config: of the run.
+    params: shapes of the parameters.
+
+  Raises:
+    ValueError: a part that breaks its contract, see docs/extending.md.
+  """
+  model, size = config.model, config.train.batch_size
+  if not any(map(extension.is_path, (model.transporter.kind, model.backbone.kind,
+                                     config.train.objective))):
+    return
+  array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype)
+  batch = {"image": array(model.image_shape, jnp.float32), "label": array((), jnp.int32),
+           "text": array((model.backbone.text_tokens, model.backbone.text_width), jnp.float32)}
+  shapes = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
+  rng = jax.random.key(0)
+  jax.eval_shape(lambda params, frozen, batch: task.loss(rng, params, frozen, batch, 0),
+                 shapes(params), shapes(task.frozen), batch)
+  if not model.backbone.text_tokens:
+    jax.eval_shape(task.samples, shapes(params), shapes(task.frozen))

@@ -64,6 +64,7 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
   data_record.check(workdir, record)
   abstract = state_lib.abstract_state(task, config, mesh)  # Refuses what the mesh does not split.
   state_lib.check_pretrained(abstract, task.pretrained or {})
+  checks.check_extensions(task, config, abstract.params)
   multihost.barrier("all checks before training have passed")  # Nothing is written before.
   checkpointer = checkpoint.Checkpointer(workdir, config, task.primary_metric)
   restored = checkpointer.restore_latest(abstract)

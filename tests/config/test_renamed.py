@@ -32,7 +32,8 @@ class RenamedTest(absltest.TestCase):
     self.assertEqual(workdir.read(directory), config)
 
   def test_config_files_take_todays_names_alone(self):
-    with self.assertRaisesRegex(ValueError, "config.optimizer.peak is not a known key"):
+    with self.assertRaisesRegex(
+        ValueError, "optimizer.peak was renamed; use config.optimizer.peak_learning_rate"):
       config_lib.from_dict({"optimizer": {"peak": 1e-3}})
 
 

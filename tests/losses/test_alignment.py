@@ -92,7 +92,7 @@ class FinetuningTest(parameterized.TestCase):
     config, params = _config(train__steps=2, mesh__data=-1), _velocity_params()
     workdir = tempfile.mkdtemp()
     config = dataclasses.replace(config, optimizer=dataclasses.replace(
-        config.optimizer, peak=1e-12, end=0.0))
+        config.optimizer, peak_learning_rate=1e-12, final_learning_rate=0.0))
     make_task = lambda source: functools.partial(task.density, velocity_params=source)
     loop.train(make_task(params), config, workdir, _Data(), [])
     _, trained, step = checkpoint.restore_ema(workdir)
