@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 import ntm
+from ntm.commands import memory_allocator
 from ntm.data import pipeline, sources
 from ntm.evaluation import sample_metrics
 from ntm.sampling import ode
@@ -76,4 +77,5 @@ def measure(judge, model, seed, count, evaluations, **how):
 
 
 if __name__ == "__main__":
+  memory_allocator.keep_freed_memory()
   main()

@@ -24,6 +24,7 @@ import optax
 from plain_scan import plain_inverse
 
 from ntm import config as config_lib
+from ntm.commands import memory_allocator
 from ntm.config import InverseConfig
 from ntm.flows.solvers import SolverInfo
 from ntm.losses import distillation
@@ -245,4 +246,5 @@ def print_table(title: str, rows) -> None:
 
 
 if __name__ == "__main__":
+  memory_allocator.keep_freed_memory()
   main()

@@ -22,6 +22,7 @@ import optax
 from inference import interleaved, model_config, print_table, textures
 
 from ntm import config as config_lib
+from ntm.commands import memory_allocator
 from ntm.flows.autoregressive import AutoregressiveBlock
 from ntm.losses import task
 from ntm.models import build
@@ -210,4 +211,5 @@ def against_torch(tokens: int, batch_size: int, quick: bool):
 
 
 if __name__ == "__main__":
+  memory_allocator.keep_freed_memory()
   main()

@@ -4,6 +4,8 @@ import difflib
 import importlib
 import sys
 
+from ntm.commands import memory_allocator
+
 COMMANDS = {
     "train": "train a model from a config",
     "sample": "draw images from a trained model",
@@ -29,6 +31,8 @@ def main() -> None:
     print(f"error: {command!r} is not a command of ntm; {hint} `ntm --help` explains them.",
           file=sys.stderr)
     sys.exit(2)
+  if command != "convert":  # Conversion computes nothing, and its memory stays small.
+    memory_allocator.keep_freed_memory()
   try:
     program = importlib.import_module(f"ntm.commands.{command}")
   except ImportError as error:  # Of an extra; after this line, `program.run` reports it.

@@ -29,7 +29,7 @@ def _batch(size=8, seed=0):
 
 @functools.cache
 def _program(config, devices):
-  """(mesh, first state on the host, how it lies on the devices, training step)."""
+  """(mesh, first state on the host, its shardings, training step)."""
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:devices])
   task = task_lib.density(config)
   state = state_lib.init_state(task, config, mesh)
