@@ -12,7 +12,7 @@ condition are filled in:
 every example in nats, summed over the event; `inverse` maps u back, with the
 log-det of its own direction. x is float32 or float64, and tolerances follow its
 type unless given: an error may reach ``atol + rtol * |expected|``. A flow that
-starts as the identity obeys most laws whatever its code does, so use parameters
+starts as the identity obeys most laws even with wrong code, so use parameters
 other than the initial ones.
 
 An AssertionError says that a function breaks a law, a ValueError that an argument

@@ -184,7 +184,7 @@ class ArraysTest(parameterized.TestCase):
     model = ModelConfig(num_classes=0, backbone=BackboneConfig(text_tokens=2, text_width=3))
     with self.assertRaisesRegex(ValueError, "'digits', which has no text features"):
       sources.load(DataConfig(), model, "train")
-    with self.assertRaisesRegex(ValueError, "expected images, whose values have levels"):
+    with self.assertRaisesRegex(ValueError, "expected images whose values have levels"):
       sources.level_spacing(DataConfig(source="arrays"))
 
 

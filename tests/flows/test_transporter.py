@@ -28,7 +28,7 @@ class TransporterTest(parameterized.TestCase):
     self.assertGreater(np.abs(u[:-1] - self.trajectory.x_KBNC[:-1]).max(), 1e-2)
 
   def test_levels_do_not_mix(self):
-    # Which holds for the first axis, whatever it is; the second is that of the examples.
+    # The law holds for any first axis; the second one here is that of the examples.
     dependence_KBB = testing.token_dependence(self._transport, self.trajectory.x_KBNC)
     np.testing.assert_array_equal(dependence_KBB > 0, np.eye(2, dtype=bool)[None].repeat(4, axis=0))
 
