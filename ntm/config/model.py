@@ -168,13 +168,13 @@ def check_model(model) -> None:
   """Raises ValueError unless the sizes of a ModelConfig fit together."""
   axes = len(model.image_shape) - 1
   require(1 <= axes <= 3 and min(model.image_shape) >= 1, "model.image_shape",
-           model.image_shape, "1 to 3 positive spatial axes and a channel axis")
+          model.image_shape, "1 to 3 positive spatial axes and a channel axis")
   require(len(model.patch_shape) == axes and min(model.patch_shape, default=0) >= 1
-           and not any(i % p for i, p in zip(model.image_shape, model.patch_shape)),
-           "model.patch_shape", model.patch_shape,
-           f"one entry for every spatial axis of image_shape {model.image_shape}, dividing it")
+          and not any(i % p for i, p in zip(model.image_shape, model.patch_shape)),
+          "model.patch_shape", model.patch_shape,
+          f"one entry for every spatial axis of image_shape {model.image_shape}, dividing it")
   require(model.num_classes >= 0, "model.num_classes", model.num_classes,
-           "0 (unconditional) or more")
+          "0 (unconditional) or more")
   require(model.unroll >= 1, "model.unroll", model.unroll, "at least 1")
   for name, part in (("transporter", model.transporter), ("predictor", model.predictor)):
     check_transformer(f"model.{name}", part, axes)
@@ -189,52 +189,52 @@ def check_transformer(where, part, axes) -> None:
   require(part.layers >= 1, f"{where}.layers", part.layers, "at least 1")
   require(part.mlp_ratio >= 1, f"{where}.mlp_ratio", part.mlp_ratio, "at least 1")
   require(part.num_heads >= 1 and part.width >= 1
-           and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
-           part.num_heads, f"a number that divides the width {part.width} into even head widths")
+          and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
+          part.num_heads, f"a number that divides the width {part.width} into even head widths")
   require(part.num_kv_heads >= 1 and part.num_heads % part.num_kv_heads == 0,
-           f"{where}.num_kv_heads", part.num_kv_heads,
-           f"a divisor of num_heads {part.num_heads}")
+          f"{where}.num_kv_heads", part.num_kv_heads,
+          f"a divisor of num_heads {part.num_heads}")
   require(part.width // part.num_heads >= 2 * axes, f"{where}.num_heads", part.num_heads,
-           f"head widths of at least {2 * axes} for {axes} rotary axes")
+          f"head widths of at least {2 * axes} for {axes} rotary axes")
 
 
 def _check_transporter(model):
   transporter = model.transporter
   require(transporter.num_blocks >= 0, "model.transporter.num_blocks", transporter.num_blocks,
-           "0 (no transporter) or more")
+          "0 (no transporter) or more")
   # exp of a log-scale, and of the sum over a few blocks, has to stay within float32.
   require(1e-3 <= transporter.log_scale_bound <= 20, "model.transporter.log_scale_bound",
-           transporter.log_scale_bound, "a number from 0.001 to 20, such as 3")
+          transporter.log_scale_bound, "a number from 0.001 to 20, such as 3")
   require(transporter.kind != "coupling" or model.num_tokens > 1,
-           "model.transporter.kind", transporter.kind,
-           "'autoregressive' for a single token, which has no halves")
+          "model.transporter.kind", transporter.kind,
+          "'autoregressive' for a single token, which has no halves")
   require(model.num_classes or not transporter.class_conditional,
-           "model.transporter.class_conditional", transporter.class_conditional,
-           "False for a model without classes")
+          "model.transporter.class_conditional", transporter.class_conditional,
+          "False for a model without classes")
 
 
 def _check_inverse(inverse):
   require(inverse.segment >= 0, "model.inverse.segment", inverse.segment,
-           "0 (4 sqrt(N) tokens) or more")
+          "0 (4 sqrt(N) tokens) or more")
   require(inverse.chunk >= 1, "model.inverse.chunk", inverse.chunk, "at least 1")
   require(0 < inverse.tolerance < 1, "model.inverse.tolerance", inverse.tolerance,
-           "a change of an entry between 0 and 1, such as 1e-6")
+          "a change of an entry between 0 and 1, such as 1e-6")
   require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,
-           "0 (as many as are exact) or more")
+          "0 (as many as are exact) or more")
 
 
 def _check_predictor(model):
   predictor = model.predictor
   if model.kind == "flow_matching":
     unread(predictor, "model.predictor", "model.kind 'ntm'", context="markov",
-            mean_correction=False)
+           mean_correction=False)
     return
   require(predictor.output == "velocity" or not predictor.mean_correction,
-           "model.predictor.mean_correction", predictor.mean_correction,
-           "False unless model.predictor.output is 'velocity'")
+          "model.predictor.mean_correction", predictor.mean_correction,
+          "False unless model.predictor.output is 'velocity'")
   require(predictor.output != "velocity" or predictor.reads_noise,
-           "model.predictor.reads_noise", predictor.reads_noise,
-           "True with model.predictor.output = 'velocity': a velocity is read off its input")
+          "model.predictor.reads_noise", predictor.reads_noise,
+          "True with model.predictor.output = 'velocity': a velocity is read off its input")
 
 
 def _check_backbone(model, axes):
@@ -244,32 +244,32 @@ def _check_backbone(model, axes):
   velocity = model.kind == "flow_matching" or (
       predictor.output == "velocity" and predictor.context == "markov")
   require(kind == "dit" or velocity, "model.backbone.kind", kind, "'dit' unless model.kind is "
-           "'flow_matching', or model.predictor has output 'velocity' and context 'markov'")
+          "'flow_matching', or model.predictor has output 'velocity' and context 'markov'")
   require(kind == "dit" or axes == 2, "model.image_shape", model.image_shape,
-           f"rows, columns and channels with model.backbone.kind = {kind!r}")
+          f"rows, columns and channels with model.backbone.kind = {kind!r}")
   require(kind != "sit" or len(set(model.patch_shape)) == 1, "model.patch_shape",
-           model.patch_shape, "square patches with model.backbone.kind = 'sit'")
+          model.patch_shape, "square patches with model.backbone.kind = 'sit'")
   require(kind != "sit" or model.num_classes, "model.num_classes", model.num_classes,
-           "1 or more with model.backbone.kind = 'sit'")
+          "1 or more with model.backbone.kind = 'sit'")
   text = (backbone.text_tokens, backbone.text_width)
   known = {"dit": text == (0, 0) or min(text) >= 1, "sit": text == (0, 0), "flux2": min(text) >= 1}
   require(known[kind], "model.backbone.text_tokens", text, "tokens and width of the text "
-           "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")
+          "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")
   require(not text[0] or (not model.num_classes and predictor.context == "markov"),
-           "model.backbone.text_tokens", text, "0 and 0 with classes or the history predictor: a "
-           "model is conditioned on a class or on a text")
+          "model.backbone.text_tokens", text, "0 and 0 with classes or the history predictor: a "
+          "model is conditioned on a class or on a text")
   if kind == "flux2":
     require(backbone.double_layers >= 1, "model.backbone.double_layers", backbone.double_layers,
-             "1 or more with model.backbone.kind = 'flux2'")
+            "1 or more with model.backbone.kind = 'flux2'")
   else:
     unread(backbone, "model.backbone", "kind 'flux2'", double_layers=0)
   if kind != "dit":
     require(predictor.num_kv_heads == predictor.num_heads, "model.predictor.num_kv_heads",
-             predictor.num_kv_heads,
-             f"num_heads, {predictor.num_heads}, with model.backbone.kind = {kind!r}")
+            predictor.num_kv_heads,
+            f"num_heads, {predictor.num_heads}, with model.backbone.kind = {kind!r}")
     # Of SiT's position table, and of the four rotary axes of FLUX.2.
     size, divisor = {"sit": (predictor.width, 4),
                      "flux2": (predictor.width // predictor.num_heads, 8)}[kind]
     require(size % divisor == 0, "model.predictor.width", predictor.width,
-             f"a width{' per head' * (kind == 'flux2')} divisible by {divisor} with "
-             f"model.backbone.kind = {kind!r}")
+            f"a width{' per head' * (kind == 'flux2')} divisible by {divisor} with "
+            f"model.backbone.kind = {kind!r}")

@@ -160,47 +160,47 @@ def check_run(config) -> None:
   """Raises ValueError unless the rest of a Config makes sense."""
   check_transformer("denoiser", config.denoiser, len(config.model.image_shape) - 1)
   require(0 < config.data.test_fraction < 1, "data.test_fraction",
-           config.data.test_fraction, "a share strictly between 0 and 1")
+          config.data.test_fraction, "a share strictly between 0 and 1")
   require(-1 <= config.data.left_out <= 9
-           and (config.data.left_out < 0 or config.data.source == "digits"),
-           "data.left_out", config.data.left_out, "a digit, with data.source 'digits', or -1")
+          and (config.data.left_out < 0 or config.data.source == "digits"),
+          "data.left_out", config.data.left_out, "a digit, with data.source 'digits', or -1")
   _check_process(config)
   _check_train(config)
   _check_optimizer(config.optimizer, config.train.steps)
   mesh = config.mesh
   sizes = (mesh.data, mesh.fsdp, mesh.tensor)
   require(all(n == -1 or n >= 1 for n in sizes) and sizes.count(-1) <= 1, "mesh",
-           sizes, "positive sizes with at most one -1")
+          sizes, "positive sizes with at most one -1")
 
 
 def _check_process(config):
   process, model = config.process, config.model
   require(process.num_steps and min(process.num_steps) >= 1
-           and len(set(process.num_steps)) == len(process.num_steps),
-           "process.num_steps", process.num_steps, "different numbers of steps, each at least 1")
+          and len(set(process.num_steps)) == len(process.num_steps),
+          "process.num_steps", process.num_steps, "different numbers of steps, each at least 1")
   require(0 <= process.t_min_low <= process.t_min_high < 1, "process.t_min_high",
-           process.t_min_high, f"t_min_low {process.t_min_low} <= t_min_high < 1, from 0 on")
+          process.t_min_high, f"t_min_low {process.t_min_low} <= t_min_high < 1, from 0 on")
   require(0 < process.t_min < 1, "process.t_min", process.t_min,
-           "a level strictly between 0 and 1")
+          "a level strictly between 0 and 1")
   if model.kind == "ntm":
     require(process.t_min_low <= process.t_min <= process.t_min_high, "process.t_min",
-             process.t_min, f"a level that training draws, from t_min_low {process.t_min_low} to "
-             f"t_min_high {process.t_min_high}")
+            process.t_min, f"a level that training draws, from t_min_low {process.t_min_low} to "
+            f"t_min_high {process.t_min_high}")
   velocity = model.kind == "ntm" and model.predictor.output == "velocity"
   require(not velocity or process.t_min_low > 0, "process.t_min_low", process.t_min_low,
-           "a positive level with model.predictor.output = 'velocity': sigma_P is relative to "
-           "the posterior's C, which is 0 at t_min = 0")
+          "a positive level with model.predictor.output = 'velocity': sigma_P is relative to "
+          "the posterior's C, which is 0 at t_min = 0")
   require(config.finetune.alignment >= 0, "finetune.alignment", config.finetune.alignment,
-           "0 (none) or more")
+          "0 (none) or more")
   require(velocity or not config.finetune.source, "finetune.source", config.finetune.source,
-           "'' unless model.kind is 'ntm' and model.predictor.output is 'velocity'")
+          "'' unless model.kind is 'ntm' and model.predictor.output is 'velocity'")
 
 
 def _check_train(config):
   train = config.train
   require(train.objective != "pair_wise" or config.model.predictor.context == "markov",
-           "train.objective", train.objective,
-           "'end_to_end' with the history predictor, which reads all levels above its own")
+          "train.objective", train.objective,
+          "'end_to_end' with the history predictor, which reads all levels above its own")
   if config.model.kind == "flow_matching":
     unread(train, "train", "model.kind 'ntm'", objective="end_to_end")
   else:
@@ -209,14 +209,14 @@ def _check_train(config):
               "sample_every", "checkpoint_every", "max_to_keep", "profile_steps"):
     require(getattr(train, key) >= 1, f"train.{key}", getattr(train, key), "at least 1")
   require(train.max_nonfinite_steps >= 0, "train.max_nonfinite_steps", train.max_nonfinite_steps,
-           "0 (none) or more")
+          "0 (none) or more")
   require(0 <= train.profile_at <= train.steps, "train.profile_at", train.profile_at,
-           f"0 (no profile), or a step of the run's {train.steps}")
+          f"0 (no profile), or a step of the run's {train.steps}")
   require(train.batch_size % train.grad_accumulation_steps == 0, "train.grad_accumulation_steps",
-           train.grad_accumulation_steps, f"a divisor of batch_size {train.batch_size}")
+          train.grad_accumulation_steps, f"a divisor of batch_size {train.batch_size}")
   require(train.seed >= 0, "train.seed", train.seed, "0 or more")
   require(0 <= train.label_dropout < 1, "train.label_dropout", train.label_dropout,
-           "a probability from 0 to below 1, which would leave no example its condition")
+          "a probability from 0 to below 1, which would leave no example its condition")
 
 
 def _check_optimizer(optimizer, steps):
