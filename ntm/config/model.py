@@ -40,6 +40,10 @@ class TransporterConfig(TransformerConfig):
     log_scale_bound: log sigma_T of one block stays within plus and minus this.
     class_conditional: give the blocks the class too. Guidance is then off:
       its two branches would live in different u-spaces.
+    features: F, features per token of the noisier state that the blocks read too,
+      which makes every step a conditional flow; the predictor gives them. 0 is a
+      transporter that reads the level alone. Guidance is off with them too, and
+      sampling takes an inverse per step.
     split: coupling: 'checkerboard' or 'halves' of the tokens are kept.
     reversible: coupling: rebuild activations in the backward pass.
   """
@@ -49,6 +53,7 @@ class TransporterConfig(TransformerConfig):
   num_blocks: int = 2
   log_scale_bound: float = 3.0
   class_conditional: bool = False
+  features: int = 0
   split: Literal["checkerboard", "halves"] = "checkerboard"
   reversible: bool = True
 
@@ -211,6 +216,11 @@ def _check_transporter(model):
   require(model.num_classes or not transporter.class_conditional,
           "model.transporter.class_conditional", transporter.class_conditional,
           "False for a model without classes")
+  require(transporter.features >= 0, "model.transporter.features", transporter.features,
+          "0 (none) or more")
+  require(not transporter.features or transporter.num_blocks or extension.is_path(transporter.kind),
+          "model.transporter.features", transporter.features,
+          "0 with model.transporter.num_blocks = 0: no block would read them")
 
 
 def _check_inverse(inverse):

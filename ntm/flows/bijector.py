@@ -12,6 +12,10 @@ latent being forward, the direction that is computed in parallel:
 - `cond` is a `typing.Condition`. A bijector may read any of its fields, and embeds T
   only if `num_steps_B` is given. As the transporter of an NTM it sees one level at a
   time, and is not called at t = 1, where the transporter is the identity.
+- With `model.transporter.features` = F, `features_BNF` holds F features per token of the
+  noisier state, in the order of the tokens. They do not depend on x, so all of them may
+  be read for any token; what changes the order of the tokens changes theirs too
+  (`Reversed`).
 - It should start as the identity, so that an untrained model is Gaussian diffusion.
 
 A bijector may
@@ -100,6 +104,30 @@ class Flip(nn.Module):
     return self.forward_and_log_det(u_BNC, cond)
 
 
+class Reversed(nn.Module):
+  """A bijector that sees the tokens last to first; the result keeps their order.
+
+  Attributes:
+    bijector: is given x and the features of `cond` in reverse order.
+  """
+
+  bijector: nn.Module
+
+  def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """Applies the bijector to the reversed tokens."""
+    return self._apply(self.bijector.forward_and_log_det, x_BNC, cond)
+
+  def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """Undoes it."""
+    return self._apply(self.bijector.inverse_and_log_det, u_BNC, cond)
+
+  def _apply(self, method, value_BNC, cond):
+    if cond.features_BNF is not None:
+      cond = cond.replace(features_BNF=cond.features_BNF[:, ::-1])
+    out_BNC, log_det_B = method(value_BNC[:, ::-1], cond)
+    return out_BNC[:, ::-1], log_det_B
+
+
 class Chain(nn.Module):
   """u = f_n(...f_2(f_1(x))); the log-dets add.
 
@@ -140,11 +168,8 @@ class Alternating(nn.Module):
   block: tuple[nn.Module, ...]
 
   def setup(self):
-    """Puts odd blocks between flips."""
-    chain = []
-    for i, block in enumerate(self.block):
-      chain += [block] if i % 2 == 0 else [Flip(), block, Flip()]
-    self.chain = Chain(chain)
+    """Reverses odd blocks."""
+    self.chain = Chain([Reversed(block) if i % 2 else block for i, block in enumerate(self.block)])
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """Applies the blocks in order."""

@@ -13,7 +13,8 @@ The chain is reversible: its backward pass recovers the input of every block fro
 its output, so the memory of training does not grow with the number of blocks.
 As in the autoregressive block, the readout starts at zero (the identity), the
 log-scale is bounded by b tanh(raw / b), and affine arithmetic is float32 or
-better.
+better. Features of the noisier state, if there are any, are projected and added to
+every token, kept or not.
 """
 
 import functools
@@ -87,8 +88,10 @@ class CouplingChain(nn.Module):
   def _init_blocks(self, rng, cond):
     example = jnp.zeros((1, math.prod(self.grid_shape), self.num_channels))
     one = jnp.ones(1, jnp.int32)
+    features = cond.features_BNF
     cond = Condition(jnp.zeros(1), num_steps_B=None if cond.num_steps_B is None else one,
-                     label_B=one)
+                     label_B=one,
+                     features_BNF=None if features is None else jnp.zeros((1, *features.shape[1:])))
     init = lambda rng: self._block().init(rng, example, cond, 0)["params"]
     stacked = jax.vmap(init)(jax.random.split(rng, self.num_blocks))
     return nn.meta.add_axis(stacked, 0, {nn.PARTITION_NAME: "blocks"})
@@ -125,6 +128,9 @@ class _Block(nn.Module):
     hidden_D = self.param("hidden", init, (width,), numerics.param_dtype)
     h_BND = jnp.where(kept_N1, h_BND, hidden_D.astype(numerics.dtype))
     h_BND = embeddings.PositionEmbedding(numerics, name="position")(h_BND, x_BNC.shape[1])
+    if cond.features_BNF is not None:
+      h_BND += layers.dense(width, (None, "embed"), name="features", **types)(
+          cond.features_BNF.astype(numerics.dtype))
     c_BD = embeddings.ScalarEmbedding(width, numerics=numerics, name="time")(cond.time_B)
     if cond.num_steps_B is not None:
       c_BD += embeddings.ScalarEmbedding(width, numerics=numerics, name="steps")(
@@ -197,24 +203,30 @@ def _rebuilt_forward(block, params, x_BNC, cond):
 def _rebuilt_backward(block, residuals, cotangents):
   params, u_BNC, cond = residuals
   grad_u_BNC, grad_log_det_B, _ = cotangents
+  features = cond.features_BNF  # None has no gradient, and as a tree no leaf.
 
   def step(carry, inputs):
-    u_BNC, grad_u_BNC = carry
+    u_BNC, grad_u_BNC, grad_features = carry
     index, block_params = inputs
     # The network reads the kept tokens alone, the same in x and u: one pass of it gives both the
     # inverse and what the gradients need.
     (mean_BNC, log_scale_BNC), network_vjp = jax.vjp(
-        lambda p, u: block.apply({"params": p}, u, cond, index), block_params, u_BNC)
+        lambda p, u, features: block.apply(
+            {"params": p}, u, cond.replace(features_BNF=features), index),
+        block_params, u_BNC, features)
     grad_x_BNC = grad_u_BNC * jnp.exp(-log_scale_BNC)
     # u = (x - mean) exp(-log_scale), log_det = -sum of log_scale
-    grad_params, grad_kept_BNC = network_vjp(
+    grad_params, grad_kept_BNC, more = network_vjp(
         (-grad_x_BNC, -grad_u_BNC * u_BNC - grad_log_det_B[:, None, None]))
     x_BNC = u_BNC * jnp.exp(log_scale_BNC) + mean_BNC
-    return (x_BNC, grad_x_BNC + grad_kept_BNC), grad_params
+    carry = (x_BNC, grad_x_BNC + grad_kept_BNC, jax.tree.map(jnp.add, grad_features, more))
+    return carry, grad_params
 
-  (_, grad_x_BNC), grad_params = jax.lax.scan(
-      step, (u_BNC, grad_u_BNC), _numbered(params), reverse=True)
-  return grad_params, grad_x_BNC, None  # Levels and labels are not learned.
+  start = (u_BNC, grad_u_BNC, jax.tree.map(jnp.zeros_like, features))
+  (_, grad_x_BNC, grad_features), grad_params = jax.lax.scan(
+      step, start, _numbered(params), reverse=True)
+  # Levels and labels are not learned.
+  return grad_params, grad_x_BNC, Condition(features_BNF=grad_features)
 
 
 _rebuilt.defvjp(_rebuilt_forward, _rebuilt_backward)

@@ -86,11 +86,13 @@ def transporter(config: ModelConfig) -> nn.Module:
 def predictor(config: ModelConfig) -> Predictor:
   """f_P."""
   sizes = config.predictor
-  outputs = network_outputs(sizes.output, config.num_channels, sizes.mean_correction)
+  num_features = config.transporter.features
+  outputs = network_outputs(sizes.output, config.num_channels, sizes.mean_correction,
+                            num_features)
   # A velocity network has read the level alone.
   zero = ("next_time", "steps") if sizes.output == "velocity" else ()
   return Predictor(network(config, outputs, not sizes.reads_noise, zero), sizes.context,
-                   sizes.output)
+                   sizes.output, num_features)
 
 
 def network(config: ModelConfig, outputs: Outputs, noise_token: bool = False,

@@ -48,11 +48,14 @@ BIJECTORS = {
     "autoregressive_3d": functools.partial(block, grid=(1, 2, 3)),
     "autoregressive_class": functools.partial(block, num_classes=3),
     "autoregressive_steps": block,
+    "autoregressive_features": block,
     "coupling": coupling_chain,
+    "coupling_features": coupling_chain,
     "coupling_class": functools.partial(coupling_chain, num_classes=3),
     "coupling_steps": coupling_chain,
     "coupling_halves": functools.partial(coupling_chain, split="halves"),
     "transporter": transporter,
+    "transporter_features": transporter,
     "no_transporter": functools.partial(transporter, num_blocks=0),
 }
 
@@ -65,10 +68,16 @@ def setup(name, precision="float32"):
   shape = (2, 4, 6) if "transporter" in name else SHAPE
   x = jax.random.normal(jax.random.key(3), shape, dtype)
   cond = Condition(time_B=jnp.array([0.02, 0.6], dtype), label_B=jnp.array([0, 3]),
-                   num_steps_B=jnp.array([4, 8]) if "steps" in name else None)
+                   num_steps_B=jnp.array([4, 8]) if "steps" in name else None,
+                   features_BNF=features(shape, dtype) if "features" in name else None)
   forward = lambda params, x: module.apply(params, x, cond, method="forward_and_log_det")
   inverse = lambda params, u: module.apply(params, u, cond, method="inverse_and_log_det")
   return jax.jit(forward), jax.jit(inverse), random_params(module, x, cond, 0.1), x
+
+
+def features(shape, dtype=jnp.float32):
+  """Random features for tokens of this shape, other ones for every token."""
+  return jax.random.normal(jax.random.key(4), (*shape[:2], 3), dtype)
 
 
 def random_params(module, x, cond, scale=0.2):

@@ -54,7 +54,7 @@ class FinetuningTest(parameterized.TestCase):
     velocity, model = build.velocity(config), build.ntm(config)
     started = tiny.random_params(lambda rng: model.init(rng, trajectory, method="log_prob"), 0.0)
     started["predictor"]["network"] |= params["network"]
-    predicted, _ = jax.jit(lambda started, t: model.apply(
+    predicted, *_ = jax.jit(lambda started, t: model.apply(
         {"params": started}, t.x_KBNC[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]),
         method="predict"))(started, trajectory)
     np.testing.assert_allclose(predicted, mean, atol=1e-5)

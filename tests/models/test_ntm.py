@@ -49,8 +49,8 @@ class NTMTest(parameterized.TestCase):
     @jax.jit
     def terms(variables):
       u, log_det = model.apply(variables, t.x_KBNC, t.cond.at(t.times_KB), method="transport")
-      mean, log_scale = model.apply(variables, u[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]),
-                                    method="predict")
+      mean, log_scale, _ = model.apply(
+          variables, u[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]), method="predict")
       density = jax.scipy.stats.norm.logpdf(u[:-1], mean, jnp.exp(log_scale)).sum((-2, -1))
       return density + log_det[:-1]
 

@@ -115,10 +115,10 @@ class OutputTest(parameterized.TestCase):
     trajectory = tiny.trajectory(config)
     u, times, cond = trajectory.x_KBNC, trajectory.times_KB, trajectory.cond
     apply = jax.jit(functools.partial(model.apply, {"params": params}), static_argnames="method")
-    mean, log_scale = apply(u[1:], cond.at(times[1:], times[:-1]), method="predict")
+    mean, log_scale, _ = apply(u[1:], cond.at(times[1:], times[:-1]), method="predict")
     caches = model.init_caches(2, 3)
     for index, k in enumerate((3, 2, 1)):
-      m, s, caches = apply(u[k], cond.at(times[k], times[k - 1]), caches, jnp.int32(index),
+      m, s, _, caches = apply(u[k], cond.at(times[k], times[k - 1]), caches, jnp.int32(index),
                            method="predict_step")
       np.testing.assert_allclose(m, mean[k - 1], atol=2e-5)
       np.testing.assert_allclose(s, log_scale[k - 1], atol=2e-5)

@@ -37,7 +37,7 @@ class SamplerTest(parameterized.TestCase):
       known = jnp.stack(states[::-1]) if context == "history" else states[-1][None]
       t = levels[k:] if context == "history" else levels[k:k + 1]
       s = levels[k - 1:-1] if context == "history" else levels[k - 1:k]
-      mean, log_scale = predict({"params": params}, known, cond.at(t, s))
+      mean, log_scale, _ = predict({"params": params}, known, cond.at(t, s))
       z = jax.random.normal(step_rng, (2, 4, 4))
       states.append(mean[0] + jnp.exp(log_scale[0]) * z)
     np.testing.assert_allclose(u, jnp.stack(states[::-1]), atol=1e-4)
@@ -59,7 +59,7 @@ class SamplerTest(parameterized.TestCase):
 
     *drawn, whole, alone = run(params)
     z = jax.random.normal(jax.random.split(jax.random.split(rng)[1], 1)[0], (2, 4, 4))
-    for u, (mean, log_scale) in zip(drawn, (whole, alone)):
+    for u, (mean, log_scale, _) in zip(drawn, (whole, alone)):
       np.testing.assert_array_equal(u[1], start)
       np.testing.assert_allclose(u[0], mean[0] + jnp.exp(log_scale[0]) * z, atol=1e-5)
     self.assertGreater(np.abs(drawn[0][0] - drawn[1][0]).max(), 1e-3)
