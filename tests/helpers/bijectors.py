@@ -49,6 +49,7 @@ BIJECTORS = {
     "autoregressive_class": functools.partial(block, num_classes=3),
     "autoregressive_steps": block,
     "autoregressive_features": block,
+    "reversed_features": lambda dtype: bijector.Reversed(block(dtype)),
     "coupling": coupling_chain,
     "coupling_features": coupling_chain,
     "coupling_class": functools.partial(coupling_chain, num_classes=3),

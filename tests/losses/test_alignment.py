@@ -47,8 +47,9 @@ class _Data:
 
 class FinetuningTest(parameterized.TestCase):
 
-  def test_posterior_mean_is_what_the_new_model_predicts(self):
-    config, params = _config(), _velocity_params()
+  @parameterized.parameters(0, 3)
+  def test_posterior_mean_is_what_the_new_model_predicts(self, features):
+    config, params = _config(model__transporter__features=features), _velocity_params()
     trajectory = tiny.trajectory(config)
     mean = jax.jit(lambda params: alignment.posterior_mean(config, params, trajectory))(params)
     velocity, model = build.velocity(config), build.ntm(config)
