@@ -24,7 +24,8 @@ def _distinct():
                      ("model__predictor__context", "history"),
                      ("model__predictor__output", "velocity"), ("model__backbone__kind", "sit"),
                      ("train__objective", "pair_wise")):
-    config = options.tiny_config(key, value, model__transporter__features=4)
+    config = options.tiny_config(key, value, model__transporter__features=4,
+                                 model__transporter__spline_bins=4)
     runs.setdefault(config, f"features with {key}={value}")
   plain = options.tiny_config("model__kind", "ntm")
   return [("default" if config == plain else name, config) for config, name in runs.items()]
