@@ -23,6 +23,7 @@ from ntm.typing import Array
 
 LEAST_SHARE = 1e-3  # Of the range, in one bin.
 LOG_RATIO_BOUND = 2.0  # Of a knot's slope to the harmonic mean of its bins' slopes.
+_LEAST_SQUARE = 1e-20  # Under a root that rounding may make negative.
 
 
 @flax.struct.dataclass
@@ -30,32 +31,52 @@ class Spline:
   """A spline for every entry of an array.
 
   Attributes:
-    x: knots, ascending from -R to R, [..., K + 1, C] for arrays [..., C].
-    u: their images, likewise.
-    slope: at the knots, likewise.
+    widths: of the bins, [..., K, C] for arrays [..., C]; they add up to 2 R.
+    heights: likewise.
+    log_ratio: of the slope at every inner knot to the harmonic mean of those of its two bins,
+      [..., K - 1, C].
+    limit: R.
   """
 
-  x: Array
-  u: Array
-  slope: Array
+  widths: Array
+  heights: Array
+  log_ratio: Array
+  limit: float = flax.struct.field(pytree_node=False)
 
   def forward(self, x: Array) -> tuple[Array, Array]:
     """(u, log du/dx), entry by entry."""
     inside = self.inside(x)
-    bin_ = _bin(self, jnp.where(inside, x, 0), self.x)
-    u, log_slope = bin_.forward(jnp.where(inside, x, 0))
+    safe = jnp.where(inside, x, 0)
+    u, log_slope = self._bin(safe, self.widths).forward(safe)
     return jnp.where(inside, u, x), jnp.where(inside, log_slope, 0)
 
   def inverse(self, u: Array) -> tuple[Array, Array]:
     """(x, log dx/du), entry by entry."""
     inside = self.inside(u)
-    bin_ = _bin(self, jnp.where(inside, u, 0), self.u)
-    x, log_slope = bin_.inverse(jnp.where(inside, u, 0))
+    safe = jnp.where(inside, u, 0)
+    x, log_slope = self._bin(safe, self.heights).inverse(safe)
     return jnp.where(inside, x, u), jnp.where(inside, -log_slope, 0)
 
   def inside(self, x: Array) -> Array:
-    """Whether an entry is within [-R, R], where the spline differs from the identity."""
-    return (x >= self.x[..., 0, :]) & (x <= self.x[..., -1, :])
+    """Whether an entry is strictly within [-R, R]; elsewhere the spline is the identity."""
+    return jnp.abs(x) < self.limit
+
+  def _bin(self, value, sizes):
+    """The bin of each entry, looked up along one of the axes.
+
+    Comparisons and masked sums: neither gathers nor scatters, forward or backward.
+    """
+    knots = jax.lax.stop_gradient(jnp.cumsum(sizes[..., :-1, :], axis=-2)) - self.limit
+    index = (value[..., None, :] >= knots).sum(axis=-2, keepdims=True)
+    offset = jnp.arange(sizes.shape[-2])[:, None] - index  # Of every bin from this one.
+    total = lambda a, mask: jnp.where(mask, a, 0).sum(axis=-2)
+    sizes_of = lambda mask: (total(self.widths, mask), total(self.heights, mask))
+    x, u = (size - self.limit for size in sizes_of(offset < 0))
+    here = sizes_of(offset == 0)
+    slopes = (_slope(*here, *sizes_of(offset == side),
+                     total(self.log_ratio, offset[..., :-1, :] == min(side, 0)))
+              for side in (-1, 1))
+    return _Bin(x, u, *here, *slopes)
 
 
 def from_raw(raw: Array, limit: float) -> Spline:
@@ -72,79 +93,59 @@ def from_raw(raw: Array, limit: float) -> Spline:
   """
   bins = (raw.shape[-2] + 1) // 3
   widths, heights, slopes = jnp.split(raw, (bins, 2 * bins), axis=-2)
-  x, u = _knots(widths, limit), _knots(heights, limit)
-  mean = jnp.diff(u, axis=-2) / jnp.diff(x, axis=-2)
-  left, right = mean[..., :-1, :], mean[..., 1:, :]
-  ratio = jnp.exp(LOG_RATIO_BOUND * jnp.tanh(slopes / LOG_RATIO_BOUND))
-  ends = jnp.ones_like(raw[..., :1, :])
-  slope = jnp.concatenate([ends, ratio * (2 * left * right / (left + right)), ends], axis=-2)
-  return Spline(x, u, slope)
+  sizes = lambda raw: 2 * limit * (
+      LEAST_SHARE + (1 - LEAST_SHARE * bins) * jax.nn.softmax(raw, axis=-2))
+  return Spline(sizes(widths), sizes(heights),
+                LOG_RATIO_BOUND * jnp.tanh(slopes / LOG_RATIO_BOUND), limit)
 
 
-def _knots(raw, limit):
-  """K + 1 knots from the raw shares of K bins."""
-  shares = LEAST_SHARE + (1 - LEAST_SHARE * raw.shape[-2]) * jax.nn.softmax(raw, axis=-2)
-  end = jnp.full_like(raw[..., :1, :], limit)
-  inner = limit * (2 * jnp.cumsum(shares[..., :-1, :], axis=-2) - 1)
-  return jnp.concatenate([-end, inner, end], axis=-2)
+def _slope(width, height, width_beside, height_beside, log_ratio):
+  """Of the knot between two bins; 1 if there is none on the other side, whose width is then 0."""
+  end = width_beside == 0
+  slope, beside = height / width, jnp.where(end, 1, height_beside) / jnp.where(end, 1, width_beside)
+  return jnp.where(end, 1, 2 * slope * beside / (slope + beside) * jnp.exp(log_ratio))
 
 
 @flax.struct.dataclass
 class _Bin:
-  """The bin that holds each entry: its knots, and the slopes there."""
+  """The bin of each entry: its lower knot, its sizes, and the slopes of both knots."""
 
-  x0: Array
-  x1: Array
-  u0: Array
-  u1: Array
-  d0: Array
-  d1: Array
+  x: Array
+  u: Array
+  width: Array
+  height: Array
+  slope: Array
+  next_slope: Array
 
   def forward(self, x):
     """(u, log du/dx)."""
-    step = x - self.x0
-    rise, log_slope = self._rise(step, self.x1 - x)
-    return x + ((self.u0 - self.x0) + (rise - step)), log_slope
+    step = x - self.x
+    rise, log_slope = self._rise(step)
+    return x + ((self.u - self.x) + (rise - step)), log_slope
 
   def inverse(self, u):
     """(x, log du/dx)."""
-    width, height, rise = self.x1 - self.x0, self.u1 - self.u0, u - self.u0
-    mean, share = height / width, rise / height
-    b = self.d0 - (self.d0 + self.d1 - 2 * mean) * share
+    rise = u - self.u
+    mean, share = self.height / self.width, rise / self.height
+    b = self.slope - (self.slope + self.next_slope - 2 * mean) * share
     a = mean - b
-    root = jnp.sqrt(jnp.maximum(b * b + 4 * a * mean * share, _TINY))
+    root = jnp.sqrt(jnp.maximum(b * b + 4 * a * mean * share, _LEAST_SQUARE))
     # The root in [0, 1], without cancellation for either sign of b; a > 0 if b < 0.
-    falls = b < 0
-    step = jnp.where(falls, width * (root - b) / jnp.where(falls, 2 * a, 1),
-                     2 * rise / jnp.where(falls, 1, b + root))
-    step = jnp.clip(step, 0, width)
-    return u + ((self.x0 - self.u0) + (step - rise)), self._rise(step, width - step)[1]
+    step = jnp.where(b < 0, self.width * (root - b) / jnp.where(b < 0, 2 * a, 1),
+                     2 * rise / jnp.where(b < 0, 1, b + root))
+    return u + ((self.x - self.u) + (step - rise)), self._rise(step)[1]
 
-  def _rise(self, step, rest):
-    """(u - u_0, log du/dx) from the distances to both knots."""
-    width = self.x1 - self.x0
-    mean, t, r = (self.u1 - self.u0) / width, step / width, rest / width
-    denominator = mean + (self.d0 + self.d1 - 2 * mean) * t * r
-    first = _interpolate(self.d0, mean, t, r)
-    numerator = _interpolate(first, _interpolate(mean, self.d1, t, r), t, r)
+  def _rise(self, step):
+    """(u - u_k, log du/dx) at a distance from the lower knot."""
+    mean, t, rest = self.height / self.width, step / self.width, 1 - step / self.width
+    d, d_next = self.slope, self.next_slope
+    denominator = mean + (d + d_next - 2 * mean) * t * rest
+    first = _interpolate(d, mean, t, rest)
+    numerator = _interpolate(first, _interpolate(mean, d_next, t, rest), t, rest)
     return (mean * step * first / denominator,
             jnp.log(numerator) + 2 * jnp.log(mean / denominator))
 
 
-_TINY = 1e-20
-
-
-def _interpolate(a, b, t, r):
-  """t b + r a for t + r = 1; exactly a if a = b, and never a difference of like numbers."""
-  return jnp.where(t < r, a + (b - a) * t, b + (a - b) * r)
-
-
-def _bin(spline, value, knots):
-  """The bin of each entry, looked up along one of the axes."""
-  # A comparison and a masked sum: neither gathers nor scatters, forward or backward.
-  beyond = value[..., None, :] >= knots[..., 1:-1, :]
-  always = jnp.ones_like(beyond[..., :1, :])
-  here = jnp.concatenate([always, beyond], axis=-2) & ~jnp.concatenate([beyond, ~always], axis=-2)
-  take = lambda a: jnp.where(here, a, 0).sum(axis=-2)
-  return _Bin(*(take(a) for knot in (spline.x, spline.u, spline.slope)
-                for a in (knot[..., :-1, :], knot[..., 1:, :])))
+def _interpolate(a, b, t, rest):
+  """rest a + t b for t + rest = 1; exactly a if a = b, and accurate where a and b differ a lot."""
+  return jnp.where(t < rest, a + (b - a) * t, b + (a - b) * rest)
