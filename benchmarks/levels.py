@@ -58,15 +58,14 @@ def measure(restored, args):
 
   @jax.jit
   def states(rng):
-    """Real states of every level, in u-space."""
+    """Real states of every level, as the predictor reads them."""
     x_KBNC = trajectory.sample_trajectory(rng, x0_BNC, times_KB)
-    return model.apply({"params": params}, x_KBNC, cond.at(times_KB), method="transport")[0]
+    return model.apply({"params": params}, x_KBNC, cond.at(times_KB), method="predictor_input")
 
   def from_level(rng, start_BNC, k):
     """The cleanest state of chains that start at level k."""
-    u_KBNC = sampler.sample_u_trajectory(rng, model, params, times_K[:k + 1], x0_BNC.shape, cond,
-                                         start_BNC=start_BNC)
-    return sampler.to_data(model, params, u_KBNC[:1], times_K, cond)[0][0]
+    return sampler.sample_trajectory(rng, model, params, times_K[:k + 1], x0_BNC.shape, cond,
+                                     start_BNC=start_BNC)[0][0]
 
   from_level = jax.jit(from_level, static_argnums=2)
   rows = []

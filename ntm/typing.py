@@ -6,6 +6,7 @@ Array names end in the axes they have, in order:
   K  states of a trajectory, T+1  C  channels of one token
   S  steps of a trajectory, T     D  width of a Transformer
   G  levels in one sequence       H  attention heads, E  width of a head
+  F  features of one token
   M  positions of a sequence      L  layers
 
 So `x_KBNC` is a batch of trajectories and `log_det_KB` one number per state.
@@ -30,6 +31,8 @@ class Condition:
     num_steps_B: T of the trajectory; only where one model serves several T.
     label_B: class index, `num_classes` for the null class.
     text_BMW: features of a text, in place of a class.
+    features_BNF: what the predictor reads off the noisier state for a conditional transporter;
+      [K, B, N, F] for several levels.
   """
 
   time_B: Array | None = None
@@ -37,6 +40,7 @@ class Condition:
   num_steps_B: Array | None = None
   label_B: Array | None = None
   text_BMW: Array | None = None
+  features_BNF: Array | None = None
 
   def at(self, time_B: Array, next_time_B: Array | None = None) -> "Condition":
     """The same class, text and T at another level."""

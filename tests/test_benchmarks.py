@@ -49,6 +49,11 @@ class BenchmarksTest(absltest.TestCase):
     self.assertGreater(result["denoiser_speedup"], 0)
     self.assertIn("jacobi", result["solvers"]["16"])
 
+  def test_conditional(self):
+    result = _run("conditional.py")
+    self.assertLen(result["seconds"], 6)
+    self.assertLen(result["ratios"], 3)
+
   def test_training(self):
     result = _run("training.py")
     self.assertIn("pair_wise, remat dots", result["steps"])

@@ -18,6 +18,15 @@ def _distinct():
   runs = {}
   for key, value in options.choices():
     runs.setdefault(options.tiny_config(key, value), f"{key}={value}")
+  # An option that is a number, with the kinds of blocks and of predictors.
+  for key, value in (("model__transporter__kind", "autoregressive"),
+                     ("model__transporter__kind", "coupling"),
+                     ("model__predictor__context", "history"),
+                     ("model__predictor__output", "velocity"), ("model__backbone__kind", "sit"),
+                     ("train__objective", "pair_wise")):
+    config = options.tiny_config(key, value, model__transporter__features=4,
+                                 model__transporter__spline_bins=4)
+    runs.setdefault(config, f"features with {key}={value}")
   plain = options.tiny_config("model__kind", "ntm")
   return [("default" if config == plain else name, config) for config, name in runs.items()]
 

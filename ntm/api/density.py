@@ -65,8 +65,10 @@ class Model:
     num_steps = self._num_steps(num_steps)
     null_cond = checks.guidance(self.config.model, guidance, cond, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
-    if guidance and self.config.model.transporter.class_conditional:
-      raise ValueError(f"guidance is {guidance}, but the transporter reads the class, so the two "
+    transporter = self.config.model.transporter
+    if guidance and (transporter.class_conditional or transporter.features):
+      raise ValueError(f"guidance is {guidance}, but the transporter reads the class"
+                       f"{' through features' if transporter.features else ''}, so the two "
                        "branches have no common u-space; pass 0.")
     if refine not in generate.REFINEMENTS:
       raise ValueError(f"refine is {refine!r}; expected one of {generate.REFINEMENTS}.")

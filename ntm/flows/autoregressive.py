@@ -1,4 +1,4 @@
-"""The autoregressive affine block (TarFlow).
+"""The autoregressive block (TarFlow).
 
 A causal Transformer reads tokens 0 .. n-1 and a condition and gives the mean
 and log-scale of token n:
@@ -6,13 +6,18 @@ and log-scale of token n:
   u_n = (x_n - mu_n) / sigma_n,   log det = -sum_n log sigma_n.            [2.6]
 
 Forward (data → latent) is parallel. The inverse x_n = mu_n + sigma_n u_n is
-sequential by nature: `ntm.flows.solvers`.
+sequential by nature: `ntm.flows.solvers`. In place of the affine map there may be
+another one of `ntm.flows.elementwise`, whose parameters the network gives likewise.
 
 The inputs are shifted right behind a learned start token, so the first token
 too has a learnable mean and scale. The output projection starts at zero,
 kernel and bias, so the block starts as the identity. The log-scale is bounded,
-log sigma = b tanh(raw / b), and the affine arithmetic is float32 or better
+log sigma = b tanh(raw / b), and the arithmetic of the map is float32 or better
 independent of the network's compute type.
+
+Features of the noisier state, if there are any, are projected and added token by
+token: that of token n where mu_n and sigma_n are read out. They do not depend on
+x, so the block stays causal in x.
 """
 
 import dataclasses
@@ -20,25 +25,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ntm.config import InverseConfig, TransformerConfig
-from ntm.flows import bijector, solvers
+from ntm.flows import bijector, elementwise, solvers
 from ntm.nn import embeddings, layers, rotary, stack
 from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
 
 
 class AutoregressiveBlock(nn.Module):
-  """One affine autoregressive bijector over the tokens, in the order given.
+  """One autoregressive bijector over the tokens, in the order given.
 
   Attributes:
     transformer: depth, width, heads.
     grid_shape: tokens along every spatial axis; N is their product.
     num_channels: C.
     num_classes: classes it is conditioned on; 0 does not read the class.
-    log_scale_bound: b.
+    maps: which map its network gives the parameters of.
     numerics: types, rematerialisation.
     inverse: how the inverse is computed.
   """
@@ -47,7 +53,7 @@ class AutoregressiveBlock(nn.Module):
   grid_shape: tuple[int, ...]
   num_channels: int
   num_classes: int = 0
-  log_scale_bound: float = 3.0
+  maps: elementwise.Maps = elementwise.Maps()
   numerics: Numerics = Numerics()
   inverse: InverseConfig = InverseConfig()
 
@@ -62,43 +68,52 @@ class AutoregressiveBlock(nn.Module):
     self.time = embeddings.ScalarEmbedding(width, numerics=numerics)
     self.steps = embeddings.ScalarEmbedding(width, numerics=numerics)
     self.label = embeddings.LabelEmbedding(self.num_classes, width, numerics)
+    self.features = layers.dense(width, (None, "embed"), **types)
     self.stack = stack.Stack(self.transformer, causal=True, numerics=numerics)
     self.norm = layers.rms_norm("embed", **types)
-    self.readout = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, **types)
+    self.readout = layers.dense((self.maps.num_parameters, self.num_channels),
+                                ("embed", None, None), zero=True, **types)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
-    """All tokens at once: (u_BNC, -sum log sigma) [2.6]."""
-    mean_BNC, log_scale_BNC = self.parallel(x_BNC, self._condition(cond))
-    bijector.report_log_scale(self, bijector.log_scale_range(log_scale_BNC))
-    return (x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2))
+    """All tokens at once: (u_BNC, -sum log sigma if affine) [2.6]."""
+    maps = self.parallel(x_BNC, self._condition(cond))
+    bijector.report(self, **maps.diagnostics(x_BNC))
+    u_BNC, log_slope_BNC = maps.forward(x_BNC)
+    return u_BNC, log_slope_BNC.sum(axis=(1, 2))
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
-    """By the solver of the config: (x_BNC, +sum log sigma)."""
-    c_B1D = self._condition(cond)
-    net = BoundBlock(self.clone(parent=None), self.variables, c_B1D,
-                     self.stack.decoding_weights(c_B1D), u_BNC.dtype)
+    """By the solver of the config: (x_BNC, +sum log sigma if affine)."""
+    c_B1D, features_BND = condition = self._condition(cond)
+    weights = (self.stack.decoding_weights(c_B1D), features_BND)
+    net = BoundBlock(self.clone(parent=None), self.variables, condition, weights, u_BNC.dtype)
     x_BNC, log_det_B, info = solvers.invert(net, u_BNC, self.inverse)
     self.sow("diagnostics", "inverse", info)
     return x_BNC, log_det_B
 
-  def parallel(self, x_BNC: Array, c_B1D: Array) -> tuple[Array, Array]:
-    """(mu_BNC, log_sigma_BNC) of all tokens."""
+  def parallel(self, x_BNC: Array, condition: tuple) -> elementwise.Map:
+    """The map of all tokens."""
+    c_B1D, features_BND = condition
     h_BND = self.embed(x_BNC[:, :-1].astype(self.numerics.dtype))
     start_B1D = jnp.broadcast_to(jnp.asarray(self.start, self.numerics.dtype),
                                  (x_BNC.shape[0], 1, self.transformer.width))
     h_BND = self.position(jnp.concatenate([start_B1D, h_BND], axis=1), self._num_tokens)
-    return self._affine(self.stack(h_BND, c_B1D, self._angles()), x_BNC.dtype)
+    if features_BND is not None:
+      h_BND += features_BND
+    return self._map(self.stack(h_BND, c_B1D, self._angles()), x_BNC.dtype)
 
-  def decode(self, weights: list, previous_BMC: Array, caches: list, index: Array, dtype):
-    """(mu_BMC, log_sigma_BMC, caches) of the tokens from `index` on, see `solvers`."""
+  def decode(self, weights: tuple, previous_BMC: Array, caches: list, index: Array, dtype):
+    """(map, caches) of the tokens from `index` on, see `solvers`."""
+    weights, features_BND = weights
     positions_M = index + jnp.arange(previous_BMC.shape[1])
     h_BMD = self.embed(previous_BMC.astype(self.numerics.dtype))
     start_D = jnp.asarray(self.start, self.numerics.dtype)
     h_BMD = jnp.where(positions_M[:, None] == 0, start_D, h_BMD)
     h_BMD = self.position(h_BMD, self._num_tokens, positions_M)
+    if features_BND is not None:
+      h_BMD += jax.lax.dynamic_slice_in_dim(features_BND, index, h_BMD.shape[1], axis=1)
     angles_ME = jnp.asarray(self._angles())[positions_M]
     h_BMD, caches = self.stack.decode(weights, h_BMD, angles_ME, caches, index)
-    return *self._affine(h_BMD, dtype), caches
+    return self._map(h_BMD, dtype), caches
 
   @nn.nowrap
   def init_caches(self, batch_size: int, length: int) -> list:
@@ -113,18 +128,20 @@ class AutoregressiveBlock(nn.Module):
     return rotary.rotary_angles(rotary.grid_positions(self.grid_shape),
                                 self.transformer.width // self.transformer.num_heads)
 
-  def _condition(self, cond: Condition) -> Array:
+  def _condition(self, cond: Condition) -> tuple[Array, Array | None]:
+    """(the vector that modulates the layers, what is added to every token or None)."""
     c_BD = self.time(cond.time_B)
     if cond.num_steps_B is not None:
       c_BD += self.steps(1.0 / cond.num_steps_B.astype(cond.time_B.dtype))
     if self.num_classes:
       c_BD += self.label(cond.label_B)
-    return c_BD[:, None]
+    features_BND = None
+    if cond.features_BNF is not None:
+      features_BND = self.features(cond.features_BNF.astype(self.numerics.dtype))
+    return c_BD[:, None], features_BND
 
-  def _affine(self, h_BMD, dtype):
-    raw_BM2C = self.readout(self.norm(h_BMD)).astype(dtype)
-    bound = self.log_scale_bound
-    return raw_BM2C[..., 0, :], bound * jnp.tanh(raw_BM2C[..., 1, :] / bound)
+  def _map(self, h_BMD, dtype):
+    return self.maps.read(self.readout(self.norm(h_BMD)).astype(dtype))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,20 +153,20 @@ class BoundBlock:
   Attributes:
     block: has `parallel`, `decode` and `init_caches` as `AutoregressiveBlock` does.
     variables: its parameters.
-    c_B1D: its condition.
+    condition: what its `parallel` takes besides the tokens.
     weights: what `decode` takes that does not change from token to token.
     dtype: of the tokens.
   """
 
   block: nn.Module
   variables: Mapping[str, Any]
-  c_B1D: Array
+  condition: Any
   weights: Any
   dtype: jnp.dtype
 
   def parallel(self, x_BNC):
     """See `solvers.Conditioner`."""
-    return self.block.apply(self.variables, x_BNC, self.c_B1D, method="parallel")
+    return self.block.apply(self.variables, x_BNC, self.condition, method="parallel")
 
   def decode(self, previous_BMC, caches, index):
     """See `solvers.Conditioner`."""

@@ -12,11 +12,15 @@ latent being forward, the direction that is computed in parallel:
 - `cond` is a `typing.Condition`. A bijector may read any of its fields, and embeds T
   only if `num_steps_B` is given. As the transporter of an NTM it sees one level at a
   time, and is not called at t = 1, where the transporter is the identity.
+- With `model.transporter.features` = F, `features_BNF` holds F features per token of the
+  noisier state, in the order of the tokens. They do not depend on x, so all of them may
+  be read for any token; what changes the order of the tokens changes theirs too
+  (`Reversed`).
 - It should start as the identity, so that an untrained model is Gaussian diffusion.
 
 A bijector may
 
-- report the range of its log-scales by `report_log_scale`, which training logs;
+- report the range of its log-scales by `report`, which training logs;
 - name the logical axes of its parameters (`ntm.nn.layers`, `ntm.nn.partitioning`), by
   which they are split over a mesh; what has no names is copied to every device;
 - sow a `solvers.SolverInfo` as "inverse" in the collection "diagnostics" if its inverse
@@ -51,14 +55,18 @@ def log_scale_range(log_scale: Array) -> Array:
   return jnp.stack([log_scale.min(), log_scale.max()])
 
 
-def report_log_scale(module: nn.Module, ranges: Array) -> None:
-  """Sows the range of a bijector's log-scales, for training to log.
+def report(module: nn.Module, *, log_scale: Array | None = None,
+           outside: Array | None = None) -> None:
+  """Sows what training logs of a bijector.
 
   Args:
     module: the bijector, within one of its methods.
-    ranges: of `log_scale_range`, one or several stacked: [..., 2].
+    log_scale: of `log_scale_range`, one or several stacked: [..., 2].
+    outside: share of the entries that a map of bounded range leaves as they are, any shape.
   """
-  module.sow("diagnostics", "log_scale", ranges)
+  for name, value in (("log_scale", log_scale), ("outside", outside)):
+    if value is not None:
+      module.sow("diagnostics", name, value)
 
 
 def largest_ranges(diagnostics) -> Array:
@@ -67,11 +75,24 @@ def largest_ranges(diagnostics) -> Array:
   Args:
     diagnostics: the collection of that name after an apply.
   """
-  reported = [jnp.zeros((1, 2))] + [
-      leaf.reshape(-1, 2) for path, leaf in jax.tree_util.tree_leaves_with_path(diagnostics)
-      if any(getattr(key, "key", None) == "log_scale" for key in path)]
-  ranges = jnp.concatenate(reported)
+  ranges = jnp.concatenate([jnp.zeros((1, 2))] + [
+      leaf.reshape(-1, 2) for leaf in _reported(diagnostics, "log_scale")])
   return jnp.stack([ranges[:, 0].min(), ranges[:, 1].max()])
+
+
+def largest_outside(diagnostics) -> Array | None:
+  """The largest reported share of entries outside of a map's range; None if none was reported.
+
+  Args:
+    diagnostics: the collection of that name after an apply.
+  """
+  shares = _reported(diagnostics, "outside")
+  return jnp.concatenate([leaf.reshape(-1) for leaf in shares]).max() if shares else None
+
+
+def _reported(diagnostics, name):
+  return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(diagnostics)
+          if any(getattr(key, "key", None) == name for key in path)]
 
 
 class Identity(nn.Module):
@@ -98,6 +119,30 @@ class Flip(nn.Module):
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """Its own inverse."""
     return self.forward_and_log_det(u_BNC, cond)
+
+
+class Reversed(nn.Module):
+  """A bijector that sees the tokens last to first; the result keeps their order.
+
+  Attributes:
+    bijector: is given x and the features of `cond` in reverse order.
+  """
+
+  bijector: nn.Module
+
+  def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """Applies the bijector to the reversed tokens."""
+    return self._apply(self.bijector.forward_and_log_det, x_BNC, cond)
+
+  def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+    """Undoes it."""
+    return self._apply(self.bijector.inverse_and_log_det, u_BNC, cond)
+
+  def _apply(self, method, value_BNC, cond):
+    if cond.features_BNF is not None:
+      cond = cond.replace(features_BNF=cond.features_BNF[:, ::-1])
+    out_BNC, log_det_B = method(value_BNC[:, ::-1], cond)
+    return out_BNC[:, ::-1], log_det_B
 
 
 class Chain(nn.Module):
@@ -140,11 +185,8 @@ class Alternating(nn.Module):
   block: tuple[nn.Module, ...]
 
   def setup(self):
-    """Puts odd blocks between flips."""
-    chain = []
-    for i, block in enumerate(self.block):
-      chain += [block] if i % 2 == 0 else [Flip(), block, Flip()]
-    self.chain = Chain(chain)
+    """Reverses odd blocks."""
+    self.chain = Chain([Reversed(block) if i % 2 else block for i, block in enumerate(self.block)])
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """Applies the blocks in order."""

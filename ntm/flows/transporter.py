@@ -1,7 +1,8 @@
 """The transporter f_T over the levels of a trajectory: one bijector, the same at every level.
 
 A level never sees another one: the map is vmapped over the trajectory, with t as
-conditioning, and is the identity at t = 1 (u_T = x_T).
+conditioning, and is the identity at t = 1 (u_T = x_T). A conditional transporter also
+reads features of the next noisier state, which the predictor gives.
 """
 
 import flax.linen as nn
@@ -19,9 +20,10 @@ def forward_over_levels(bijector: Bijector, x_KBNC: Array,
   Args:
     bijector: bound, as an attribute of a module that is being applied.
     x_KBNC: states.
-    cond: its time is [K, B]; all else is shared by the levels.
+    cond: its time is [K, B], its features, if any, [K, B, N, F]; all else is shared by the
+      levels.
   """
-  axes = Condition(time_B=0)
+  axes = Condition(time_B=0, features_BNF=None if cond.features_BNF is None else 0)
   return nn.vmap(
       lambda bijector, x_BNC, cond: _identity_at_noise(bijector.forward_and_log_det, x_BNC, cond),
       in_axes=(0, axes), out_axes=0,
@@ -37,11 +39,14 @@ def inverse_over_levels(bijector: Bijector, u_KBNC: Array,
   that it falls back to every time.
   """
   num_levels, batch_size = u_KBNC.shape[:2]
-  # Class, text and T once per level; the times are one per level already.
-  tiled = jax.tree.map(lambda a: jnp.concatenate([a] * num_levels), cond.at(None))
-  tiled = tiled.at(cond.time_B.reshape(-1))
+  # Class, text and T once per level; times and features are one per level already.
+  merge = lambda a: a.reshape(-1, *a.shape[2:])
+  tiled = jax.tree.map(lambda a: jnp.concatenate([a] * num_levels),
+                       cond.at(None).replace(features_BNF=None))
+  tiled = tiled.replace(time_B=merge(cond.time_B),
+                        features_BNF=jax.tree.map(merge, cond.features_BNF))
   x_BNC, log_det_B = _identity_at_noise(
-      bijector.inverse_and_log_det, u_KBNC.reshape(-1, *u_KBNC.shape[2:]), tiled)
+      bijector.inverse_and_log_det, merge(u_KBNC), tiled)
   return x_BNC.reshape(u_KBNC.shape), log_det_B.reshape(num_levels, batch_size)
 
 

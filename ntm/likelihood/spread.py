@@ -47,12 +47,12 @@ def predictive_spread(rng: PRNGKey, model: NTM, params, x_BNC: Array, times_K: A
     raise ValueError(f"draws is {draws}; a spread needs at least 2.")
   times_KB = jnp.full((1, batch_size), times_K[level])
   cond = model.condition(cond, num_steps, batch_size)
-  u_KBNC, _ = model.apply({"params": params}, x_BNC[None], cond.at(times_KB), method="transport")
+  start_KBNC = model.apply({"params": params}, x_BNC[None], cond.at(times_KB),
+                           method="predictor_input")
 
   def draw(rng):
-    u_KBNC_ = sampler.sample_u_trajectory(rng, model, params, times_K[:level + 1], x_BNC.shape,
-                                          cond, start_BNC=u_KBNC[0])
-    x_KBNC, _ = sampler.to_data(model, params, u_KBNC_[:1], times_K, cond)
+    x_KBNC, _ = sampler.sample_trajectory(rng, model, params, times_K[:level + 1], x_BNC.shape,
+                                          cond, start_BNC=start_KBNC[0])
     return x_KBNC[0] / (1 - times_K[0])
 
   samples = jax.lax.map(draw, jax.random.split(rng, draws))

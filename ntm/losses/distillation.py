@@ -2,7 +2,8 @@
 
 Real images are sent along the forward process; the frozen teacher refines the
 cleanest state of that trajectory by its own likelihood (`sampling.refinement`)
-and the denoiser learns to give the same from u_{t_0} alone:
+and the denoiser learns to give the same from u_{t_0} alone, and from the features
+that it was made with under a conditional transporter:
 
   loss = mean |g(u_{t_0}, y, t_0) - x_den|^2.
 
@@ -55,10 +56,9 @@ def distill(config: Config, teacher_params) -> task.Task:
 
   def errors(params, frozen, trajectory) -> Metrics:
     target_BNC = jax.lax.stop_gradient(refinement.refine(teacher, frozen, trajectory))
-    times_KB, cond = trajectory.times_KB, trajectory.cond
-    u_KBNC, _ = teacher.apply({"params": frozen}, trajectory.x_KBNC[:1], cond.at(times_KB[:1]),
-                              method="transport")
-    x_BNC = student.apply({"params": params}, u_KBNC[0], cond.at(times_KB[0]))
+    u_BNC, features_BNF = teacher.apply({"params": frozen}, trajectory, method="denoiser_input")
+    cond = trajectory.cond.at(trajectory.times_KB[0]).replace(features_BNF=features_BNF)
+    x_BNC = student.apply({"params": params}, u_BNC, cond)
     error = lambda a: ((a - target_BNC) ** 2).mean(axis=(1, 2)).sum()
     return Metrics(error(x_BNC), error(trajectory.x_KBNC[0]), jnp.float32(len(target_BNC)))
 
@@ -81,8 +81,11 @@ def distill(config: Config, teacher_params) -> task.Task:
     return {"denoised": out.images.reshape(shape)}
 
   def init(rng):
-    example = task.example(config)
-    return student.init(rng, example.x_KBNC[0], example.cond.at(example.times_KB[0]))["params"]
+    example, num_features = task.example(config), config.model.transporter.features
+    x_BNC, cond = example.x_KBNC[0], example.cond.at(example.times_KB[0])
+    if num_features:
+      cond = cond.replace(features_BNF=jnp.zeros((*x_BNC.shape[:2], num_features)))
+    return student.init(rng, x_BNC, cond)["params"]
 
   return task.Task(init=init, loss=loss, evaluate=evaluate, samples=draw, primary_metric="mse",
                    unit="squared error / dim", frozen=teacher_params,

@@ -18,6 +18,7 @@ from ntm.config import Config, ModelConfig, TransformerConfig, extension
 from ntm.flows.autoregressive import AutoregressiveBlock
 from ntm.flows.bijector import Alternating, Identity
 from ntm.flows.coupling import CouplingChain
+from ntm.flows.elementwise import Maps
 from ntm.models.denoiser import Denoiser
 from ntm.models.dit import DiT
 from ntm.models.external import External
@@ -74,7 +75,8 @@ def transporter(config: ModelConfig) -> nn.Module:
     return Identity()
   common = dict(grid_shape=config.grid_shape, num_channels=config.num_channels,
                 num_classes=config.num_classes if sizes.class_conditional else 0,
-                log_scale_bound=sizes.log_scale_bound, numerics=numerics(config))
+                maps=Maps(sizes.log_scale_bound, sizes.spline_bins, sizes.spline_range),
+                numerics=numerics(config))
   if sizes.kind == "coupling":
     return CouplingChain(_transformer(sizes), sizes.num_blocks, split=sizes.split,
                          reversible=sizes.reversible, **common)
@@ -86,11 +88,13 @@ def transporter(config: ModelConfig) -> nn.Module:
 def predictor(config: ModelConfig) -> Predictor:
   """f_P."""
   sizes = config.predictor
-  outputs = network_outputs(sizes.output, config.num_channels, sizes.mean_correction)
+  num_features = config.transporter.features
+  outputs = network_outputs(sizes.output, config.num_channels, sizes.mean_correction,
+                            num_features)
   # A velocity network has read the level alone.
   zero = ("next_time", "steps") if sizes.output == "velocity" else ()
   return Predictor(network(config, outputs, not sizes.reads_noise, zero), sizes.context,
-                   sizes.output)
+                   sizes.output, num_features)
 
 
 def network(config: ModelConfig, outputs: Outputs, noise_token: bool = False,

@@ -14,12 +14,13 @@ from ntm.typing import Array, Condition
 
 
 class DiT(nn.Module):
-  """Tokens of G levels to arrays per token, zero at initialisation.
+  """Tokens of G levels to arrays per token, zero at initialisation but for features.
 
   Attributes:
     transformer: depth, width, heads.
     grid_shape: tokens of one level along every spatial axis; N is their product.
-    outputs: shapes of what is read out for every token, by name.
+    outputs: shapes of what is read out for every token, by name; "features" do not start at
+      zero.
     num_classes: classes it is conditioned on; 0 does not read the class.
     noise_token: a learned token replaces those of levels at t = 1.
     zero_init_conditions: names of conditions ('next_time', 'steps') without effect at
@@ -88,8 +89,8 @@ class DiT(nn.Module):
     h_BMD = layers.modulate(h_BMD, modulation[..., 0, :], modulation[..., 1, :])
     out = {}
     for name, shape in self.outputs.items():
-      a = layers.dense(shape, ("embed",) + (None,) * len(shape), zero=True, name=name,
-                       **types)(h_BMD)
+      a = layers.dense(shape, ("embed",) + (None,) * len(shape), zero=name != "features",
+                       name=name, **types)(h_BMD)
       out[name] = a.astype(u_BGNC.dtype).reshape(u_BGNC.shape[:3] + shape)
     return out if caches is None else (out, caches)
 

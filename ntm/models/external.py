@@ -16,7 +16,7 @@ class External(nn.Module):
     backbone: the network, (x_BNC, time_B, *inputs) → (velocity_BNC, hidden_BND).
     inputs: cond → the other inputs of the network, such as the class.
     outputs: shapes by name; "readout" is the velocity, others are linear in the
-      normalised hidden state and start at zero.
+      normalised hidden state and start at zero, but for "features".
     numerics: types of what is added to the network.
   """
 
@@ -48,6 +48,7 @@ class External(nn.Module):
               value)
     for name, shape in self.outputs.items():
       if name != "readout":
-        out[name] = layers.dense(shape, ("embed",) + (None,) * len(shape), zero=True, name=name,
+        out[name] = layers.dense(shape, ("embed",) + (None,) * len(shape),
+                                 zero=name != "features", name=name,
                                  **types)(h_BND).astype(u_BGNC.dtype)
     return {name: a[:, None] for name, a in out.items()}

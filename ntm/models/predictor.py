@@ -17,6 +17,9 @@ What the network reads out starts at zero and means, by `output`,
 
 With the weights of a flow-matching model for v the last one starts as its
 Gaussian posterior, exactly.
+
+For a conditional transporter the network reads data-space states x_k in place of
+u_k, and gives F features per token beside the Gaussian. They do not start at zero.
 """
 
 from collections.abc import Mapping
@@ -30,18 +33,21 @@ from ntm.typing import Array, Condition
 
 
 def network_outputs(output: str, num_channels: int,
-                    mean_correction: bool = False) -> dict[str, tuple[int, ...]]:
+                    mean_correction: bool = False,
+                    num_features: int = 0) -> dict[str, tuple[int, ...]]:
   """Shapes per token that a predictor needs of its network, by name.
 
   Args:
     output: of the predictor.
     num_channels: C.
     mean_correction: velocity: with a correction of the mean.
+    num_features: F, features for a conditional transporter; 0 for none.
   """
+  features = {"features": (num_features,)} if num_features else {}
   if output != "velocity":
-    return {"readout": (2, num_channels)}
+    return {"readout": (2, num_channels)} | features
   names = ("readout", "log_scale") + ("mean_correction",) * mean_correction
-  return {name: (num_channels,) for name in names}
+  return {name: (num_channels,) for name in names} | features
 
 
 def check_outputs(network: nn.Module, raw, u: Array, outputs: Mapping[str, tuple]) -> None:
@@ -54,7 +60,7 @@ def check_outputs(network: nn.Module, raw, u: Array, outputs: Mapping[str, tuple
 
 
 class Predictor(nn.Module):
-  """(mu_P, log sigma_P) of every step of a trajectory.
+  """(mu_P, log sigma_P, features) of every step of a trajectory.
 
   Attributes:
     network: (u_BGNC, cond) → {name: [B, G, N, *shape]} of `network_outputs`, as
@@ -62,23 +68,25 @@ class Predictor(nn.Module):
       has `init_caches`.
     context: 'markov' or 'history'.
     output: 'mean', 'clean' or 'velocity'.
+    num_features: F, features per token for a conditional transporter; 0 for none.
   """
 
   network: nn.Module
   context: str = "markov"
   output: str = "mean"
+  num_features: int = 0
 
-  def __call__(self, u_SBNC: Array, cond: Condition,
-               valid_SB: Array | None = None) -> tuple[Array, Array]:
+  def __call__(self, u_SBNC: Array, cond: Condition, valid_SB: Array | None = None
+               ) -> tuple[Array, Array, Array | None]:
     """Predicts u at level s from u at level t, all steps at once.
 
     Args:
-      u_SBNC: the noisier state of every step, u_1 .. u_T.
+      u_SBNC: the noisier state of every step, u_1 .. u_T; x_1 .. x_T with features.
       cond: its times are [S, B]: t and, as the next time, s.
       valid_SB: 0 where a step is padding; history does not attend to it.
 
     Returns:
-      mean_SBNC and log_scale_SBNC, in u's type.
+      (mean_SBNC, log_scale_SBNC, features_SBNF or None), in u's type.
     """
     t_SB, s_SB = cond.time_B, cond.next_time_B
     # The network sees B sequences of G levels; a markov step is a sequence of one.
@@ -99,13 +107,13 @@ class Predictor(nn.Module):
     """One step of sampling, the noisiest first.
 
     Args:
-      u_BNC: the state at level t.
+      u_BNC: the state at level t; x_t with features.
       cond: its times are t and, as the next time, s.
       caches: of `init_caches` or the step before; None in markov mode.
       index: steps done before this one.
 
     Returns:
-      (mean_BNC, log_scale_BNC, caches).
+      (mean_BNC, log_scale_BNC, features_BNF or None, caches).
     """
     at = cond.at(cond.time_B[:, None], cond.next_time_B[:, None])
     if caches is None:
@@ -121,19 +129,19 @@ class Predictor(nn.Module):
     return None if self.context == "markov" else self.network.init_caches(batch_size, num_steps)
 
   def _gaussian(self, raw, u, t, s):
-    """(mean, log_scale) from what was read out; u is [..., N, C], the levels [...]."""
+    """(mean, log_scale, features) from what was read out; u is [..., N, C], the levels [...]."""
     check_outputs(self.network, raw, u, network_outputs(
-        self.output, u.shape[-1], "mean_correction" in raw))
-    readout = raw["readout"]
+        self.output, u.shape[-1], "mean_correction" in raw, self.num_features))
+    readout, features = raw["readout"], raw.get("features")
     if self.output == "mean":
-      return readout[..., 0, :], readout[..., 1, :]
+      return readout[..., 0, :], readout[..., 1, :], features
     a, b, c = (coefficient[..., None, None] for coefficient in reverse_posterior(t, s))
     if self.output == "clean":
-      return a * u + b * readout[..., 0, :], readout[..., 1, :]
+      return a * u + b * readout[..., 0, :], readout[..., 1, :], features
     mean = a * u + b * (u - t[..., None, None] * readout)
     # C = 0 where a step pads a shorter trajectory; its result is not used.
     return (mean + raw.get("mean_correction", 0),
-            jnp.log(jnp.where(c > 0, c, 1)) + raw["log_scale"])
+            jnp.log(jnp.where(c > 0, c, 1)) + raw["log_scale"], features)
 
 
 def _level(raw):

@@ -52,7 +52,7 @@ def make_generator(model: NTM, patches: Patches, process: ProcessConfig, refine:
   Returns:
     (rng, params, cond, batch_size, num_steps, guidance or None, denoiser_params or
     None, null_cond or None) → Generated; batch_size and num_steps are static. `cond` is
-    class or text; `null_cond` is read with guidance, see `sampler.sample_u_trajectory`.
+    class or text; `null_cond` is read with guidance, see `sampler.sample_trajectory`.
   """
   def generate(rng, params, cond, batch_size: int, num_steps: int, guidance=None,
                denoiser_params=None, null_cond=None):
@@ -64,17 +64,17 @@ def make_generator(model: NTM, patches: Patches, process: ProcessConfig, refine:
     cond = model.condition(cond, num_steps, batch_size)
     if guidance is not None:
       null_cond = model.condition(null_cond, num_steps, batch_size)
-    u_KBNC = sampler.sample_u_trajectory(
-        rng, model, params, times_K, (batch_size, num_tokens, num_channels), cond, guidance,
-        null_cond)
+    drawn = (rng, model, params, times_K, (batch_size, num_tokens, num_channels), cond, guidance,
+             null_cond)
     if refine == "denoiser":
-      x_BNC = denoiser.apply({"params": denoiser_params}, u_KBNC[0], cond.at(times_KB[0]))
+      u_BNC, features_BNF = sampler.sample_denoiser_input(*drawn)
+      x_BNC = denoiser.apply({"params": denoiser_params}, u_BNC,
+                             cond.at(times_KB[0]).replace(features_BNF=features_BNF))
       return Generated(patches.to_images(x_BNC), None, None, jnp.int32(0))
     # The score needs every state in data space; without it, only the cleanest.
-    last = num_steps if refine else 1
-    x_KBNC, fallbacks = sampler.to_data(model, params, u_KBNC[:last], times_K, cond)
+    x_KBNC, fallbacks = sampler.sample_trajectory(
+        *drawn, num_states=num_steps + 1 if refine else 1)
     if refine:
-      x_KBNC = jnp.concatenate([x_KBNC, u_KBNC[-1:]])
       trajectory = Trajectory(x_KBNC, times_KB, cond, jnp.ones_like(times_KB[1:]))
       final_BNC = refinement.refine(model, params, trajectory, clip_percentile)
     else:

@@ -3,7 +3,14 @@
 u_T ~ N(0, I); for k = T .. 1: (mu, sigma) = f_P(u_k, t_k, t_{k-1}, y) and
 u_{k-1} = mu + sigma z. The chain never leaves u-space; states are taken back to
 data space, x_k = f_T^-1(u_k), only when asked for.
+
+With a conditional transporter there is no common u-space and the chain is one of
+data-space states, with an inverse per step:
+
+  (mu, sigma, h) = f_P(x_k, t_k, t_{k-1}, y),  x_{k-1} = f_T^-1(mu + sigma z; t_{k-1}, h).
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +21,10 @@ from ntm.sampling import guidance as guidance_lib
 from ntm.typing import Array, Condition, PRNGKey
 
 
-def sample_u_trajectory(rng: PRNGKey, model: NTM, params, times_K: Array, shape: tuple[int, ...],
-                        cond: Condition, guidance=None, null_cond: Condition | None = None,
-                        start_BNC: Array | None = None) -> Array:
-  """The u-space states of sampled trajectories, as one scan over the steps.
+def sample_trajectory(rng: PRNGKey, model: NTM, params, times_K: Array, shape: tuple[int, ...],
+                      cond: Condition, guidance=None, null_cond: Condition | None = None,
+                      start_BNC: Array | None = None, num_states: int = 1) -> tuple[Array, Array]:
+  """The cleanest states of sampled trajectories in data space, whatever the transporter.
 
   Args:
     rng: a key.
@@ -28,40 +35,72 @@ def sample_u_trajectory(rng: PRNGKey, model: NTM, params, times_K: Array, shape:
     cond: class or text, and T of the whole trajectory, see `NTM.condition`.
     guidance: scale w, or None to leave the unconditional branch out.
     null_cond: what the unconditional branch reads, as `cond`; only read with guidance.
-    start_BNC: the state at the last level, in u-space, to continue from (markov
-      predictors only); None draws noise.
+    start_BNC: the state at the last level to continue from (markov predictors only),
+      as the predictor reads it, see `NTM.predictor_input`; None draws noise.
+    num_states: how many states; T + 1 includes the one at the last level.
+
+  Returns:
+    (x_KBNC, cleanest state first; how many inverses an iterative solver left to the
+    scan).
+
+  Raises:
+    ValueError: as `sample_u_trajectory`, but for a conditional transporter.
+  """
+  if not model.conditional:
+    u_KBNC = sample_u_trajectory(rng, model, params, times_K, shape, cond, guidance, null_cond,
+                                 start_BNC)
+    last = min(num_states, max(len(times_K) - 1, 1))
+    x_KBNC, fallbacks = to_data(model, params, u_KBNC[:last], times_K, cond)
+    return (x_KBNC if num_states == last else jnp.concatenate([x_KBNC, u_KBNC[last:num_states]]),
+            fallbacks)
+  draw, start, inputs = _chain(rng, model, params, times_K, shape, cond, guidance, null_cond,
+                               start_BNC)
+  _, (x_SBNC, fallbacks_S) = jax.lax.scan(_data_step(draw, model, params, cond), start, inputs)
+  return jnp.concatenate([x_SBNC[::-1], start[0][None]])[:num_states], fallbacks_S.sum()
+
+
+def sample_denoiser_input(rng: PRNGKey, model: NTM, params, times_K: Array,
+                          shape: tuple[int, ...], cond: Condition, guidance=None,
+                          null_cond: Condition | None = None) -> tuple[Array, Array | None]:
+  """What the denoiser reads of sampled trajectories: see `NTM.denoiser_input`.
+
+  Arguments and errors as `sample_trajectory`. The cleanest state is not taken to data space.
+  """
+  if not model.conditional:
+    return sample_u_trajectory(rng, model, params, times_K, shape, cond, guidance,
+                               null_cond)[0], None
+  draw, start, inputs = _chain(rng, model, params, times_K, shape, cond, guidance, null_cond)
+  all_but_last, last = (jax.tree.map(lambda a, part=part: a[part], inputs)
+                        for part in (slice(-1), -1))
+  carry, _ = jax.lax.scan(_data_step(draw, model, params, cond), start, all_but_last)
+  return draw(carry, last)[:2]
+
+
+def sample_u_trajectory(rng: PRNGKey, model: NTM, params, times_K: Array, shape: tuple[int, ...],
+                        cond: Condition, guidance=None, null_cond: Condition | None = None,
+                        start_BNC: Array | None = None) -> Array:
+  """The u-space states of sampled trajectories, as one scan over the steps.
+
+  Args as `sample_trajectory`; `start_BNC` is in u-space.
 
   Returns:
     u_KBNC, cleanest state first; u_T is the noise.
+
+  Raises:
+    ValueError: a conditional transporter, whose states have no common u-space.
   """
-  batch_size, steps_taken = shape[0], times_K.shape[0] - 1
-  rng_noise, rng_steps = jax.random.split(rng)
-  if start_BNC is None:
-    start_BNC = jax.random.normal(rng_noise, shape, times_K.dtype)
-  # With guidance, both branches go through the network as one batch.
-  branches = 1 if guidance is None else 2
-  if guidance is not None:
-    cond = jax.tree.map(lambda *parts: jnp.concatenate(parts), cond, null_cond)
-  double = lambda a: jnp.concatenate([a] * branches)
-  rows = branches * batch_size
+  if model.conditional:
+    raise ValueError("sample_u_trajectory is not supported with a conditional transporter "
+                     "because its states have no common u-space; use sample_trajectory.")
+  draw, start, inputs = _chain(rng, model, params, times_K, shape, cond, guidance, null_cond,
+                               start_BNC)
 
   def step(carry, inputs):
-    u_BNC, caches, index = carry
-    t, s, rng = inputs
-    mean, log_scale, caches = model.apply(
-        {"params": params}, double(u_BNC), cond.at(jnp.full((rows,), t), jnp.full((rows,), s)),
-        caches, index, method="predict_step")
-    if guidance is not None:
-      halves = [(mean[:batch_size], log_scale[:batch_size]),
-                (mean[batch_size:], log_scale[batch_size:])]
-      mean, log_scale = guidance_lib.guide(*halves, guidance)
-    u_BNC = mean + jnp.exp(log_scale) * jax.random.normal(rng, shape, mean.dtype)
-    return (u_BNC, caches, index + 1), u_BNC
+    u_BNC, _, caches = draw(carry, inputs)
+    return (u_BNC, caches, carry[2] + 1), u_BNC
 
-  carry = (start_BNC, model.init_caches(rows, steps_taken), jnp.int32(0))
-  inputs = (times_K[:0:-1], times_K[-2::-1], jax.random.split(rng_steps, steps_taken))
-  _, u_SBNC = jax.lax.scan(step, carry, inputs)
-  return jnp.concatenate([u_SBNC[::-1], start_BNC[None]])
+  _, u_SBNC = jax.lax.scan(step, start, inputs)
+  return jnp.concatenate([u_SBNC[::-1], start[0][None]])
 
 
 def to_data(model: NTM, params, u_KBNC: Array, times_K: Array,
@@ -73,7 +112,8 @@ def to_data(model: NTM, params, u_KBNC: Array, times_K: Array,
     params: its parameters.
     u_KBNC: the cleanest states of a trajectory in u-space, any number of them.
     times_K: levels of the whole trajectory, at least as many.
-    cond: class or text, and T, see `NTM.condition`.
+    cond: class or text, and T, see `NTM.condition`; of a conditional transporter also
+      the features [K, B, N, F].
 
   Returns:
     (x_KBNC, as many states; how many inverses an iterative solver left to the
@@ -85,3 +125,56 @@ def to_data(model: NTM, params, u_KBNC: Array, times_K: Array,
   infos = jax.tree.leaves(extra, is_leaf=lambda node: isinstance(node, SolverInfo))
   return x_KBNC, sum((info.fallbacks for info in infos if isinstance(info, SolverInfo)),
                      jnp.int32(0))
+
+
+def _chain(rng, model, params, times_K, shape, cond, guidance, null_cond, start_BNC=None):
+  """(draw, what a scan over the steps starts from, its inputs); arguments as `sample_trajectory`.
+
+  The carry is (the state that the predictor reads, caches, steps done), an input (t, s, key),
+  and `draw` of both gives (u_BNC at s, features_BNF or None, caches).
+
+  Raises:
+    ValueError: guidance of a conditional transporter.
+  """
+  if guidance is not None and model.conditional:
+    raise ValueError("guidance is not supported with a conditional transporter because the "
+                     "features, and with them u-space, are those of one branch; pass None.")
+  batch_size, steps_taken = shape[0], times_K.shape[0] - 1
+  rng_noise, rng_steps = jax.random.split(rng)
+  if start_BNC is None:
+    start_BNC = jax.random.normal(rng_noise, shape, times_K.dtype)
+  # With guidance, both branches go through the network as one batch.
+  branches = 1 if guidance is None else 2
+  if guidance is not None:
+    cond = jax.tree.map(lambda *parts: jnp.concatenate(parts), cond, null_cond)
+  double = lambda a: jnp.concatenate([a] * branches)
+  rows = branches * batch_size
+
+  def draw(carry, inputs):
+    state_BNC, caches, index = carry
+    t, s, rng = inputs
+    mean, log_scale, features, caches = model.apply(
+        {"params": params}, double(state_BNC),
+        cond.at(jnp.full((rows,), t), jnp.full((rows,), s)), caches, index,
+        method="predict_step")
+    if guidance is not None:
+      halves = [(mean[:batch_size], log_scale[:batch_size]),
+                (mean[batch_size:], log_scale[batch_size:])]
+      mean, log_scale = guidance_lib.guide(*halves, guidance)
+    u_BNC = mean + jnp.exp(log_scale) * jax.random.normal(rng, shape, mean.dtype)
+    return u_BNC, features, caches
+
+  start = (start_BNC, model.init_caches(rows, steps_taken), jnp.int32(0))
+  inputs = (times_K[:0:-1], times_K[-2::-1], jax.random.split(rng_steps, steps_taken))
+  return draw, start, inputs
+
+
+def _data_step(draw: Callable, model, params, cond) -> Callable:
+  """One step of a chain in data space, for a scan: an inverse by the features of the step."""
+  def step(carry, inputs):
+    u_BNC, features_BNF, caches = draw(carry, inputs)
+    x_KBNC, fallbacks = to_data(model, params, u_BNC[None], inputs[1][None],
+                                cond.replace(features_BNF=features_BNF[None]))
+    return (x_KBNC[0], caches, carry[2] + 1), (x_KBNC[0], fallbacks)
+
+  return step

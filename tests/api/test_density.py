@@ -146,10 +146,12 @@ class ApiTest(parameterized.TestCase):
     with self.assertRaisesRegex(FloatingPointError, "^2 of 5 images hold NaN or infinite"):
       checks.finite("images", images)
 
-  def test_guidance_needs_a_class_free_transporter(self):
+  @parameterized.parameters(({"class_conditional": True}, "reads the class, so the two"),
+                            ({"features": 3}, "reads the class through features, so the two"))
+  def test_guidance_needs_a_class_free_transporter(self, changes, why):
     model = _model(model__transporter={"layers": 1, "width": 16, "num_heads": 2,
-                                       "num_kv_heads": 2, "class_conditional": True})
-    with self.assertRaisesRegex(ValueError, "no common u-space"):
+                                       "num_kv_heads": 2} | changes)
+    with self.assertRaisesRegex(ValueError, why):
       model.sample(jax.random.key(0), [0], guidance=1.0)
 
   def test_restore_reads_the_averaged_parameters(self):

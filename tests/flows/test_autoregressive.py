@@ -11,7 +11,15 @@ from ntm.flows import autoregressive, bijector
 from ntm.nn.numerics import Numerics
 from ntm.typing import Condition
 from tests.helpers import tiny
-from tests.helpers.bijectors import DEEP, SHAPE, block, coupling_chain, random_params, setup
+from tests.helpers.bijectors import (
+    DEEP,
+    SHAPE,
+    block,
+    coupling_chain,
+    features,
+    random_params,
+    setup,
+)
 
 
 class AutoregressiveTest(parameterized.TestCase):
@@ -44,6 +52,15 @@ class AutoregressiveTest(parameterized.TestCase):
     # Within a token the map is diagonal.
     np.testing.assert_array_equal(jacobian[0, 2, 0, 0, 2, 1], 0)
 
+  def test_features_of_a_token_are_read_for_it_and_for_later_ones(self):
+    forward, _, params, x = setup("autoregressive_features")
+    testing.assert_causal(functools.partial(forward, params), x)
+    module, cond = block(jnp.float32), Condition(jnp.array([0.02, 0.6]))
+    of_features = lambda h: module.apply(params, x, cond.replace(features_BNF=h),
+                                         method="forward_and_log_det")
+    reach_BNN = testing.token_dependence(of_features, features(SHAPE)) > 0
+    np.testing.assert_array_equal(reach_BNN, np.tri(6, dtype=bool)[None].repeat(2, axis=0))
+
   def test_the_first_token_is_learnable(self):
     forward, _, params, x = setup("autoregressive")
     u, _ = forward(params, x)
@@ -54,9 +71,9 @@ class AutoregressiveTest(parameterized.TestCase):
     module = make(jnp.float32, num_classes=3)
     x = jax.random.normal(jax.random.key(3), SHAPE)
     cond = Condition(jnp.array([0.02, 0.6]), num_steps_B=jnp.array([4, 4]),
-                     label_B=jnp.array([1, 1]))
+                     label_B=jnp.array([1, 1]), features_BNF=features(SHAPE))
     other = {"time_B": jnp.array([0.3, 0.3]), "num_steps_B": jnp.array([8, 8]),
-             "label_B": jnp.array([2, 0])}
+             "label_B": jnp.array([2, 0]), "features_BNF": -features(SHAPE)}
     params = random_params(module, x, cond)
     run = jax.jit(lambda c: module.apply(params, x, c, method="forward_and_log_det")[0])
     for field, value in other.items():

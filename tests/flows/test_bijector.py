@@ -1,11 +1,13 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm import testing
-from tests.helpers.bijectors import BIJECTORS, setup
+from ntm.typing import Condition
+from tests.helpers.bijectors import BIJECTORS, features, setup
 
 
 class BijectorTest(parameterized.TestCase):
@@ -24,6 +26,21 @@ class BijectorTest(parameterized.TestCase):
       for function, value in ((forward, x), (inverse, forward(params, x)[0])):
         testing.assert_log_det_matches_jacobian(
             functools.partial(function, params), value)
+
+  @parameterized.parameters(0, 1)
+  def test_reversed_blocks_have_the_features_of_their_tokens(self, number):
+    # The other block does nothing: a token has its own features and those of one side.
+    _, _, params, x = setup("transporter_features")
+    blocks = dict(params["params"])
+    other = f"block_{1 - number}"
+    blocks[other] = blocks[other] | {"readout": jax.tree.map(
+        jnp.zeros_like, blocks[other]["readout"])}
+    module, cond = BIJECTORS["transporter_features"](jnp.float32), Condition(jnp.array([0.3, 0.6]))
+    of_features = lambda h: module.apply({"params": blocks}, x, cond.replace(features_BNF=h),
+                                         method="forward_and_log_det")
+    reach_BNN = testing.token_dependence(of_features, features(x.shape)) > 0
+    one_side = np.tri(4, dtype=bool)
+    np.testing.assert_array_equal(reach_BNN[0], one_side.T if number else one_side)
 
   @parameterized.parameters("autoregressive", "coupling")
   def test_means_and_scales_are_read_out_apart(self, name):

@@ -16,11 +16,12 @@ from tests.helpers import tiny
 _CONFIG = TransformerConfig(layers=1, width=16, num_heads=2, num_kv_heads=1, mlp_ratio=2)
 
 
-def _setup(dtype=jnp.float32, **changes):
+def _setup(dtype=jnp.float32, features=False, **changes):
   module = coupling.CouplingChain(_CONFIG, **{"num_blocks": 4} | changes, grid_shape=(2, 3),
                                   num_channels=2, numerics=Numerics(dtype, dtype))
   x = jax.random.normal(jax.random.key(0), (2, 6, 2), dtype)
-  cond = Condition(jnp.array([0.02, 0.6], dtype))
+  cond = Condition(jnp.array([0.02, 0.6], dtype), features_BNF=jax.random.normal(
+      jax.random.key(1), (2, 6, 3), dtype) if features else None)
   init = lambda rng: module.init(rng, x, cond, method="forward_and_log_det")
   return module, {"params": tiny.random_params(init)}, x, cond
 
@@ -59,19 +60,22 @@ class CouplingTest(parameterized.TestCase):
       testing.assert_round_trip(forward, inverse, x)
       testing.assert_log_det_matches_jacobian(forward, x)
 
-  def test_rebuilt_activations_give_the_stored_ones_gradients(self):
+  @parameterized.parameters(False, True)
+  def test_rebuilt_activations_give_the_stored_ones_gradients(self, features):
     with jax.enable_x64(True):
       grads = []
       for reversible in (False, True):
-        module, params, x, cond = _setup(jnp.float64, reversible=reversible)
+        module, params, x, cond = _setup(jnp.float64, reversible=reversible, features=features)
 
-        def loss(params, x, module=module, cond=cond):
-          u, log_det = module.apply(params, x, cond, method="forward_and_log_det")
+        def loss(params, x, h, module=module, cond=cond):
+          u, log_det = module.apply(params, x, cond.replace(features_BNF=h),
+                                    method="forward_and_log_det")
           return (u ** 3).sum() + (log_det ** 2).sum()
 
-        grads.append(jax.jit(jax.grad(loss, argnums=(0, 1)))(params, x))
+        grads.append(jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(params, x, cond.features_BNF))
       jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8), *grads)
-      self.assertGreater(np.abs(grads[0][1]).max(), 0.1)
+      for grad in grads[0][1:2 + features]:
+        self.assertGreater(np.abs(grad).max(), 0.1)
 
   @pytest.mark.slow
   def test_memory_does_not_grow_with_the_blocks(self):

@@ -117,6 +117,7 @@ _GOOD = [
     {"model__num_classes": 0, "model__backbone__text_tokens": 3, "model__backbone__text_width": 5},
     {"model__unroll": 3},
     {"model__transporter__num_blocks": 0}, {"model__transporter__num_blocks": 3},
+    {"model__transporter__features": 4},
     {"model__transporter__log_scale_bound": 0.5}, {"model__transporter__log_scale_bound": 20},
     {"model__inverse__segment": 3}, {"model__inverse__chunk": 3},
     {"model__inverse__max_iterations": 2}, {"model__inverse__tolerance": 0.1},
@@ -138,7 +139,7 @@ _GOOD = [
 _BAD = [{key: value} for key, values in {
     "model__image_shape": [(3, 4, 1), (4,), (0, 4, 1)], "model__patch_shape": [(2,), (-2, 2)],
     "model__num_classes": [-1, 2**31], "model__unroll": [0],
-    "model__transporter__num_blocks": [-1],
+    "model__transporter__num_blocks": [-1], "model__transporter__features": [-1],
     "model__transporter__log_scale_bound": [0.0, 1e300, 1e-300],
     "model__backbone__text_tokens": [-1, 3], "model__backbone__double_layers": [-1],
     "model__inverse__segment": [-1], "model__inverse__chunk": [0],

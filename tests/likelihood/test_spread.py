@@ -22,9 +22,10 @@ class SpreadTest(parameterized.TestCase):
         jax.random.key(1), model, params, x, times, level,
         Condition(label_B=jnp.array([0, 1])), draws))(params, x)
 
-  def test_of_a_standard_normal_model_is_one(self):
+  @parameterized.parameters(0, 3)
+  def test_of_a_standard_normal_model_is_one(self, features):
     # All parameters zero: identity transporter, N(0, 1) predictor.
-    mean, std = self._spread(scale=0.0)
+    mean, std = self._spread(scale=0.0, model__transporter__features=features)
     np.testing.assert_allclose(np.asarray(std) * 0.98, 1, atol=0.2)
     np.testing.assert_allclose(mean, 0, atol=0.3)
 

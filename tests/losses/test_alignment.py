@@ -47,14 +47,15 @@ class _Data:
 
 class FinetuningTest(parameterized.TestCase):
 
-  def test_posterior_mean_is_what_the_new_model_predicts(self):
-    config, params = _config(), _velocity_params()
+  @parameterized.parameters(0, 3)
+  def test_posterior_mean_is_what_the_new_model_predicts(self, features):
+    config, params = _config(model__transporter__features=features), _velocity_params()
     trajectory = tiny.trajectory(config)
     mean = jax.jit(lambda params: alignment.posterior_mean(config, params, trajectory))(params)
     velocity, model = build.velocity(config), build.ntm(config)
     started = tiny.random_params(lambda rng: model.init(rng, trajectory, method="log_prob"), 0.0)
     started["predictor"]["network"] |= params["network"]
-    predicted, _ = jax.jit(lambda started, t: model.apply(
+    predicted, *_ = jax.jit(lambda started, t: model.apply(
         {"params": started}, t.x_KBNC[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]),
         method="predict"))(started, trajectory)
     np.testing.assert_allclose(predicted, mean, atol=1e-5)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ntm.losses import distillation, task
 from ntm.models import build
@@ -32,7 +32,7 @@ def _params(run):
   return tiny.random_params(lambda rng: {"params": run.init(rng)})
 
 
-class DistillationTest(absltest.TestCase):
+class DistillationTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -80,6 +80,33 @@ class DistillationTest(absltest.TestCase):
     self.assertLess(np.mean(losses[-5:]), 0.7 * np.mean(losses[:5]))
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(self.params))
     self.assertEqual(step._cache_size(), 1)
+
+  @parameterized.parameters("markov", "history")
+  def test_a_conditional_teacher_gives_its_features_too(self, context):
+    config = _config(model__transporter__features=3, model__predictor__context=context)
+    teacher, frozen = tiny.model_and_params(config, scale=0.1)
+    run, student, batch = distillation.distill(config, frozen), build.denoiser(config), _batch(4)
+    params = _params(run)
+    self.assertEqual(params["network"]["embed"]["kernel"].shape, (4 + 3, 16))
+
+    @jax.jit
+    def expected(params, frozen):
+      trajectory = draw_trajectory(jax.random.key(0), *task.to_tokens(batch, config),
+                                   config.process)
+      target = refinement.refine(teacher, frozen, trajectory)
+      result = teacher.apply({"params": frozen}, trajectory, method="log_prob")
+      u = result.mean_SBNC[0] + jnp.exp(result.log_scale_SBNC[0]) * result.z_SBNC[0]
+      times, cond = trajectory.times_KB, trajectory.cond
+      features = teacher.apply({"params": frozen}, trajectory.x_KBNC[1:],
+                               cond.at(times[1:], times[:-1]), method="predict")[2]
+      x = student.apply({"params": params}, u,
+                        cond.at(times[0]).replace(features_BNF=features[0]))
+      return ((x - target) ** 2).mean()
+
+    loss, _ = jax.jit(run.loss)(jax.random.key(0), params, frozen, batch, 0)
+    np.testing.assert_allclose(loss, expected(params, frozen), rtol=1e-4)
+    images = jax.jit(run.samples)(params, frozen)["denoised"]
+    self.assertTrue(np.isfinite(images).all())
 
   def test_every_t_of_a_multi_t_teacher(self):
     config = _config(process__num_steps=(2, 4))

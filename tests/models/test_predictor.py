@@ -21,7 +21,7 @@ def _setup(context, reads_noise=False):
   @jax.jit
   def run(params, u_SBNC, valid_SB, label_B):
     cond = Condition(trajectory.times_KB[1:], trajectory.times_KB[:-1], label_B=label_B)
-    return model.apply({"params": params}, u_SBNC, cond, valid_SB, method="predict")
+    return model.apply({"params": params}, u_SBNC, cond, valid_SB, method="predict")[:2]
 
   def predict(u_SBNC, valid_SB=trajectory.valid_SB, label_B=trajectory.cond.label_B):
     return run(params, u_SBNC, valid_SB, label_B)
@@ -90,9 +90,9 @@ class PredictorTest(parameterized.TestCase):
     run = jax.jit(lambda params: model.apply(
         {"params": params}, t.x_KBNC[1:], t.cond.at(t.times_KB[1:], t.times_KB[:-1]),
         method="predict"))
-    mean, log_scale = run(params)
+    mean, log_scale, _ = run(params)
     params["predictor"]["network"]["mean_correction"]["bias"] += jnp.arange(4.0)
-    raised, same = run(params)
+    raised, same, _ = run(params)
     np.testing.assert_allclose(raised - mean, jnp.broadcast_to(jnp.arange(4.0), mean.shape),
                                atol=1e-5)
     np.testing.assert_array_equal(same, log_scale)

@@ -108,20 +108,22 @@ class OutputTest(parameterized.TestCase):
 
   @parameterized.parameters("mean", "clean", "velocity")
   def test_cached_steps_equal_the_parallel_pass(self, output):
+    # With features: the state is then x, which makes no difference here.
     config = tiny.config(model__predictor={
         "layers": 2, "width": 16, "num_heads": 2, "num_kv_heads": 1, "output": output,
-        "reads_noise": True, "context": "history"}, process__t_min_low=0.01)
+        "reads_noise": True, "context": "history"}, model__transporter__features=3,
+        process__t_min_low=0.01)
     model, params = tiny.model_and_params(config)
     trajectory = tiny.trajectory(config)
     u, times, cond = trajectory.x_KBNC, trajectory.times_KB, trajectory.cond
     apply = jax.jit(functools.partial(model.apply, {"params": params}), static_argnames="method")
-    mean, log_scale = apply(u[1:], cond.at(times[1:], times[:-1]), method="predict")
+    parallel = apply(u[1:], cond.at(times[1:], times[:-1]), method="predict")
     caches = model.init_caches(2, 3)
     for index, k in enumerate((3, 2, 1)):
-      m, s, caches = apply(u[k], cond.at(times[k], times[k - 1]), caches, jnp.int32(index),
+      *step, caches = apply(u[k], cond.at(times[k], times[k - 1]), caches, jnp.int32(index),
                            method="predict_step")
-      np.testing.assert_allclose(m, mean[k - 1], atol=2e-5)
-      np.testing.assert_allclose(s, log_scale[k - 1], atol=2e-5)
+      for one, all_steps in zip(step, parallel, strict=True):
+        np.testing.assert_allclose(one, all_steps[k - 1], atol=2e-5)
 
   def test_padding_has_a_finite_gradient(self):
     config = tiny.config(model__predictor={

@@ -5,13 +5,14 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ntm.process import schedule
 from ntm.process.kernel import forward_kernel, trajectory_covariance
 from ntm.process.trajectory import sample_trajectory
 from ntm.sampling.refinement import refine
 from ntm.typing import Condition, Trajectory
+from tests.helpers import tiny
 
 
 @dataclasses.dataclass
@@ -50,7 +51,7 @@ def _refine(trajectory, *clip_percentile):
   return refine(_ExactModel(), {}, trajectory, *clip_percentile)
 
 
-class RefinementTest(absltest.TestCase):
+class RefinementTest(parameterized.TestCase):
 
   def test_an_exact_model_gives_the_posterior_mean(self):
     with jax.enable_x64(True):
@@ -60,6 +61,27 @@ class RefinementTest(absltest.TestCase):
         np.testing.assert_allclose(
             _refine(trajectory),
             _ExactModel().posterior_mean(trajectory.x_KBNC, times), atol=1e-8)
+
+  @parameterized.parameters(0, 3)
+  def test_the_correction_is_the_gradient_of_the_likelihood_over_all_states(self, features):
+    # <v, S g> of a direction v is the slope of -log p when every state k moves by S_0k v.
+    with jax.enable_x64(True):
+      config = tiny.config(model__transporter__features=features, process__num_steps=(2,))
+      model, params = tiny.model_and_params(config, jnp.float64)
+      t = tiny.trajectory(config, dtype=jnp.float64)
+      v_BNC = jax.random.normal(jax.random.key(1), t.x_KBNC.shape[1:], jnp.float64)
+      moved_KBNC = trajectory_covariance(t.times_KB)[0][..., None, None] * v_BNC
+
+      @jax.jit
+      def run(params, step):
+        log_prob = lambda step: model.apply(
+            {"params": params}, t.replace(x_KBNC=t.x_KBNC + step * moved_KBNC),
+            method="log_prob").total_B
+        correction_BNC = t.x_KBNC[0] - (1 - t.times_KB[0])[:, None, None] * refine(model, params, t)
+        return ((v_BNC * correction_BNC).sum(axis=(1, 2)),
+                (log_prob(-step) - log_prob(step)) / (2 * step))
+
+      np.testing.assert_allclose(*run(params, 1e-5), rtol=1e-6)
 
   def test_clipping_bounds_the_correction(self):
     times = schedule.uniform_times(4, 0.2)

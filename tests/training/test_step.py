@@ -74,10 +74,10 @@ class StepTest(parameterized.TestCase):
       state, metrics, _ = step(state, partitioning.put_batch(mesh, _batch()), None)
       self.assertAlmostEqual(metrics.scalars()["mse"], before + i, places=6)
 
-  @parameterized.parameters((8, 1, 1), (2, 4, 1), (2, 2, 2))
-  def test_sharded_equals_unsharded(self, data, fsdp, tensor):
+  @parameterized.parameters((8, 1, 1), (2, 4, 1), (2, 2, 2), (2, 2, 2, 3))
+  def test_sharded_equals_unsharded(self, data, fsdp, tensor, features=0):
     width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
-    shape = dict(model__predictor=width, model__transporter=width)
+    shape = dict(model__predictor=width, model__transporter=width | {"features": features})
     one, losses = _run(tiny.config(**shape), [_batch()] * 2)
     many, sharded = _run(
         tiny.config(mesh={"data": data, "fsdp": fsdp, "tensor": tensor}, **shape),
@@ -202,6 +202,11 @@ class MeshTest(parameterized.TestCase):
   @parameterized.named_parameters(
       ("density", lambda: task_lib.density(tiny.config())),
       ("coupling", lambda: task_lib.density(tiny.config(model__transporter__kind="coupling"))),
+      ("features", lambda: task_lib.density(tiny.config(model__transporter__features=3))),
+      ("coupling_features", lambda: task_lib.density(tiny.config(
+          model__transporter__kind="coupling", model__transporter__features=3))),
+      ("denoiser_features", lambda: distillation.distill(
+          tiny.config(model__transporter__features=3), None)),
       ("several_t", lambda: task_lib.density(tiny.config(process__num_steps=(2, 4)))),
       ("flow_matching", lambda: flow_matching.velocity(tiny.config(model__kind="flow_matching"))),
       ("denoiser", lambda: distillation.distill(tiny.config(), None)))
