@@ -19,6 +19,7 @@ import ntm
 from ntm.commands import memory_allocator
 from ntm.data import pipeline, sources
 from ntm.evaluation import sample_metrics
+from ntm.evaluation.classifier import Classifier
 from ntm.sampling import ode
 
 _FLOW_MATCHING = ([("euler", n) for n in (1, 2, 4, 8, 16, 50)]
@@ -41,7 +42,7 @@ def main():
   config = model.config
   train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), 10_000,
                                           10_000)[0] for split in ("train", "test"))
-  judge = sample_metrics.Judge(train)
+  judge = sample_metrics.Judge(Classifier.fit(train["image"], train["label"]), train["image"])
   rows = {"real test images": judge.figures(test["image"], test["label"])}
   for solver, steps in _FLOW_MATCHING:
     rows[f"flow matching, {solver} {steps}"] = measure(

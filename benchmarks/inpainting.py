@@ -17,7 +17,7 @@ import numpy as np
 
 import ntm
 from ntm.data import pipeline, sources
-from ntm.evaluation import classifier
+from ntm.evaluation.classifier import Classifier
 from ntm.likelihood import editing
 from ntm.models import build
 from ntm.process import schedule
@@ -50,7 +50,7 @@ def main():
   objective = editing.inpainting_objective(tokens(images), tokens(hidden), t_min)
   start = jax.random.normal(jax.random.key(1), tokens(images).shape)
   unknown = Condition(label_B=jnp.full(len(images), config.model.num_classes))
-  model = classifier.Classifier(train["image"], train["label"])
+  model = Classifier.fit(train["image"], train["label"])
   rows, result = [images, images * hidden - (1 - hidden)], {
       "real": model.accuracy(images, labels),
       "lower half black": model.accuracy(images * hidden - (1 - hidden), labels)}

@@ -17,6 +17,7 @@ import numpy as np
 from ntm import api
 from ntm.data import pipeline, sources
 from ntm.evaluation import sample_metrics
+from ntm.evaluation.classifier import Classifier
 from ntm.models import build
 from ntm.process import schedule, trajectory
 from ntm.sampling import sampler
@@ -49,7 +50,7 @@ def measure(restored, args):
   num_steps = config.process.num_steps[0]
   source = sources.load(config.data, config.model, "train")
   train = pipeline.ordered_batches(source, 10_000, 100 if args.quick else 10_000)[0]
-  judge = sample_metrics.Judge(train)
+  judge = sample_metrics.Judge(Classifier.fit(train["image"], train["label"]), train["image"])
   times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
                                   config.process.t_min, config.model.num_tokens)
   x0_BNC, label_B = patches.to_tokens(train["image"]), train["label"]

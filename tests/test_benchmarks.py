@@ -1,14 +1,25 @@
 """The benchmarks run and write the figures that tools read; slow, as they compile a lot."""
 
+import importlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
+import chex
+import jax
+import numpy as np
 import pytest
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
+
+from ntm.data import sources
+from ntm.losses import task
+from ntm.nn import partitioning
+from ntm.training import state as state_lib
+from ntm.training import step as step_lib
 
 _BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
@@ -38,6 +49,128 @@ class ScalingTest(absltest.TestCase):
     (results / "imagenet256-v5e_4x8-train.json").write_text(json.dumps(figures))
     self.assertIn("| v5e:4x8 | 32 | 7 | 1.00 | 3.00 | 4.00 | 25.0% | 2.0 | 0.50 | 0.50 | 75% |",
                   tables("--tables", "smallest"))
+
+
+_TINY_RECIPE = ("model.patch_shape=(8,8) model.transporter.num_blocks=1 model.transporter.width=8 "
+                "model.transporter.num_heads=2 model.transporter.num_kv_heads=2 "
+                "model.predictor.layers=1 model.predictor.width=8 model.predictor.num_heads=2 "
+                "model.predictor.num_kv_heads=2 model.unroll=1 process.num_steps=(2,) "
+                "optimizer.warmup_steps=0 train.batch_size=6 train.steps=5 train.seed=3")
+
+
+class EndlessTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
+      self.endless = importlib.import_module("endless")
+      self.worker = importlib.import_module("endless_run")
+
+  def test_every_recipe_is_a_config(self):
+    configs = {name: self.endless.config_of(changes)
+               for name, changes in self.endless.RECIPES.items()}
+    self.assertTrue(all(config.data.augment for config in configs.values()))
+    # As many noisy states per update.
+    self.assertEqual({config.train.batch_size * (
+        1 if config.model.kind == "flow_matching" else config.process.num_steps[0])
+                      for config in configs.values()}, {128})
+
+  def test_any_key_can_be_changed(self):
+    config = self.endless.config_of("model.predictor.width=64 model.predictor.output=velocity "
+                                    "model.predictor.reads_noise=True process.t_min_low=0.01 "
+                                    "process.num_steps=(4,8) optimizer.peak_learning_rate=1e-3")
+    self.assertEqual(config.model.predictor.width, 64)
+    self.assertEqual(config.model.predictor.output, "velocity")
+    self.assertEqual(config.process.num_steps, (4, 8))
+    self.assertEqual(config.optimizer.peak_learning_rate, 1e-3)
+
+  @parameterized.parameters(
+      ("model.predictor.widht=64", "widht is not a known key; .*\\.width"),
+      ("modle.width=64", "modle is not a known key"), ("train.steps", "'train.steps' is not a ch"),
+      ("train.steps=many", "steps is 'many'; expected int"))
+  def test_a_change_that_is_none_is_named(self, changes, message):
+    with self.assertRaisesRegex(ValueError, message):
+      self.endless.config_of(changes)
+
+  def test_recipes_are_chosen_and_added(self):
+    chosen = self.endless.chosen_recipes(["affine_4"], ["wide: a.b=1 c.d=2"])
+    self.assertEqual(chosen, {"affine_4": "", "wide": "a.b=1 c.d=2"})
+    self.assertEqual(self.endless.chosen_recipes(None, []), self.endless.RECIPES)
+    for names, more, message in ((["none"], [], r"--recipes has \['none'\]"),
+                                 (None, ["a.b=1"], "--recipe is 'a.b=1'"),
+                                 (None, ["../x: a.b=1"], "--recipe is '../x")):
+      with self.assertRaisesRegex(ValueError, message):
+        self.endless.chosen_recipes(names, more)
+
+  def test_no_draw_is_in_two_updates_or_seeds(self):
+    draws = [self.worker.draw(self.endless.config_of(f"{_TINY_RECIPE} train.seed={seed}"), 0, 4)
+             for seed in (0, 1)]
+    images = np.concatenate([batch["image"].reshape(24, 64) for batch in draws])
+    self.assertLen(np.unique(images, axis=0), 48)
+    late = self.worker.draw(self.endless.config_of(f"{_TINY_RECIPE} train.seed=1"), 2, 2)
+    np.testing.assert_array_equal(late["image"], draws[1]["image"][2:])
+
+  def test_training_is_the_librarys_step_on_consecutive_draws_and_resumes(self):
+    config = self.endless.config_of(_TINY_RECIPE)
+    run, mesh = task.density(config), partitioning.make_mesh(config.mesh, jax.devices()[:1])
+    step = step_lib.make_train_step(run, config, mesh)
+    state = state_lib.init_state(run, config, mesh)
+    source = sources.EndlessDigits("train")
+    for i in range(5):
+      state, _, _ = step(state, source.batch((3 << 30) + np.arange(6 * i, 6 * i + 6)), None)
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    # Two programs of two and of one update, a checkpoint after each, and a stop after the first.
+    draw = mock.Mock(side_effect=[self.worker.draw(config, 0, 2), KeyboardInterrupt])
+    with (mock.patch.object(self.worker, "_SEGMENT", 2),
+          mock.patch.object(self.worker, "_SAVE_SECONDS", 0)):
+      with mock.patch.object(self.worker, "draw", draw), self.assertRaises(KeyboardInterrupt):
+        self.worker.train(config, workdir)
+      with mock.patch.object(self.worker, "draw", wraps=self.worker.draw) as draw:
+        params, timing = self.worker.train(config, workdir)
+    self.assertEqual([call.args[1:] for call in draw.call_args_list], [(2, 2), (4, 1), (5, 0)])
+    chex.assert_trees_all_close(params, state.ema, rtol=1e-4, atol=1e-6)
+    self.assertGreater(timing["train_seconds"], 0)
+    with self.assertRaisesRegex(ValueError, "holds a run with another config"):
+      self.worker.train(self.endless.config_of(f"{_TINY_RECIPE} train.batch_size=8"), workdir)
+
+  def test_the_table_has_means_and_errors_over_seeds(self):
+    results = pathlib.Path(tempfile.mkdtemp())
+    row = {"recipe": "wide", "sampler": "4 steps", "changes": [], "evaluations": 4,
+           "frechet_standard_error": 0.25, "nll_nats_per_dim": 0.5}
+    rows = [row | {"seed": seed, "frechet_distance": value}
+            for seed, value in enumerate((1.0, 2.0, 3.0))]
+    rows.append(row | {"sampler": "4 steps, refined", "seed": 0, "frechet_distance": 1.5})
+    self.endless.append(results, rows)
+    table = subprocess.run([sys.executable, _BENCHMARKS / "endless.py", f"--results={results}",
+                            "--table"], check=True, capture_output=True, text=True).stdout
+    self.assertIn("| wide | 4 steps | 3 |  |  | 4 | 2.000 ± 0.577 |  |  |  | 0.5000 |", table)
+    self.assertIn("| wide | 4 steps, refined | 1 |  |  | 4 | 1.500 ± 0.250 |", table)
+
+  @pytest.mark.slow
+  def test_trains_judges_and_does_not_repeat(self):
+    results = pathlib.Path(tempfile.mkdtemp())
+    tiny = _TINY_RECIPE.removesuffix(" train.seed=3")
+    command = [sys.executable, _BENCHMARKS / "endless.py", f"--results={results}", "--quick",
+               "--workers=2", "--recipes", "flow_matching", f"--recipe=tiny: {tiny}",
+               "--common=model.predictor.width=8 model.predictor.num_heads=2 "
+               "model.predictor.num_kv_heads=2"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    self.assertIn("tiny-0 done in", output)
+    rows = self.endless.read(results)
+    self.assertEqual([row["sampler"] for row in rows if row["recipe"] == "tiny"],
+                     ["2 steps", "2 steps, refined"])
+    evaluations = {row["sampler"]: row["evaluations"] for row in rows
+                   if row["recipe"] == "flow_matching"}
+    self.assertEqual(evaluations, {"euler 1": 1, "euler 2": 2, "euler 4": 4, "euler 8": 8,
+                                   "euler 50": 50, "heun 4": 7, "heun 8": 15, "dpm++ 4": 4,
+                                   "dpm++ 8": 8})
+    fresh = next(row for row in rows if row["recipe"] == "fresh draws")
+    for row in rows:
+      self.assertGreaterEqual(row["frechet_distance"], fresh["frechet_distance"])
+      self.assertEqual(row["num_samples"], 200)
+    again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    self.assertNotIn("done in", again)
+    self.assertLen(self.endless.read(results), len(rows))
 
 
 @pytest.mark.slow

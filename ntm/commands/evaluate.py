@@ -5,7 +5,8 @@
 For an NTM: negative log-likelihood of training and test images in nats per dimension,
 per step and averaged over the steps. For any model: Fréchet distance, precision, recall
 and class accuracy of samples, in the features of a small classifier that is fitted to
-the training images, next to the same metrics of the test images.
+the training images, next to the same metrics of the test images. Samples of endless
+digits are compared with 20,000 fresh draws, next to as many other fresh ones.
 """
 
 import logging
@@ -21,6 +22,7 @@ from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.data import pipeline
 from ntm.evaluation import sample_metrics
+from ntm.evaluation.classifier import Classifier
 from ntm.likelihood import estimates
 from ntm.training import data_record
 
@@ -38,7 +40,8 @@ _SOLVER = shared_flags.solver(FLAGS)
 _DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image, of an NTM.")
 _SEED = shared_flags.seed(FLAGS, "samples and trajectories")
 
-_LIMIT = 10_000  # Images read of either split.
+_LIMIT = 10_000  # Images read of either split,
+_ENDLESS_LIMIT = 2000  # or draws.
 
 
 def main(_) -> None:
@@ -48,7 +51,9 @@ def main(_) -> None:
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
   with progress("reading images"):
-    train, test, record = pipeline.evaluation_data(model.config, _LIMIT)
+    endless = model.config.data.augment
+    train, test, record = pipeline.evaluation_data(
+        model.config, _ENDLESS_LIMIT if endless else _LIMIT)
     data_record.warn_if_changed(_WORKDIR.value, record)
   if "label" not in train:
     raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the metrics "
@@ -66,10 +71,15 @@ def main(_) -> None:
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
   _LOG.info("fitting the classifier")
   with progress("measuring the samples"):
-    metrics = sample_metrics.Judge(train)
+    if endless:
+      metrics, real = sample_metrics.endless(model.config.data, len(samples))
+    else:
+      classifier = Classifier.fit(train["image"], train["label"])
+      metrics, real = sample_metrics.Judge(classifier, train["image"]), {"test": test}
     result |= how | metrics.figures(samples, labels)
-    result |= {f"test_{name}": value
-               for name, value in metrics.figures(test["image"], test["label"]).items()}
+    for kind, batch in real.items():
+      figures = metrics.figures(batch["image"], batch["label"])
+      result |= {f"{kind}_{name}": value for name, value in figures.items()}
   for name, value in result.items():
     print(f"{name:30} {np.round(value, 4) if not isinstance(value, str) else value}")
   entry_point.write_json(_JSON.value, result)

@@ -20,6 +20,8 @@ class DataConfig:
     test_fraction: folder: share of every class held out as the test split.
     left_out: digits: a class that the run never sees, for `ntm likelihood` to
       find strange; -1 leaves none out.
+    augment: digits: a fresh random affine map for every example, so that none is
+      seen twice, see `ntm.data.affine`.
   """
 
   source: Literal["digits", "folder", "tfds", "arrays"] | Extension = "digits"
@@ -27,6 +29,7 @@ class DataConfig:
   data_dir: str = ""
   test_fraction: float = 0.1
   left_out: int = -1
+  augment: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +167,8 @@ def check_run(config) -> None:
   require(-1 <= config.data.left_out <= 9
           and (config.data.left_out < 0 or config.data.source == "digits"),
           "data.left_out", config.data.left_out, "a digit, with data.source 'digits', or -1")
+  require(not config.data.augment or config.data.source == "digits", "data.augment",
+          config.data.augment, "False unless data.source is 'digits'")
   _check_process(config)
   _check_train(config)
   _check_optimizer(config.optimizer, config.train.steps)

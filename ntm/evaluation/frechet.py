@@ -1,4 +1,4 @@
-"""Fréchet distance between Gaussians fitted to two sets of features."""
+"""Fréchet distance between Gaussians fitted to two sets of features, and its standard error."""
 
 import numpy as np
 
@@ -24,7 +24,29 @@ def distance(first: np.ndarray, second: np.ndarray) -> float:
   Returns:
     The squared Fréchet (2-Wasserstein) distance, >= 0 up to rounding.
   """
-  (mean_1, cov_1), (mean_2, cov_2) = moments(first), moments(second)
+  return _distance(*moments(first), *moments(second))
+
+
+def standard_error(first: np.ndarray, second: np.ndarray, groups: int = 10) -> float:
+  """Standard error of `distance` over the rows of `second`, those of `first` being fixed.
+
+  The delete-a-group jackknife: with d_i the distance without the i-th of g groups of
+  consecutive rows, sqrt((g - 1) / g sum_i (d_i - mean d)^2).
+
+  Args:
+    first: features of the reference, [M, F].
+    second: features, [M', F], in an order in which any rows in a row are like all.
+    groups: g, at least 2; fewer if there are fewer rows than 2 g.
+  """
+  groups = max(2, min(groups, len(second) // 2))
+  reference = moments(first)
+  parts = np.array_split(np.asarray(second), groups)
+  values = [_distance(*reference, *moments(np.concatenate(parts[:i] + parts[i + 1:])))
+            for i in range(groups)]
+  return float(np.sqrt((groups - 1) * np.var(values)))
+
+
+def _distance(mean_1, cov_1, mean_2, cov_2) -> float:
   values, vectors = np.linalg.eigh(cov_1)
   root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
   product = np.clip(np.linalg.eigvalsh(root @ cov_2 @ root), 0, None)

@@ -1,33 +1,75 @@
-"""How good samples are, in the features of a small classifier of the data."""
+"""How good samples are, in the features of a small classifier of the data.
 
-from collections.abc import Mapping
+Of a data set of finite size the classifier is fitted to the training images, and
+samples are compared with these. Of endless digits it is fitted to 20,000 training
+draws, and samples are compared with 20,000 fresh draws of the same distribution,
+which no run is trained on: nothing is gained by memory.
+"""
 
 import numpy as np
 
-from ntm.evaluation import classifier, frechet, neighbours
+from ntm.config import DataConfig
+from ntm.data import sources
+from ntm.evaluation import frechet, neighbours
+from ntm.evaluation.classifier import Classifier
+
+_ENDLESS_IMAGES = 20_000  # Behind the classifier, and in the reference.
+_ENDLESS_EPOCHS = 40  # About as many updates as 400 passes over the 1,500 digits.
 
 
 class Judge:
-  """A classifier fitted to the training images, and their features.
+  """A classifier and the features of the reference, real images.
 
-  Fitted once, it judges any number of sets of samples by the same measure.
+  It judges any number of sets of samples by the same measure.
   """
 
-  def __init__(self, train: Mapping[str, np.ndarray]):
-    self._classifier = classifier.Classifier(train["image"], train["label"])
-    self._features = self._classifier.features(train["image"])
+  def __init__(self, classifier: Classifier, reference: np.ndarray):
+    self._classifier = classifier
+    self._features = classifier.features(reference)
+    self._radii = neighbours.radii(self._features)
 
   def figures(self, images: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
-    """Fréchet distance to the training images, precision, recall and class accuracy.
+    """Fréchet distance to the reference with its error, precision, recall and class accuracy.
 
     Args:
       images: samples, or other real images.
       labels: what they should show; None leaves the accuracy out.
     """
     features = self._classifier.features(images)
-    precision, recall = neighbours.precision_recall(self._features, features)
+    precision, recall = neighbours.precision_recall(
+        self._features, features, data_radii=self._radii)
     result = {"frechet_distance": frechet.distance(self._features, features),
+              "frechet_standard_error": frechet.standard_error(self._features, features),
               "precision": precision, "recall": recall}
     if labels is not None:
       result["class_accuracy"] = self._classifier.accuracy(images, labels)
     return result
+
+
+def fit_endless(data: DataConfig) -> Classifier:
+  """The classifier of endless digits."""
+  train = _draws(data, "train", 0, _ENDLESS_IMAGES)
+  return Classifier.fit(train["image"], train["label"], _ENDLESS_EPOCHS)
+
+
+def endless(data: DataConfig, count: int, classifier: Classifier | None = None
+            ) -> tuple[Judge, dict[str, dict[str, np.ndarray]]]:
+  """The judge of endless digits, and what it judges next to samples.
+
+  Args:
+    data: with `augment`.
+    count: samples that will be judged.
+    classifier: of `fit_endless`; None fits it.
+
+  Returns:
+    (judge; {"fresh": `count` fresh draws that are not in the reference, "test": as
+    many held-out draws}).
+  """
+  reference = _draws(data, "fresh", 0, _ENDLESS_IMAGES)["image"]
+  others = {"fresh": _draws(data, "fresh", _ENDLESS_IMAGES, count),
+            "test": _draws(data, "test", 0, count)}
+  return Judge(classifier or fit_endless(data), reference), others
+
+
+def _draws(data, split, start, count):
+  return sources.EndlessDigits(split, data.left_out).batch(np.arange(start, start + count))

@@ -76,6 +76,22 @@ class CommandsTest(absltest.TestCase):
     self.assertEqual(again.returncode, 1)
     self.assertIn("error: label 12 is out of range; classes are 0 to 9.", again.stderr)
 
+  @pytest.mark.slow
+  def test_endless_digits(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    _train(workdir, "--config.data.augment=true")
+    _ntm("evaluate", f"--workdir={workdir}", f"--json={workdir / 'result.json'}",
+         "--num_samples=500", "--draws=1")
+    result = json.loads((workdir / "result.json").read_text())
+    # The real draws do not depend on the model.
+    self.assertAlmostEqual(result["fresh_class_accuracy"], 0.97, delta=0.02)
+    self.assertBetween(result["fresh_frechet_distance"], 1, 5)  # Of 500.
+    self.assertGreater(result["frechet_distance"], 20)  # Of an untrained model.
+    self.assertGreater(result["frechet_standard_error"], 0)
+    self.assertLen(result["train_nll_per_step"], 4)
+    refused = _ntm("likelihood", f"--workdir={workdir}", check=False)
+    self.assertIn("error: config.data.augment is True, and interpolated", refused.stderr)
+
   def _diverged(self):
     """The workdir of a model whose averaged parameters hold a NaN."""
     workdir = pathlib.Path(tempfile.mkdtemp())

@@ -58,6 +58,7 @@ class ConfigTest(parameterized.TestCase):
       ({"optimizer": {"ema_decay": 1.0}}, "ema_decay is 1.0"),
       ({"mesh": {"data": -1, "fsdp": -1}}, "at most one -1"),
       ({"data": {"source": "mnist"}}, "source is 'mnist'"),
+      ({"data": {"source": "folder", "augment": True}}, "augment is True; .* 'digits'"),
       ({"train": {"seed": 2**31}}, "seed is 2147483648; .* 32 bits"),
       ({"model": {"inverse": {"max_iterations": 2**31}}}, "max_iterations is .* 32 bits"),
       ({"process": {"num_steps": (2**31,)}}, "num_steps is .* 32 bits"),

@@ -1,10 +1,11 @@
 from unittest import mock
 
+import chex
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
-from ntm.data import pipeline
+from ntm.data import pipeline, sources
 
 
 class _Numbers:
@@ -52,6 +53,16 @@ class PipelineTest(parameterized.TestCase):
     fresh.set_state(state)
     np.testing.assert_array_equal(_labels(fresh, 5), expected)
 
+  def test_endless_digits_resume_exactly(self):
+    make = lambda: pipeline.train_iterator(sources.EndlessDigits("train"), 4, 0)
+    iterator = make()
+    images = [next(iterator)["image"] for _ in range(5)]
+    state, expected = iterator.get_state(), [next(iterator) for _ in range(3)]
+    fresh = make()
+    fresh.set_state(state)
+    chex.assert_trees_all_equal([next(fresh) for _ in range(3)], expected)
+    self.assertLen(np.unique(np.concatenate(images).reshape(20, 64), axis=0), 20)
+
   def test_ordered_batches_keep_the_remainder(self):
     batches = pipeline.ordered_batches(_Numbers(20), 8, 18)
     self.assertEqual([len(batch["label"]) for batch in batches], [8, 8, 2])
@@ -73,6 +84,15 @@ class HeldOutTest(absltest.TestCase):
     example = 8 * 8 * 4 + 4  # Float32 pixels and an int32 label.
     with mock.patch.object(pipeline, "_HELD_OUT_BYTES", 10 * example + 1):
       self.assertEqual(count(), 10)
+
+  def test_of_endless_data_as_many_as_are_asked_for(self):
+    config = config_lib.from_dict({"data": {"augment": True}})
+    iterator, held_out = pipeline.training_data(config)
+    self.assertEqual(next(iterator)["image"].shape, (256, 8, 8, 1))
+    self.assertEqual(sum(len(batch["label"]) for batch in held_out), 1024)
+    train, test, record = pipeline.evaluation_data(config, 300)
+    self.assertEqual((len(train["image"]), len(test["image"])), (300, 300))
+    self.assertSetEqual(set(record), {"train", "test"})
 
 
 if __name__ == "__main__":

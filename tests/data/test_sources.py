@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 from PIL import Image
 
 from ntm.config import DataConfig, ModelConfig
-from ntm.data import sources
+from ntm.data import affine, sources
 
 
 def _folder(classes=2, count=10, size=(12, 10)):
@@ -58,6 +58,54 @@ class SourcesTest(parameterized.TestCase):
     labels = lambda source: {int(source[i]["label"]) for i in range(len(source))}
     self.assertSetEqual(labels(train) | labels(test), set(range(9)))
     self.assertSetEqual(labels(unseen), {9})
+
+  @parameterized.parameters("train", "test", "fresh")
+  def test_an_endless_draw_is_a_function_of_split_and_index(self, split):
+    source, again = sources.EndlessDigits(split), sources.EndlessDigits(split)
+    indices = np.array([2**30 - 1, 0, 5, 5, 70_000])
+    batch = source.batch(indices)
+    self.assertEqual((batch["image"].shape, batch["image"].dtype), ((5, 8, 8, 1), np.float32))
+    for row, index in enumerate(indices):
+      for name, value in again[int(index)].items():
+        np.testing.assert_array_equal(value, batch[name][row])
+    # Reading in several parts changes nothing.
+    with mock.patch.object(sources, "_AT_A_TIME", 2):
+      np.testing.assert_array_equal(source.batch(indices)["image"], batch["image"])
+
+  def test_endless_draws_are_all_different_and_in_range(self):
+    parts = [sources.EndlessDigits(split).batch(np.arange(2000))["image"]
+             for split in ("train", "test", "fresh")]
+    images = np.concatenate(parts).reshape(6000, 64)
+    self.assertLen(np.unique(images, axis=0), 6000)
+    self.assertGreaterEqual(images.min(), -1)
+    self.assertLessEqual(images.max(), 1)
+
+  def test_endless_draws_are_their_splits_digits_with_their_classes(self):
+    for split, digits in (("train", "train"), ("test", "test"), ("fresh", "train")):
+      with mock.patch.object(affine, "maps", return_value=(np.eye(2)[None], np.zeros((1, 2)))):
+        batch = sources.EndlessDigits(split).batch(np.arange(4000))
+      originals = sources.Digits(digits)
+      classes = {originals[i]["image"].tobytes(): int(originals[i]["label"])
+                 for i in range(len(originals))}
+      drawn = {image.tobytes(): int(label) for image, label in zip(*batch.values())}
+      self.assertEqual({key: classes[key] for key in drawn}, drawn)
+      self.assertGreater(len(drawn), 0.9 * len(originals))  # All may be drawn.
+
+  def test_endless_digits_without_a_class(self):
+    data = DataConfig(left_out=3, augment=True)
+    for split in sources.SPLITS:
+      source = sources.load(data, ModelConfig(), split)
+      self.assertEqual(set(source.batch(np.arange(1000))["label"].tolist()), {*range(10)} - {3})
+
+  def test_the_record_of_endless_digits_is_another_one(self):
+    records = [sources.load(DataConfig(augment=augment), ModelConfig(), split).record()[0]
+               for augment in (False, True) for split in sources.SPLITS]
+    self.assertLen(set(records), 4)
+
+  def test_interpolated_values_have_no_levels(self):
+    self.assertEqual(sources.level_spacing(DataConfig()), 1 / 8)
+    with self.assertRaisesRegex(ValueError, "augment is True, and interpolated images have no lev"):
+      sources.level_spacing(DataConfig(augment=True))
 
   def test_folder_reads_classes_splits_and_scale(self):
     root = _folder()

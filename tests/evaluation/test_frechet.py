@@ -25,6 +25,26 @@ class FrechetTest(absltest.TestCase):
     a[:, 3] = 0
     self.assertAlmostEqual(frechet.distance(a, a + 2), 6 * 4, places=6)
 
+  def test_the_standard_error_is_the_spread_of_distances(self):
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(4000, 5))
+    sets = rng.normal(size=(200, 600, 5)) + 0.3
+    spread = np.std([frechet.distance(reference, samples) for samples in sets])
+    errors = [frechet.standard_error(reference, samples) for samples in sets]
+    self.assertAlmostEqual(np.sqrt(np.mean(np.square(errors))) / spread, 1, delta=0.15)
+
+  def test_the_jackknife_of_a_linear_statistic_is_exact(self):
+    # Of equal covariances the distance along a large shift is nearly linear in the mean.
+    rng = np.random.default_rng(0)
+    reference, samples = rng.normal(size=(2000, 2)), rng.normal(size=(1000, 2)) + [1000, 0]
+    groups = samples[:, 0].reshape(10, 100).mean(axis=1)
+    expected = 2 * 1000 * np.std(groups, ddof=1) / np.sqrt(10)
+    self.assertAlmostEqual(frechet.standard_error(reference, samples) / expected, 1, delta=0.01)
+
+  def test_few_rows_make_few_groups(self):
+    rng = np.random.default_rng(0)
+    self.assertGreater(frechet.standard_error(rng.normal(size=(50, 2)), rng.normal(size=(5, 2))), 0)
+
   def test_one_row_is_refused(self):
     with self.assertRaisesRegex(ValueError, "at least two rows"):
       frechet.moments(np.zeros((1, 3)))

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -17,6 +19,11 @@ class NeighboursTest(parameterized.TestCase):
     self.assertEqual(neighbours.precision_recall(data, samples, k)[0], precision)
     self.assertEqual(neighbours.precision_recall(samples, data, k)[1], precision)
 
+  def test_known_radii_change_nothing(self):
+    a, b = np.random.default_rng(0).normal(size=(2, 200, 4))
+    self.assertEqual(neighbours.precision_recall(a, b, 5, neighbours.radii(a, 5)),
+                     neighbours.precision_recall(a, b, 5))
+
   def test_equal_sets_are_covered(self):
     a = np.random.default_rng(0).normal(size=(200, 4))
     self.assertEqual(neighbours.precision_recall(a, a), (1, 1))
@@ -28,6 +35,13 @@ class NeighboursTest(parameterized.TestCase):
     precision, recall = neighbours.precision_recall(data, collapsed)
     self.assertGreater(precision, 0.9)
     self.assertLess(recall, 0.1)
+
+  def test_any_number_at_a_time(self):
+    a, b = np.random.default_rng(0).normal(size=(2, 300, 3))
+    whole = neighbours.precision_recall(a, b)
+    for most in (1, 300 * 7):
+      with mock.patch.object(neighbours, "_MAX_DISTANCES", most):
+        self.assertEqual(neighbours.precision_recall(a, b), whole)
 
   def test_far_samples_have_neither(self):
     data = np.random.default_rng(0).normal(size=(100, 4))
