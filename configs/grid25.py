@@ -1,0 +1,35 @@
+"""Four-step NTM on 25 Gaussians in the plane, whose density is known exactly.
+
+  ntm train --config=configs/grid25.py --workdir=runs/grid25
+  ntm evaluate --workdir=runs/grid25
+
+Not yet tuned.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.default()
+  config.data.source = "mixture"
+  config.data.mixture = "grid25"
+  config.model.image_shape = (2, 1)
+  config.model.patch_shape = (1,)
+  config.model.num_classes = 0
+  for part in (config.model.transporter, config.model.predictor):
+    part.layers = 1
+    part.width = 32
+    part.num_heads = 2
+    part.num_kv_heads = 2
+  config.model.predictor.layers = 2
+  config.process.schedule = "uniform"
+  config.optimizer.peak_learning_rate = 3e-3
+  config.optimizer.final_learning_rate = 1e-5
+  config.optimizer.warmup_steps = 100
+  config.optimizer.ema_decay = 0.99
+  config.train.steps = 1500
+  config.train.batch_size = 256
+  config.train.log_every = 50
+  config.train.sample_every = 500
+  config.train.checkpoint_every = 500
+  return config
