@@ -38,6 +38,9 @@ class TransporterConfig(TransformerConfig):
     kind: 'autoregressive' (TarFlow) or 'coupling' blocks, or an extension.
     num_blocks: blocks; 0 is the identity (Gaussian diffusion).
     log_scale_bound: log sigma_T of one block stays within plus and minus this.
+    spline_bins: K, bins of a monotone spline after the affine map of every channel, see
+      `ntm.flows.spline`; 0 leaves the map affine.
+    spline_range: R; the spline acts on [-R, R] and is the identity outside.
     class_conditional: give the blocks the class too. Guidance is then off:
       its two branches would live in different u-spaces.
     split: coupling: 'checkerboard' or 'halves' of the tokens are kept.
@@ -48,6 +51,8 @@ class TransporterConfig(TransformerConfig):
   layers: int = 4
   num_blocks: int = 2
   log_scale_bound: float = 3.0
+  spline_bins: int = 0
+  spline_range: float = 4.0
   class_conditional: bool = False
   split: Literal["checkerboard", "halves"] = "checkerboard"
   reversible: bool = True
@@ -205,6 +210,15 @@ def _check_transporter(model):
   # exp of a log-scale, and of the sum over a few blocks, has to stay within float32.
   require(1e-3 <= transporter.log_scale_bound <= 20, "model.transporter.log_scale_bound",
           transporter.log_scale_bound, "a number from 0.001 to 20, such as 3")
+  # Of one bin there is only the identity; 128 at their least width fill an eighth of the range.
+  require(transporter.spline_bins == 0 or 2 <= transporter.spline_bins <= 128,
+          "model.transporter.spline_bins", transporter.spline_bins,
+          "0 (affine maps alone) or 2 to 128 bins, such as 16")
+  require(0.1 <= transporter.spline_range <= 100, "model.transporter.spline_range",
+          transporter.spline_range, "the end of an interval [-R, R] that holds nearly all of the "
+          "normalised data: R from 0.1 to 100, such as 4")
+  if not transporter.spline_bins:
+    unread(transporter, "model.transporter", "spline_bins of 2 or more", spline_range=4.0)
   require(transporter.kind != "coupling" or model.num_tokens > 1,
           "model.transporter.kind", transporter.kind,
           "'autoregressive' for a single token, which has no halves")

@@ -1,4 +1,4 @@
-"""The autoregressive affine block (TarFlow).
+"""The autoregressive block (TarFlow).
 
 A causal Transformer reads tokens 0 .. n-1 and a condition and gives the mean
 and log-scale of token n:
@@ -6,12 +6,13 @@ and log-scale of token n:
   u_n = (x_n - mu_n) / sigma_n,   log det = -sum_n log sigma_n.            [2.6]
 
 Forward (data → latent) is parallel. The inverse x_n = mu_n + sigma_n u_n is
-sequential by nature: `ntm.flows.solvers`.
+sequential by nature: `ntm.flows.solvers`. In place of the affine map there may be
+another one of `ntm.flows.elementwise`, whose parameters the network gives likewise.
 
 The inputs are shifted right behind a learned start token, so the first token
 too has a learnable mean and scale. The output projection starts at zero,
 kernel and bias, so the block starts as the identity. The log-scale is bounded,
-log sigma = b tanh(raw / b), and the affine arithmetic is float32 or better
+log sigma = b tanh(raw / b), and the arithmetic of the map is float32 or better
 independent of the network's compute type.
 """
 
@@ -24,21 +25,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.config import InverseConfig, TransformerConfig
-from ntm.flows import bijector, solvers
+from ntm.flows import bijector, elementwise, solvers
 from ntm.nn import embeddings, layers, rotary, stack
 from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
 
 
 class AutoregressiveBlock(nn.Module):
-  """One affine autoregressive bijector over the tokens, in the order given.
+  """One autoregressive bijector over the tokens, in the order given.
 
   Attributes:
     transformer: depth, width, heads.
     grid_shape: tokens along every spatial axis; N is their product.
     num_channels: C.
     num_classes: classes it is conditioned on; 0 does not read the class.
-    log_scale_bound: b.
+    maps: which map its network gives the parameters of.
     numerics: types, rematerialisation.
     inverse: how the inverse is computed.
   """
@@ -47,7 +48,7 @@ class AutoregressiveBlock(nn.Module):
   grid_shape: tuple[int, ...]
   num_channels: int
   num_classes: int = 0
-  log_scale_bound: float = 3.0
+  maps: elementwise.Maps = elementwise.Maps()
   numerics: Numerics = Numerics()
   inverse: InverseConfig = InverseConfig()
 
@@ -64,16 +65,18 @@ class AutoregressiveBlock(nn.Module):
     self.label = embeddings.LabelEmbedding(self.num_classes, width, numerics)
     self.stack = stack.Stack(self.transformer, causal=True, numerics=numerics)
     self.norm = layers.rms_norm("embed", **types)
-    self.readout = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, **types)
+    self.readout = layers.dense((self.maps.num_parameters, self.num_channels),
+                                ("embed", None, None), zero=True, **types)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
-    """All tokens at once: (u_BNC, -sum log sigma) [2.6]."""
-    mean_BNC, log_scale_BNC = self.parallel(x_BNC, self._condition(cond))
-    bijector.report_log_scale(self, bijector.log_scale_range(log_scale_BNC))
-    return (x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2))
+    """All tokens at once: (u_BNC, -sum log sigma if affine) [2.6]."""
+    maps = self.parallel(x_BNC, self._condition(cond))
+    bijector.report(self, **maps.diagnostics(x_BNC))
+    u_BNC, log_slope_BNC = maps.forward(x_BNC)
+    return u_BNC, log_slope_BNC.sum(axis=(1, 2))
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
-    """By the solver of the config: (x_BNC, +sum log sigma)."""
+    """By the solver of the config: (x_BNC, +sum log sigma if affine)."""
     c_B1D = self._condition(cond)
     net = BoundBlock(self.clone(parent=None), self.variables, c_B1D,
                      self.stack.decoding_weights(c_B1D), u_BNC.dtype)
@@ -81,16 +84,16 @@ class AutoregressiveBlock(nn.Module):
     self.sow("diagnostics", "inverse", info)
     return x_BNC, log_det_B
 
-  def parallel(self, x_BNC: Array, c_B1D: Array) -> tuple[Array, Array]:
-    """(mu_BNC, log_sigma_BNC) of all tokens."""
+  def parallel(self, x_BNC: Array, c_B1D: Array) -> elementwise.Map:
+    """The map of all tokens."""
     h_BND = self.embed(x_BNC[:, :-1].astype(self.numerics.dtype))
     start_B1D = jnp.broadcast_to(jnp.asarray(self.start, self.numerics.dtype),
                                  (x_BNC.shape[0], 1, self.transformer.width))
     h_BND = self.position(jnp.concatenate([start_B1D, h_BND], axis=1), self._num_tokens)
-    return self._affine(self.stack(h_BND, c_B1D, self._angles()), x_BNC.dtype)
+    return self._map(self.stack(h_BND, c_B1D, self._angles()), x_BNC.dtype)
 
   def decode(self, weights: list, previous_BMC: Array, caches: list, index: Array, dtype):
-    """(mu_BMC, log_sigma_BMC, caches) of the tokens from `index` on, see `solvers`."""
+    """(map, caches) of the tokens from `index` on, see `solvers`."""
     positions_M = index + jnp.arange(previous_BMC.shape[1])
     h_BMD = self.embed(previous_BMC.astype(self.numerics.dtype))
     start_D = jnp.asarray(self.start, self.numerics.dtype)
@@ -98,7 +101,7 @@ class AutoregressiveBlock(nn.Module):
     h_BMD = self.position(h_BMD, self._num_tokens, positions_M)
     angles_ME = jnp.asarray(self._angles())[positions_M]
     h_BMD, caches = self.stack.decode(weights, h_BMD, angles_ME, caches, index)
-    return *self._affine(h_BMD, dtype), caches
+    return self._map(h_BMD, dtype), caches
 
   @nn.nowrap
   def init_caches(self, batch_size: int, length: int) -> list:
@@ -121,10 +124,8 @@ class AutoregressiveBlock(nn.Module):
       c_BD += self.label(cond.label_B)
     return c_BD[:, None]
 
-  def _affine(self, h_BMD, dtype):
-    raw_BM2C = self.readout(self.norm(h_BMD)).astype(dtype)
-    bound = self.log_scale_bound
-    return raw_BM2C[..., 0, :], bound * jnp.tanh(raw_BM2C[..., 1, :] / bound)
+  def _map(self, h_BMD, dtype):
+    return self.maps.read(self.readout(self.norm(h_BMD)).astype(dtype))
 
 
 @dataclasses.dataclass(frozen=True)

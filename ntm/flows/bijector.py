@@ -16,7 +16,7 @@ latent being forward, the direction that is computed in parallel:
 
 A bijector may
 
-- report the range of its log-scales by `report_log_scale`, which training logs;
+- report the range of its log-scales by `report`, which training logs;
 - name the logical axes of its parameters (`ntm.nn.layers`, `ntm.nn.partitioning`), by
   which they are split over a mesh; what has no names is copied to every device;
 - sow a `solvers.SolverInfo` as "inverse" in the collection "diagnostics" if its inverse
@@ -51,14 +51,18 @@ def log_scale_range(log_scale: Array) -> Array:
   return jnp.stack([log_scale.min(), log_scale.max()])
 
 
-def report_log_scale(module: nn.Module, ranges: Array) -> None:
-  """Sows the range of a bijector's log-scales, for training to log.
+def report(module: nn.Module, *, log_scale: Array | None = None,
+           outside: Array | None = None) -> None:
+  """Sows what training logs of a bijector.
 
   Args:
     module: the bijector, within one of its methods.
-    ranges: of `log_scale_range`, one or several stacked: [..., 2].
+    log_scale: of `log_scale_range`, one or several stacked: [..., 2].
+    outside: share of the entries that a map of bounded range leaves as they are, any shape.
   """
-  module.sow("diagnostics", "log_scale", ranges)
+  for name, value in (("log_scale", log_scale), ("outside", outside)):
+    if value is not None:
+      module.sow("diagnostics", name, value)
 
 
 def largest_ranges(diagnostics) -> Array:
@@ -67,11 +71,24 @@ def largest_ranges(diagnostics) -> Array:
   Args:
     diagnostics: the collection of that name after an apply.
   """
-  reported = [jnp.zeros((1, 2))] + [
-      leaf.reshape(-1, 2) for path, leaf in jax.tree_util.tree_leaves_with_path(diagnostics)
-      if any(getattr(key, "key", None) == "log_scale" for key in path)]
-  ranges = jnp.concatenate(reported)
+  ranges = jnp.concatenate([jnp.zeros((1, 2))] + [
+      leaf.reshape(-1, 2) for leaf in _reported(diagnostics, "log_scale")])
   return jnp.stack([ranges[:, 0].min(), ranges[:, 1].max()])
+
+
+def largest_outside(diagnostics) -> Array | None:
+  """The largest reported share of entries outside of a map's range; None if none was reported.
+
+  Args:
+    diagnostics: the collection of that name after an apply.
+  """
+  shares = _reported(diagnostics, "outside")
+  return jnp.concatenate([leaf.reshape(-1) for leaf in shares]).max() if shares else None
+
+
+def _reported(diagnostics, name):
+  return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(diagnostics)
+          if any(getattr(key, "key", None) == name for key in path)]
 
 
 class Identity(nn.Module):

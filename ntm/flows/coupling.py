@@ -1,4 +1,4 @@
-"""Affine coupling blocks: parallel both ways, with activations rebuilt from outputs.
+"""Coupling blocks: parallel both ways, with activations rebuilt from outputs.
 
 A block keeps half of the tokens and transforms the other half by means and
 scales that a Transformer reads off the kept ones:
@@ -7,12 +7,13 @@ scales that a Transformer reads off the kept ones:
 
 and the next block exchanges the halves. The inverse costs what the forward
 direction does, where an autoregressive block needs one pass per token; a block is
-the weaker for it.
+the weaker for it. In place of the affine map there may be another one of
+`ntm.flows.elementwise`.
 
 The chain is reversible: its backward pass recovers the input of every block from
 its output, so the memory of training does not grow with the number of blocks.
 As in the autoregressive block, the readout starts at zero (the identity), the
-log-scale is bounded by b tanh(raw / b), and affine arithmetic is float32 or
+log-scale is bounded by b tanh(raw / b), and arithmetic of the map is float32 or
 better.
 """
 
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.config import TransformerConfig
-from ntm.flows import bijector
+from ntm.flows import bijector, elementwise
 from ntm.nn import embeddings, layers, rotary, stack
 from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
@@ -42,7 +43,7 @@ class CouplingChain(nn.Module):
     num_channels: C.
     num_classes: classes it is conditioned on; 0 does not read the class.
     split: which tokens are kept, 'checkerboard' or 'halves'.
-    log_scale_bound: b.
+    maps: which map the networks give the parameters of.
     reversible: rebuild activations in the backward pass instead of storing them.
     numerics: types, rematerialisation.
   """
@@ -53,7 +54,7 @@ class CouplingChain(nn.Module):
   num_channels: int
   num_classes: int = 0
   split: str = "checkerboard"
-  log_scale_bound: float = 3.0
+  maps: elementwise.Maps = elementwise.Maps()
   reversible: bool = True
   numerics: Numerics = Numerics()
 
@@ -64,8 +65,8 @@ class CouplingChain(nn.Module):
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All blocks in order: (u_BNC, -sum log sigma)."""
     run = _rebuilt if self.reversible else _forward
-    u_BNC, log_det_B, ranges_L2 = run(self._block(), self.chain(cond), x_BNC, cond)
-    bijector.report_log_scale(self, ranges_L2)
+    u_BNC, log_det_B, diagnostics = run(self._block(), self.chain(cond), x_BNC, cond)
+    bijector.report(self, **diagnostics)
     return u_BNC, log_det_B
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
@@ -82,7 +83,7 @@ class CouplingChain(nn.Module):
 
   def _block(self):
     return _Block(self.transformer, self.grid_shape, self.num_channels, self.num_classes,
-                  self.split, self.log_scale_bound, self.numerics, parent=None)
+                  self.split, self.maps, self.numerics, parent=None)
 
   def _init_blocks(self, rng, cond):
     example = jnp.zeros((1, math.prod(self.grid_shape), self.num_channels))
@@ -105,14 +106,14 @@ class _Stacked(nn.Module):
 
 
 class _Block(nn.Module):
-  """Mean and log-scale of the tokens that block number `index` transforms."""
+  """The map of block number `index`, the identity for tokens that it keeps."""
 
   transformer: TransformerConfig
   grid_shape: tuple[int, ...]
   num_channels: int
   num_classes: int
   split: str
-  log_scale_bound: float
+  maps: elementwise.Maps
   numerics: Numerics
 
   @nn.compact
@@ -137,11 +138,10 @@ class _Block(nn.Module):
     h_BND = stack.Stack(self.transformer, numerics=numerics, name="stack")(
         h_BND, c_BD[:, None], angles_ME)
     h_BND = layers.rms_norm("embed", name="norm", **types)(h_BND)
-    raw = layers.dense((2, self.num_channels), ("embed", None, None), zero=True, name="readout",
-                       **types)(h_BND).astype(x_BNC.dtype)
-    bound = self.log_scale_bound
-    log_scale_BNC = bound * jnp.tanh(raw[..., 1, :] / bound)
-    return jnp.where(kept_N1, 0, raw[..., 0, :]), jnp.where(kept_N1, 0, log_scale_BNC)
+    raw_BNPC = layers.dense(
+        (self.maps.num_parameters, self.num_channels), ("embed", None, None), zero=True,
+        name="readout", **types)(h_BND).astype(x_BNC.dtype)
+    return self.maps.read(jnp.where(kept_N1[..., None], 0, raw_BNPC))
 
   def kept(self, index):
     """True for the tokens block `index` reads and leaves alone, [N, 1]."""
@@ -154,17 +154,17 @@ class _Block(nn.Module):
 
   @nn.nowrap
   def forward(self, index, params, x_BNC, cond):
-    """(u_BNC, log_det_B, smallest and largest log-scale)."""
-    mean_BNC, log_scale_BNC = self.apply({"params": params}, x_BNC, cond, index)
-    return ((x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2)),
-            bijector.log_scale_range(log_scale_BNC))
+    """(u_BNC, log_det_B, diagnostics)."""
+    maps = self.apply({"params": params}, x_BNC, cond, index)
+    u_BNC, log_slope_BNC = maps.forward(x_BNC)
+    return u_BNC, log_slope_BNC.sum(axis=(1, 2)), maps.diagnostics(x_BNC)
 
   @nn.nowrap
   def inverse(self, index, params, u_BNC, cond):
     """(x_BNC, log_det_B)."""
     # The kept tokens are all that the network reads, and they are the same in u.
-    mean_BNC, log_scale_BNC = self.apply({"params": params}, u_BNC, cond, index)
-    return u_BNC * jnp.exp(log_scale_BNC) + mean_BNC, log_scale_BNC.sum(axis=(1, 2))
+    x_BNC, log_slope_BNC = self.apply({"params": params}, u_BNC, cond, index).inverse(u_BNC)
+    return x_BNC, log_slope_BNC.sum(axis=(1, 2))
 
 
 def _numbered(params):
@@ -175,12 +175,12 @@ def _forward(block, params, x_BNC, cond):
   """All blocks, activations stored for the backward pass as usual."""
   def step(carry, inputs):
     x_BNC, log_det_B = carry
-    u_BNC, term_B, ranges_2 = block.forward(*inputs, x_BNC, cond)
-    return (u_BNC, log_det_B + term_B), ranges_2
+    u_BNC, term_B, diagnostics = block.forward(*inputs, x_BNC, cond)
+    return (u_BNC, log_det_B + term_B), diagnostics
 
   start = (x_BNC, jnp.zeros(x_BNC.shape[0], x_BNC.dtype))
-  (u_BNC, log_det_B), ranges_L2 = jax.lax.scan(step, start, _numbered(params))
-  return u_BNC, log_det_B, ranges_L2
+  (u_BNC, log_det_B), diagnostics = jax.lax.scan(step, start, _numbered(params))
+  return u_BNC, log_det_B, diagnostics
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -203,13 +203,13 @@ def _rebuilt_backward(block, residuals, cotangents):
     index, block_params = inputs
     # The network reads the kept tokens alone, the same in x and u: one pass of it gives both the
     # inverse and what the gradients need.
-    (mean_BNC, log_scale_BNC), network_vjp = jax.vjp(
+    maps, network_vjp = jax.vjp(
         lambda p, u: block.apply({"params": p}, u, cond, index), block_params, u_BNC)
-    grad_x_BNC = grad_u_BNC * jnp.exp(-log_scale_BNC)
-    # u = (x - mean) exp(-log_scale), log_det = -sum of log_scale
-    grad_params, grad_kept_BNC = network_vjp(
-        (-grad_x_BNC, -grad_u_BNC * u_BNC - grad_log_det_B[:, None, None]))
-    x_BNC = u_BNC * jnp.exp(log_scale_BNC) + mean_BNC
+    x_BNC, _ = maps.inverse(u_BNC)
+    _, map_vjp = jax.vjp(lambda maps, x: maps.forward(x), maps, x_BNC)
+    grad_maps, grad_x_BNC = map_vjp(
+        (grad_u_BNC, jnp.broadcast_to(grad_log_det_B[:, None, None], u_BNC.shape)))
+    grad_params, grad_kept_BNC = network_vjp(grad_maps)
     return (x_BNC, grad_x_BNC + grad_kept_BNC), grad_params
 
   (_, grad_x_BNC), grad_params = jax.lax.scan(

@@ -1,11 +1,12 @@
-"""Inverses of an autoregressive affine block: x_n = mu_n(x_{<n}) + sigma_n(x_{<n}) u_n.
+"""Inverses of an autoregressive block: x_n = f^-1(u_n; parameters read off x_{<n}).
 
+f is a map of `ntm.flows.elementwise`; if affine, x_n = mu_n(x_{<n}) + sigma_n(x_{<n}) u_n.
 All find the same x and differ in what they compute at once:
 
 - scan: token after token with a key/value cache, N network evaluations of one
   token each. Exact.
-- jacobi: all tokens at once from the last guess, x <- mu(x) + sigma(x) u, until
-  nothing moves by more than the tolerance. Token n is exact after n + 1
+- jacobi: all tokens at once from the last guess, x <- f^-1(u; x), until nothing
+  moves by more than the tolerance. Token n is exact after n + 1
   iterations, so N always suffice.
 - gs_jacobi: Jacobi inside chunks of tokens, chunk after chunk (Gauss-Seidel),
   with a cache of the chunks done; M iterations always suffice for M tokens.
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from ntm.config import InverseConfig
+from ntm.flows.elementwise import Map
 from ntm.typing import Array
 
 
@@ -47,11 +49,11 @@ class SolverInfo:
 class Conditioner(Protocol):
   """The network of a block, with parameters and condition filled in."""
 
-  def parallel(self, x_BNC: Array) -> tuple[Array, Array]:
-    """(mu_BNC, log_sigma_BNC) of all tokens from all tokens before each."""
+  def parallel(self, x_BNC: Array) -> Map:
+    """The map of all tokens, read off all tokens before each."""
 
   def decode(self, previous_BMC: Array, caches, index: Array):
-    """(mu_BMC, log_sigma_BMC, caches) of the tokens index .. index + M - 1.
+    """(map, caches) of the tokens index .. index + M - 1.
 
     `previous_BMC` are the tokens before each of them, the first being ignored
     at index 0; the caches hold all tokens before `index`.
@@ -63,7 +65,7 @@ class Conditioner(Protocol):
 
 def invert(net: Conditioner, u_BNC: Array, config: InverseConfig
            ) -> tuple[Array, Array, SolverInfo]:
-  """Solves u = (x - mu(x)) / sigma(x) for x.
+  """Solves u = f(x; x) for x.
 
   Args:
     net: the block's network.
@@ -81,9 +83,9 @@ def invert(net: Conditioner, u_BNC: Array, config: InverseConfig
   limit = config.max_iterations or chunk
   tolerance = max(config.tolerance, 8 * float(jnp.finfo(u_BNC.dtype).eps))
   if config.solver == "jacobi":
-    x_BNC, log_scale_BNC, iterations, residual = _fixed_point(
-        lambda x, _: (*net.parallel(x), None), u_BNC, None, limit, tolerance)[:4]
-    log_det_B = log_scale_BNC.sum(axis=(1, 2))
+    x_BNC, log_slope_BNC, iterations, residual = _fixed_point(
+        lambda x, _: (net.parallel(x), None), u_BNC, None, limit, tolerance)[:4]
+    log_det_B = log_slope_BNC.sum(axis=(1, 2))
   else:
     x_BNC, log_det_B, iterations, residual = _chunks(
         net, u_BNC, chunk, limit, tolerance, config.segment)
@@ -111,9 +113,9 @@ def _chunks(net, u_BNC, chunk: int, limit: int, tolerance: float, segment: int):
       previous_BMC = jnp.concatenate([last_B1C, x_BMC[:, :-1]], axis=1)
       return net.decode(previous_BMC, caches, index)
 
-    x_BMC, log_scale_BMC, count, change, caches = _fixed_point(
+    x_BMC, log_slope_BMC, count, change, caches = _fixed_point(
         evaluate, u_BMC, caches, limit, tolerance)
-    carry = (x_BMC[:, -1:], caches, index + chunk, log_det_B + log_scale_BMC.sum(axis=(1, 2)),
+    carry = (x_BMC[:, -1:], caches, index + chunk, log_det_B + log_slope_BMC.sum(axis=(1, 2)),
              iterations + count, jnp.maximum(residual, change))
     return carry, x_BMC
 
@@ -139,18 +141,18 @@ def _nearest_divisor(number: int, target: int) -> int:
 
 
 def _fixed_point(evaluate, u_BMC, caches, limit: int, tolerance: float):
-  """Iterates x <- mu(x) + sigma(x) u from x = u.
+  """Iterates x <- f^-1(u; x) from x = u.
 
   Returns:
-    (x, log_sigma, iterations, last change, caches); NaN if it overflowed.
+    (x, log dx/du, iterations, last change, caches); NaN if it overflowed.
   """
   def iterate(x_BMC, caches):
-    mean_BMC, log_scale_BMC, caches = evaluate(x_BMC, caches)
-    return mean_BMC + jnp.exp(log_scale_BMC) * u_BMC, log_scale_BMC, caches
+    maps, caches = evaluate(x_BMC, caches)
+    return *maps.inverse(u_BMC), caches
 
   if limit == 1:
-    x_BMC, log_scale_BMC, caches = iterate(u_BMC, caches)
-    return x_BMC, log_scale_BMC, jnp.int32(1), jnp.zeros((), u_BMC.dtype), caches
+    x_BMC, log_slope_BMC, caches = iterate(u_BMC, caches)
+    return x_BMC, log_slope_BMC, jnp.int32(1), jnp.zeros((), u_BMC.dtype), caches
 
   def moving(carry):
     _, _, iterations, change, _ = carry
@@ -159,8 +161,8 @@ def _fixed_point(evaluate, u_BMC, caches, limit: int, tolerance: float):
 
   def body(carry):
     x_BMC, _, iterations, _, caches = carry
-    new_BMC, log_scale_BMC, caches = iterate(x_BMC, caches)
-    return new_BMC, log_scale_BMC, iterations + 1, jnp.abs(new_BMC - x_BMC).max(), caches
+    new_BMC, log_slope_BMC, caches = iterate(x_BMC, caches)
+    return new_BMC, log_slope_BMC, iterations + 1, jnp.abs(new_BMC - x_BMC).max(), caches
 
   start = (u_BMC, jnp.zeros_like(u_BMC), jnp.int32(0), jnp.full((), jnp.inf, u_BMC.dtype), caches)
   return jax.lax.while_loop(moving, body, start)

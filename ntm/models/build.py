@@ -18,6 +18,7 @@ from ntm.config import Config, ModelConfig, TransformerConfig, extension
 from ntm.flows.autoregressive import AutoregressiveBlock
 from ntm.flows.bijector import Alternating, Identity
 from ntm.flows.coupling import CouplingChain
+from ntm.flows.elementwise import Maps
 from ntm.models.denoiser import Denoiser
 from ntm.models.dit import DiT
 from ntm.models.external import External
@@ -74,7 +75,8 @@ def transporter(config: ModelConfig) -> nn.Module:
     return Identity()
   common = dict(grid_shape=config.grid_shape, num_channels=config.num_channels,
                 num_classes=config.num_classes if sizes.class_conditional else 0,
-                log_scale_bound=sizes.log_scale_bound, numerics=numerics(config))
+                maps=Maps(sizes.log_scale_bound, sizes.spline_bins, sizes.spline_range),
+                numerics=numerics(config))
   if sizes.kind == "coupling":
     return CouplingChain(_transformer(sizes), sizes.num_blocks, split=sizes.split,
                          reversible=sizes.reversible, **common)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ntm.config import TransformerConfig
 from ntm.flows import autoregressive, bijector, coupling
+from ntm.flows.elementwise import Maps
 from ntm.models import build
 from ntm.nn.numerics import Numerics
 from ntm.typing import Condition
@@ -18,14 +19,18 @@ DEEP = dataclasses.replace(CONFIG, layers=2)
 SHAPE = (2, 6, 2)  # B, N, C
 
 
-def block(dtype, config=CONFIG, grid=(2, 3), num_classes=0):
+AFFINE = Maps()
+SPLINE = Maps(spline_bins=5, spline_range=1.5)  # Which a third of the entries of `setup` leave.
+
+
+def block(dtype, config=CONFIG, grid=(2, 3), num_classes=0, maps=AFFINE):
   return autoregressive.AutoregressiveBlock(
-      config, grid, 2, num_classes, numerics=Numerics(dtype, dtype))
+      config, grid, 2, num_classes, maps, numerics=Numerics(dtype, dtype))
 
 
-def coupling_chain(dtype, split="checkerboard", num_classes=0):
+def coupling_chain(dtype, split="checkerboard", num_classes=0, maps=AFFINE):
   # Stored activations: forward-mode Jacobians do not pass a custom_vjp.
-  return coupling.CouplingChain(CONFIG, 3, (2, 3), 2, num_classes, split, reversible=False,
+  return coupling.CouplingChain(CONFIG, 3, (2, 3), 2, num_classes, split, maps, reversible=False,
                                 numerics=Numerics(dtype, dtype))
 
 
@@ -48,10 +53,12 @@ BIJECTORS = {
     "autoregressive_3d": functools.partial(block, grid=(1, 2, 3)),
     "autoregressive_class": functools.partial(block, num_classes=3),
     "autoregressive_steps": block,
+    "autoregressive_spline": functools.partial(block, maps=SPLINE),
     "coupling": coupling_chain,
     "coupling_class": functools.partial(coupling_chain, num_classes=3),
     "coupling_steps": coupling_chain,
     "coupling_halves": functools.partial(coupling_chain, split="halves"),
+    "coupling_spline": functools.partial(coupling_chain, maps=SPLINE),
     "transporter": transporter,
     "no_transporter": functools.partial(transporter, num_blocks=0),
 }

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from ntm.config import InverseConfig
 from ntm.flows import bijector, solvers
 from ntm.flows.autoregressive import BoundBlock
+from ntm.flows.elementwise import Affine
 from ntm.nn import attention, embeddings, layers, stack
 from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
@@ -145,9 +146,10 @@ class TarFlowBlock(nn.Module):
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All tokens at once: (u_BNC, -sum alpha)."""
-    mean_BNC, log_scale_BNC = self.parallel(x_BNC, self._condition(cond))
-    bijector.report_log_scale(self, bijector.log_scale_range(log_scale_BNC))
-    return (x_BNC - mean_BNC) * jnp.exp(-log_scale_BNC), -log_scale_BNC.sum(axis=(1, 2))
+    maps = self.parallel(x_BNC, self._condition(cond))
+    bijector.report(self, **maps.diagnostics(x_BNC))
+    u_BNC, log_slope_BNC = maps.forward(x_BNC)
+    return u_BNC, log_slope_BNC.sum(axis=(1, 2))
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """By the solver of `inverse`: (x_BNC, +sum alpha)."""
@@ -160,15 +162,15 @@ class TarFlowBlock(nn.Module):
     self.sow("diagnostics", "inverse", info)
     return x_BNC, log_det_B
 
-  def parallel(self, x_BNC: Array, c_B1D: Array) -> tuple[Array, Array]:
-    """(mu_BNC, alpha_BNC) of all tokens."""
+  def parallel(self, x_BNC: Array, c_B1D: Array) -> Affine:
+    """The map of all tokens, of mean mu and log-scale alpha."""
     h_BND = self.embed(x_BNC.astype(self.numerics.dtype))
     h_BND = self.position(h_BND, self.config.num_tokens) + c_B1D
     h_BND, _ = self.layers(h_BND)
     return self._affine(h_BND, True, x_BNC.dtype)
 
   def decode(self, weights: tuple, previous_BMC: Array, caches: list, index: Array, dtype):
-    """(mu_BMC, alpha_BMC, caches) of the tokens from `index` on, see `solvers`.
+    """(map, caches) of the tokens from `index` on, see `solvers`.
 
     Token n is read off position n - 1, so the caches hold position n - 1 when
     token n is done. There is none before token 0: a call at index 0 runs one
@@ -186,7 +188,7 @@ class TarFlowBlock(nn.Module):
     caches = list(caches)
     for i, params in enumerate(layer_params):
       h_BMD, caches[i] = layer.apply({"params": params}, h_BMD, caches[i], start)
-    return *self._affine(h_BMD, first, dtype), caches
+    return self._affine(h_BMD, first, dtype), caches
 
   @nn.nowrap
   def init_caches(self, batch_size: int, length: int) -> list:
@@ -204,12 +206,12 @@ class TarFlowBlock(nn.Module):
     return jnp.where(known_B[:, None], label_CD[cond.label_B], null_D)[:, None]
 
   def _affine(self, h_BMD, first, dtype):
-    """(mu, alpha); if `first`, every position's are those of the next token."""
+    """Of mean mu and log-scale alpha; if `first`, every position's are those of the next token."""
     raw = self.readout(h_BMD).astype(dtype)
     shifted = jnp.concatenate([jnp.zeros_like(raw[:, :1]), raw[:, :-1]], axis=1)
     raw = jnp.where(first, shifted, raw)
     mean = raw[..., -1, :]
-    return mean, raw[..., 0, :] if self.config.scales else jnp.zeros_like(mean)
+    return Affine(mean, raw[..., 0, :] if self.config.scales else jnp.zeros_like(mean))
 
 
 class _Layer(nn.Module):
