@@ -11,7 +11,7 @@ _GAP = "..."
 # What only callers of Python functions can meet: wrong arguments, not wrong input.
 _INTERNAL = (
     "testing.py", "evaluation/frechet.py", "likelihood/editing.py",
-    "sampling/ode.py", "likelihood/spread.py", "models/", "nn/",
+    "sampling/ode.py", "likelihood/spread.py", "models/", "nn/", "truth/",
     "published/autoencoders/model.py", "published/flux2/blocks.py", "published/flux2/model.py",
     "published/sit/model.py", "published/tarflow/model.py", "performance/collectives.py")
 _INTERNAL_MESSAGES = (

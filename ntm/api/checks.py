@@ -117,7 +117,7 @@ def finite(what: str, values_B) -> None:
 
 
 def images(config: Config, values) -> np.ndarray:
-  """Images as float32 in [-1, 1]; of prepared arrays, which may be latents, of any range.
+  """Images as float32 in [-1, 1]; of prepared arrays and mixtures, of any range.
 
   Raises:
     ValueError: wrong shape, type or range; NaN.
@@ -126,7 +126,7 @@ def images(config: Config, values) -> np.ndarray:
   if values.shape[1:] != shape or not values.size:
     raise ValueError(f"images have shape {values.shape}; expected (batch, "
                      f"{', '.join(map(str, shape))}), at least one.")
-  latents = config.data.source == "arrays"
+  latents = config.data.source in ("arrays", "mixture")
   if values.dtype == np.uint8 and not latents:
     return values.astype(np.float32) / 127.5 - 1
   if not np.issubdtype(values.dtype, np.floating):

@@ -33,6 +33,7 @@ class Model:
     self._generators = {}
     self._likelihood = jax.jit(self._draw_and_score, static_argnums=4)
     self._standardise = jax.jit(self._draw_and_standardise, static_argnums=4)
+    self._trace = jax.jit(self._draw_and_trace, static_argnums=4)
     self._weigh = jax.jit(self._draw_and_weigh, static_argnums=(4, 5))
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
@@ -173,6 +174,22 @@ class Model:
     z_SDB = self._chunked(self._standardise, rng, images, cond, num_steps)
     return np.moveaxis(z_SDB, 1, 2)
 
+  def trajectories(self, rng: PRNGKey, images, labels=None, num_steps: int | None = None
+                   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Forward trajectories of images and the log-likelihood of their steps, in nats.
+
+    Arguments and errors as `log_prob`.
+
+    Returns:
+      (states [K, B, D], images flattened, cleanest first; their levels [K, B];
+      log p(x_{k-1} | x_k, y) [S, B], k = 1 first).
+    """
+    images = checks.images(self.config, images)
+    num_steps = self._num_steps(num_steps)
+    cond = self._scored_condition(labels, len(images))
+    x_KDB, times_KB, step_SB = self._chunked(self._trace, rng, images, cond, num_steps)
+    return np.moveaxis(x_KDB, 1, 2), times_KB, step_SB
+
   def _draw(self, rng, images, cond, num_steps):
     x0_BNC, process = self._patches.to_tokens(images), self.config.process
     t_min_B = jnp.full((len(images),), process.t_min)
@@ -180,6 +197,12 @@ class Model:
 
   def _draw_and_score(self, rng, params, images, cond, num_steps):
     return bounds.likelihood(self._model, params, self._draw(rng, images, cond, num_steps))
+
+  def _draw_and_trace(self, rng, params, images, cond, num_steps):
+    drawn = self._draw(rng, images, cond, num_steps)
+    states = jax.vmap(self._patches.to_images)(drawn.x_KBNC)
+    return (jnp.moveaxis(states.reshape(*states.shape[:2], -1), 1, 2), drawn.times_KB,
+            bounds.likelihood(self._model, params, drawn).step_SB)
 
   def _draw_and_standardise(self, rng, params, images, cond, num_steps):
     result = self._model.apply({"params": params}, self._draw(rng, images, cond, num_steps),

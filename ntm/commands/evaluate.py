@@ -7,6 +7,10 @@ per step and averaged over the steps. For any model: Fréchet distance, precisio
 and class accuracy of samples, in the features of a small classifier that is fitted to
 the training images, next to the same metrics of the test images. Samples of endless
 digits are compared with 20,000 fresh draws, next to as many other fresh ones.
+
+For data of known density (data.source 'mixture'): the divergence from the truth in nats
+per trajectory, next to that of the best Gaussian steps, and the share of samples in a
+mode and total variations, next to those of exact draws.
 """
 
 import logging
@@ -21,10 +25,10 @@ from ntm.api.velocity import DEFAULT_STEPS
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.data import pipeline
-from ntm.evaluation import sample_metrics
-from ntm.evaluation.classifier import Classifier
+from ntm.evaluation import truth
 from ntm.likelihood import estimates
 from ntm.training import data_record
+from ntm.truth import named
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -49,6 +53,9 @@ def main(_) -> None:
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
+  known = model.config.data.source == "mixture"
+  if known:
+    entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
   with progress("reading images"):
     endless = model.config.data.augment
@@ -63,25 +70,18 @@ def main(_) -> None:
   if isinstance(model, api.Model):
     entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
     # Samples first: a flag that the model does not support is refused before the long part.
-    samples, labels, how = _draw(model, rng_sample, refine=_REFINE.value)
+    samples, labels, how = _draw(model, rng_sample, refine="none" if known else _REFINE.value)
     result |= _nll(model, rng_nll, train, test)
+    if known:
+      result |= _divergence(model, rng_nll, test)
   else:
     entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
     samples, labels, how = _draw(model, rng_sample, solver=_SOLVER.value)
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
-  _LOG.info("fitting the classifier")
-  with progress("measuring the samples"):
-    if endless:
-      metrics, real = sample_metrics.endless(model.config.data, len(samples))
-    else:
-      classifier = Classifier.fit(train["image"], train["label"])
-      metrics, real = sample_metrics.Judge(classifier, train["image"]), {"test": test}
-    result |= how | metrics.figures(samples, labels)
-    for kind, batch in real.items():
-      figures = metrics.figures(batch["image"], batch["label"])
-      result |= {f"{kind}_{name}": value for name, value in figures.items()}
+  result |= how | (_against_truth(model, samples) if known
+                   else _against_data(model.config.data, samples, labels, train, test))
   for name, value in result.items():
-    print(f"{name:30} {np.round(value, 4) if not isinstance(value, str) else value}")
+    print(f"{name:34} {np.round(value, 4) if not isinstance(value, str) else value}")
   entry_point.write_json(_JSON.value, result)
 
 
@@ -101,6 +101,43 @@ def _nll(model, rng, train, test) -> dict[str, float | list[float]]:
           "nll_nats_per_dim": float(test_S.mean()), "nll_standard_error": error,
           "nll_per_step": test_S.tolist(), "train_nll_nats_per_dim": float(train_S.mean()),
           "train_nll_per_step": train_S.tolist()}
+
+
+def _divergence(model, rng, test) -> dict[str, float | list[float]]:
+  """Divergence from the truth over forward trajectories of the test examples."""
+  labels = test["label"] if model.config.model.num_classes else None
+  mixture = named.build(model.config.data, model.config.model.image_shape)
+  with progress("comparing with the truth") as report:
+    return truth.divergence(model, rng, mixture, test["image"], labels, _STEPS.value,
+                            _DRAWS.value, report)
+
+
+def _against_truth(model, samples) -> dict[str, float]:
+  """Metrics of samples, and of as many exact draws."""
+  mixture = named.build(model.config.data, model.config.model.image_shape)
+  level = model.config.process.t_min if isinstance(model, api.Model) else 0.0
+  exact = truth.draw(_SEED.value, mixture, len(samples), level)
+  return truth.sample_metrics(mixture, samples.reshape(exact.shape), level) | {
+      f"exact_{name}": value for name, value in truth.sample_metrics(mixture, exact, level).items()}
+
+
+def _against_data(data, samples, labels, train, test) -> dict[str, float]:
+  """Metrics of samples and of real images, in the features of a classifier."""
+  # Known data are evaluated without scikit-learn.
+  from ntm.evaluation import sample_metrics
+  from ntm.evaluation.classifier import Classifier
+  _LOG.info("fitting the classifier")
+  with progress("measuring the samples"):
+    if data.augment:
+      metrics, real = sample_metrics.endless(data, len(samples))
+    else:
+      classifier = Classifier.fit(train["image"], train["label"])
+      metrics, real = sample_metrics.Judge(classifier, train["image"]), {"test": test}
+    result = metrics.figures(samples, labels)
+    for kind, batch in real.items():
+      figures = metrics.figures(batch["image"], batch["label"])
+      result |= {f"{kind}_{name}": value for name, value in figures.items()}
+  return result
 
 
 def _draw(model, rng, **how):

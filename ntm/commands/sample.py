@@ -62,7 +62,7 @@ def main(_) -> None:
   np.savez(f"{output}.npz", images=images, **({} if labels is None else {"labels": labels}))
   drawn = pictures.drawable(images.shape[1:])
   if drawn:
-    pictures.save(f"{output}.png", pictures.grid(
+    pictures.save(f"{output}.png", pictures.draw(
         images.reshape(len(rows) or 1, _NUM.value, *images.shape[1:])))
   _LOG.info("wrote %s.npz%s: %d images of checkpoint %d", output, " and .png" if drawn else "",
             len(images), model.step)

@@ -1,9 +1,10 @@
-"""Random-access sources: scikit-learn's digits, a folder of images, tfds, prepared arrays.
+"""Random-access sources: digits, a folder of images, tfds, prepared arrays, known mixtures.
 
 With `config.data.augment` the digits are endless: `EndlessDigits`.
 
 Every example is {"image": float32 [H, W, C] in [-1, 1], "label": int32}; of
-prepared arrays, what `ntm.data.arrays` says.
+prepared arrays, what `ntm.data.arrays` says, and of mixtures
+[*image_shape] of any range.
 What other kinds of pixels and sizes become is in `ntm.data.images`.
 """
 
@@ -13,6 +14,7 @@ from ntm.config import DataConfig, ModelConfig, extension
 from ntm.data import affine, images
 from ntm.data.arrays import Arrays
 from ntm.data.folder import Folder
+from ntm.data.mixture import Mixture
 from ntm.data.unreadable import Source, first_readable
 
 SPLITS = ("train", "test")
@@ -42,11 +44,14 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
   if model.backbone.text_tokens:
     raise ValueError(f"config.data.source is {data.source!r}, which has no text features; "
                      "expected 'arrays'.")
-  if len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3):
+  mixture = data.source == "mixture"
+  if not mixture and (len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3)):
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "
                      "(height, width, 1 or 3).")
   if data.source == "digits":
     source = (EndlessDigits if data.augment else Digits)(split, data.left_out)
+  elif mixture:
+    source = Mixture(data, split, model.image_shape)
   elif data.source == "folder":
     source = Folder(data.path, split, model.image_shape, data.test_fraction)
   else:
@@ -224,13 +229,13 @@ def level_spacing(config: DataConfig) -> float:
   """Distance between neighbouring values of the data, in the scale [-1, 1].
 
   Raises:
-    ValueError: prepared arrays, whose values are anything, and interpolated digits.
+    ValueError: prepared arrays and mixtures, whose values are anything, and interpolated digits.
   """
   if config.augment:
     raise ValueError("config.data.augment is True, and interpolated images have no levels of known "
                      "distance; expected False. `ntm evaluate` and Model.log_prob give the density "
                      "of these.")
-  if config.source == "arrays" or extension.is_path(config.source):
+  if config.source in ("arrays", "mixture") or extension.is_path(config.source):
     raise ValueError(f"config.data.source is {config.source!r}; expected images whose values have "
                      "levels of known distance. For others, `ntm evaluate` and Model.log_prob give "
                      "the density.")

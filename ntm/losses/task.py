@@ -16,7 +16,7 @@ from ntm.losses import alignment as alignment_lib
 from ntm.losses import trajectory_likelihood
 from ntm.models import build
 from ntm.process.trajectory import draw_trajectory
-from ntm.sampling import generate
+from ntm.sampling import generate, pictures
 from ntm.typing import Array, Condition, Trajectory
 
 Batch = dict[str, Array]
@@ -82,14 +82,16 @@ def density(config: Config, velocity_params=None) -> Task:
     return trajectory_likelihood.trajectory_loss(model, params, trajectory)[1]
 
   def draw(params, frozen):
-    """Grids of raw and refined samples, and one sample's trajectory per row."""
+    """Raw and refined samples; one sample's trajectory per row, or of points one level per row."""
     del frozen
     cond, shape = grid_condition(config)
     rng = jax.random.key(config.train.seed)
     out = generator(rng, params, cond, shape[0] * shape[1], num_steps)
     strips = jnp.concatenate([out.states[::-1], out.images[None]])
+    if not pictures.planar(config.model.image_shape):
+      strips = jnp.moveaxis(strips[:, ::shape[1]], 0, 1)
     return {"raw": out.raw.reshape(shape), "refined": out.images.reshape(shape),
-            "trajectory": jnp.moveaxis(strips[:, ::shape[1]], 0, 1)}
+            "trajectory": strips}
 
   return Task(
       init=lambda rng: model.init(rng, example(config), method="log_prob")["params"],
@@ -134,9 +136,12 @@ def example_condition(config: Config) -> Condition:
 
 
 def grid_condition(config: Config) -> tuple[Condition, tuple[int, ...]]:
-  """Classes of a sample grid, one row per class (ten at most), and the shape of its images."""
-  classes = min(config.model.num_classes, 10)
-  rows, columns = classes or 4, 10
+  """Classes of a sample grid, one row per class (ten at most), and the shape of its images.
+
+  A row has ten images, or 2,000 points of the plane, which need only one row without classes.
+  """
+  classes, planar = min(config.model.num_classes, 10), pictures.planar(config.model.image_shape)
+  rows, columns = classes or (1 if planar else 4), 2000 if planar else 10
   label_B = jnp.arange(rows).repeat(columns) if classes else None
   return Condition(label_B=label_B), (rows, columns) + config.model.image_shape
 

@@ -1,10 +1,35 @@
-"""Sample grids as PNG: arrays in, one picture out."""
+"""Samples as PNG, grids of images or points of the plane: arrays in, one picture out."""
 
 import os
 
 import numpy as np
 from etils import epath
 from PIL import Image
+
+_SIDE, _REACH = 240, 1.5  # Pixels of a panel of the plane, and what it shows: [-1.5, 1.5]^2.
+
+
+def draw(rows) -> np.ndarray:
+  """The picture of samples, [rows, columns, *image_shape]: `grid` or `panels`."""
+  return panels(rows) if planar(np.shape(rows)[2:]) else grid(rows)
+
+
+def panels(rows) -> np.ndarray:
+  """Scatters points of the plane, one panel per row, side by side.
+
+  A pixel is darker the more points it holds. Points outside [-1.5, 1.5]^2 are not shown.
+
+  Args:
+    rows: [rows, points, 2, 1], the first coordinate to the right, the second up.
+
+  Returns:
+    uint8, [height, width, 1].
+  """
+  edges = np.linspace(-_REACH, _REACH, _SIDE + 1)
+  counts = [np.histogram2d(-points[:, 1], points[:, 0], bins=(edges, edges))[0]
+            for points in np.asarray(rows, np.float64)[..., 0]]
+  pixels = [np.pad(255 * 0.5 ** count, 1, constant_values=96) for count in counts]
+  return np.concatenate(pixels, axis=1).round().astype(np.uint8)[..., None]
 
 
 def grid(rows, min_side: int = 48) -> np.ndarray:
@@ -28,8 +53,13 @@ def grid(rows, min_side: int = 48) -> np.ndarray:
 
 
 def drawable(image_shape: tuple[int, ...]) -> bool:
-  """Whether arrays of this shape are pictures, [H, W, 1 or 3]; latents are not."""
-  return len(image_shape) == 3 and image_shape[-1] in (1, 3)
+  """Whether `draw` takes this shape: [H, W, 1 or 3] or points of the plane; latents are neither."""
+  return planar(image_shape) or len(image_shape) == 3 and image_shape[-1] in (1, 3)
+
+
+def planar(image_shape: tuple[int, ...]) -> bool:
+  """Whether "images" are points of the plane, two tokens of one channel."""
+  return tuple(image_shape) == (2, 1)
 
 
 def save(path: str | os.PathLike, picture: np.ndarray) -> None:

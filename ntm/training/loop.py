@@ -217,7 +217,7 @@ class _Run:
       with partitioning.activations(self.mesh):
         drawn = self.task.samples(state.ema, self.frozen)
       for name, images in drawn.items():
-        self.writer.picture(step, name, pictures.grid(multihost.to_host(images)))
+        self.writer.picture(step, name, pictures.draw(multihost.to_host(images)))
 
   def require_finite(self, state):
     """Raises after a non-finite step, with the last finite state saved."""

@@ -55,6 +55,19 @@ class ApiTest(parameterized.TestCase):
     self.assertEqual(result.step_SB.shape, (3, 300))
     self.assertEqual(result.log_prob_B.shape, (300,))
 
+  def test_trajectories_are_those_that_are_scored(self):
+    model, images = _model(), _images(300)
+    labels = np.arange(300) % 3
+    x_KBD, times_KB, step_SB = model.trajectories(jax.random.key(0), images, labels)
+    result = model.log_prob(jax.random.key(0), images, labels)
+    np.testing.assert_allclose(step_SB, result.step_SB, rtol=1e-5)
+    self.assertEqual(x_KBD.shape, (4, 300, 16))
+    np.testing.assert_allclose(times_KB[:, 0], np.linspace(0.02, 1, 4), rtol=1e-6)
+    # At t_min a state is its image, flattened, with little noise.
+    noise = (x_KBD[0] - 0.98 * images.reshape(300, 16)) / 0.02
+    self.assertAlmostEqual(noise.std(), 1, delta=0.05)
+    self.assertAlmostEqual(noise.mean(), 0, delta=0.1)
+
   def test_progress_is_called_after_every_chunk(self):
     model, calls = _model(), []
     model.sample(jax.random.key(0), np.arange(300) % 3, num_samples=300, refine=None,

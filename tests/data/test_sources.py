@@ -1,7 +1,9 @@
+import dataclasses
 import pathlib
 import tempfile
 from unittest import mock
 
+import chex
 import numpy as np
 from absl.testing import absltest, parameterized
 from PIL import Image
@@ -131,6 +133,26 @@ class SourcesTest(parameterized.TestCase):
     image = sources.load(data, _model(classes=0), "train")[0]["image"]
     self.assertEqual(image.shape, (8, 8, 3))
     np.testing.assert_allclose(image[:, 1:-1], 1, atol=0.02)
+
+  @parameterized.parameters(("grid25", 25), ("ring8", 8), ("checkerboard", 8), ("templates", 16))
+  def test_mixtures_are_endless_draws_by_index(self, name, components):
+    shape = (8, 9, 1) if name == "templates" else (2, 1)
+    model = ModelConfig(image_shape=shape, patch_shape=(1,) * (len(shape) - 1),
+                        num_classes=components)
+    data = DataConfig(source="mixture", mixture=name)
+    train, test = (sources.load(data, model, split) for split in sources.SPLITS)
+    self.assertGreaterEqual(len(train), 2**20)
+    example, again = train[2**29], sources.load(data, model, "train")[2**29]
+    self.assertEqual((example["image"].shape, example["image"].dtype), (shape, np.float32))
+    self.assertBetween(example["label"], 0, components - 1)
+    chex.assert_trees_all_equal(example, again)
+    images = {source[i]["image"].tobytes() for source in (train, test) for i in range(200)}
+    self.assertLen(images, 400)
+    self.assertEqual(sources.load(data, dataclasses.replace(model, num_classes=0),
+                                  "train").record(), train.record())
+    self.assertNotEqual(test.record(), train.record())
+    with self.assertRaisesRegex(ValueError, f"mixture has {components} classes, but"):
+      sources.load(data, dataclasses.replace(model, num_classes=3), "train")
 
   def test_tfds_through_its_own_mock(self):
     import tensorflow_datasets as tfds

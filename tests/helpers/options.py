@@ -26,6 +26,8 @@ from tests.helpers import tiny
 _VELOCITY = {"model__predictor__output": "velocity", "model__predictor__reads_noise": True,
              "process__t_min_low": 0.01}
 _SQUARE_HEADS = {"model__predictor__num_kv_heads": 2}
+_PLANE = {"data__source": "mixture", "model__image_shape": (2, 1), "model__patch_shape": (1,),
+          "model__num_classes": 0}
 # What else a choice needs in order to mean anything: the rest is as in `tiny.config`.
 _NEEDS = {
     ("model__predictor__output", "velocity"): _VELOCITY,
@@ -39,6 +41,11 @@ _NEEDS = {
     ("model__transporter__reversible", False): {"model__transporter__kind": "coupling"},
     ("train__time_sampling", "uniform"): {"model__kind": "flow_matching"},
     ("data__source", "arrays"): {"model__num_classes": 0},
+    ("data__source", "mixture"): _PLANE,
+    ("data__mixture", "ring8"): _PLANE,
+    ("data__mixture", "checkerboard"): _PLANE,
+    ("data__mixture", "templates"): _PLANE | {
+        "model__image_shape": (8, 8, 1), "model__patch_shape": (4, 4)},
 }
 
 

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -20,6 +21,22 @@ class GridConditionTest(parameterized.TestCase):
     cond, shape = task.grid_condition(tiny.config(model__num_classes=0))
     self.assertEqual(cond, Condition())
     self.assertEqual(shape[:2], (4, 10))
+
+  @parameterized.parameters((0, 1), (3, 3))
+  def test_points_of_the_plane_are_many(self, classes, rows):
+    cond, shape = task.grid_condition(tiny.config(
+        model__num_classes=classes, model__image_shape=(2, 1), model__patch_shape=(1,)))
+    self.assertEqual(shape, (rows, 2000, 2, 1))
+    if classes:
+      np.testing.assert_array_equal(cond.label_B[::2000], np.arange(classes))
+
+  def test_points_are_drawn_at_every_level(self):
+    config = tiny.config(model__num_classes=0, model__image_shape=(2, 1), model__patch_shape=(1,))
+    what = task.density(config)
+    shapes = jax.eval_shape(what.samples, jax.eval_shape(what.init, jax.random.key(0)), None)
+    # Four states of three steps, noise first, and the refined one.
+    self.assertEqual({name: array.shape for name, array in shapes.items()}, {
+        "raw": (1, 2000, 2, 1), "refined": (1, 2000, 2, 1), "trajectory": (5, 2000, 2, 1)})
 
 
 if __name__ == "__main__":

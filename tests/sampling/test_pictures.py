@@ -35,9 +35,27 @@ class PicturesTest(absltest.TestCase):
       picture = pictures.grid(np.zeros((1, 1, side, side + 3, 1)))
       self.assertEqual(picture.shape, (side * zoom + 2, (side + 3) * zoom + 2, 1))
 
+  def test_points_are_dark_where_they_are(self):
+    points = np.zeros((2, 5, 2, 1))
+    points[0, :3, :, 0] = [0.75, 0.0]  # To the right of the middle,
+    points[1, :, :, 0] = [0.0, 1.0]  # and above it.
+    points[0, 3:] = 9.0  # Not shown.
+    picture = pictures.draw(points)[..., 0]
+    side = picture.shape[0]
+    self.assertEqual(picture.shape, (side, 2 * side))
+    left, right = picture[1:-1, 1:side - 1], picture[1:-1, side + 1:-1]
+    (row, column), = np.argwhere(left < 255)
+    self.assertAlmostEqual(row / len(left), 0.5, delta=0.01)
+    self.assertAlmostEqual(column / len(left), 0.75, delta=0.01)
+    (row, column), = np.argwhere(right < 255)
+    self.assertAlmostEqual(row / len(left), 1 / 6, delta=0.01)
+    self.assertAlmostEqual(column / len(left), 0.5, delta=0.01)
+    self.assertLess(right.min(), left.min())  # Five points against three.
+
   def test_pictures_have_one_channel_or_three(self):
     for shape, drawable in (((8, 9, 1), True), ((1, 9, 3), True), ((8, 1, 4), False),
-                            ((3, 3, 2), False), ((8, 3), False), ((2, 8, 8, 3), False)):
+                            ((3, 3, 2), False), ((8, 3), False), ((2, 1), True),
+                            ((2, 8, 8, 3), False)):
       self.assertEqual(pictures.drawable(shape), drawable, shape)
 
   def test_the_file_holds_the_picture(self):
