@@ -157,9 +157,9 @@ class ExtendingTest(parameterized.TestCase):
       ("model.backbone.kind", "bad:an_array", "returns .*; expected a dictionary of arrays"),
       ("train.objective", "bad:vector", "the objective 'bad:vector' returns .*; expected .scalar"),
       ("data.source", "bad:no_record", "returns list without record; expected examples"),
-      ("data.source", "bad:large", r"the images of 'bad:large' are float32 of shape \(9, 9, 1\)"),
+      ("data.source", "bad:large", r"example 0 of 'bad:large' has an image .* \(9, 9, 1\)"),
       ("data.source", "bad:few_classes", "has num_classes 3, but config.model.num_classes is 10"),
-      ("data.source", "bad:high_label", "the first label of 'bad:high_label' is .*99"))
+      ("data.source", "bad:high_label", "example 0 of 'bad:high_label' has label 99"))
   def test_what_breaks_its_contract_is_named_before_anything_is_written(self, key, path, message):
     self._write_bad()
     values = {"data.source": "rings:source", key: path}
