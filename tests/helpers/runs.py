@@ -29,10 +29,14 @@ _DIGITS = {
 }
 
 
-
 def config(**model) -> config_lib.Config:
   """A model of one token per digit."""
   return config_lib.from_dict(_DIGITS | {"model": _DIGITS["model"] | model})
+
+
+def mesh(run: config_lib.Config) -> jax.sharding.Mesh:
+  """One device."""
+  return partitioning.make_mesh(run.mesh, jax.devices()[:1])
 
 
 def write_config(path: pathlib.Path) -> None:
@@ -44,14 +48,13 @@ def write_config(path: pathlib.Path) -> None:
 
 def write(workdir: pathlib.Path, run: config_lib.Config, step: int = 3, teacher=None) -> None:
   """A run with one checkpoint; with the workdir of a teacher, the run of its denoiser."""
-  mesh = partitioning.make_mesh(run.mesh, jax.devices()[:1])
   if teacher:
     _, params, teacher_step = checkpoint.restore_ema(teacher)
     what = distillation.distill(run, params)
     teacher_lib.write(workdir, teacher, teacher_step, params)
   else:
     what = (flow_matching.velocity if run.model.kind == "flow_matching" else task.density)(run)
-  state = state_lib.init_state(what, run, mesh)
+  state = state_lib.init_state(what, run, mesh(run))
   workdir_lib.prepare(workdir, run)
   checkpointer = checkpoint.Checkpointer(workdir, run, what.primary_metric)
   checkpointer.save(state.replace(step=state.step + step), {"next_index": step}, {}, wait=True)

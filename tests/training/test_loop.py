@@ -146,6 +146,11 @@ class LoopTest(absltest.TestCase):
     self.assertEqual(int(state.skipped), 2)
     self.assertGreaterEqual(int(state.step), 8)
 
+  def test_an_extension_is_a_suspect_too(self):
+    text = str(loop.NonFiniteError(_config(train__objective="calm:objective"), 4, 0))
+    self.assertRegex(text, "at step 5. The state after step 4 .* may also be in calm:objective: ")
+    self.assertNotIn("may also be", str(loop.NonFiniteError(_config(), 4, 0)))
+
   def test_an_example_that_cannot_be_read_stops_the_run(self):
     class Broken(_Images):
       def __getitem__(self, index):
