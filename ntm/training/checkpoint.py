@@ -179,7 +179,9 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
                             "ntm.conversion.converter.load.")
   directory = workdir_lib.checkpoints(workdir)
   options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
-  with ocp.CheckpointManager(directory, options=options) as manager:
+  with storage.without_read_only_warning():
+    manager = ocp.CheckpointManager(directory, options=options)
+  with manager:
     steps = _complete_steps(manager)
     candidates = [found for found in steps if step in (None, found)]
     if not candidates:

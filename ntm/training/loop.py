@@ -35,17 +35,6 @@ _FIRST_SAMPLES_AT = 0.15  # Fraction of sample_every after which the first pictu
 class NonFiniteError(FloatingPointError):
   """The loss or its gradient was NaN or infinite more often than allowed."""
 
-  def __init__(self, config: Config, step: int, skipped: int):
-    """Names the last finite step, which is saved, and what the cause may be."""
-    after = f", after {skipped} skipped ones" if skipped else ""
-    paths = ", ".join(extension.named_in(config).values())
-    suspect = (f" The cause may also be in {paths}: look for an overflow, or a division, log or "
-               "sqrt of 0, in its values and its gradients." if paths else "")
-    super().__init__(
-        f"the loss or its gradient was not finite at step {step + 1}{after}. The state after step "
-        f"{step} is saved; resume it with a lower optimizer.peak_learning_rate, a smaller "
-        f"optimizer.max_grad_norm or model.dtype=float32.{suspect}")
-
 
 class Preempted(SystemExit):
   """A signal stopped the run after a save; exit code 143 after SIGTERM, 130 after Ctrl-C."""
@@ -116,6 +105,17 @@ def _finish(step, steps, workdir):
     raise ValueError(f"{workdir} is at step {step} already, and config.train.steps is {steps}; "
                      f"expected more than {step} to train on.")
   _LOG.info("all %d steps are done; a larger config.train.steps continues the run", steps)
+
+
+def not_finite(config: Config, step: int, skipped: int) -> str:
+  """The text of a `NonFiniteError` after the finite step `step`, which is saved."""
+  after = f", after {skipped} skipped ones" if skipped else ""
+  paths = ", ".join(extension.named_in(config).values())
+  suspect = (f" The cause may also be in {paths}: look for an overflow, or a division, log or "
+             "sqrt of 0, in its values and its gradients." if paths else "")
+  return (f"the loss or its gradient was not finite at step {step + 1}{after}. The state after "
+          f"step {step} is saved; resume it with a lower optimizer.peak_learning_rate, a smaller "
+          f"optimizer.max_grad_norm or model.dtype=float32.{suspect}")
 
 
 class _Run:
@@ -235,7 +235,7 @@ class _Run:
     if bool(state.healthy):
       return
     self.save(state, {}, wait=True)
-    raise NonFiniteError(self.config, int(state.step), int(state.skipped))
+    raise NonFiniteError(not_finite(self.config, int(state.step), int(state.skipped)))
 
   def next_batch(self, state):
     """The next batch, or an error with the state saved."""

@@ -43,6 +43,10 @@ class ApiTest(parameterized.TestCase):
     np.testing.assert_array_equal(draw(0), draw(0))
     self.assertGreater(np.abs(draw(0) - draw(1)).max(), 0.1)
 
+  def test_no_refinement_has_the_name_of_the_command_line_too(self):
+    draw = lambda refine: _model().sample(jax.random.key(0), [0, 1, 2], refine=refine)
+    np.testing.assert_array_equal(draw("none"), draw(None))
+
   def test_chunks_do_not_show(self):
     model = _model()
     labels = np.arange(300) % 3
@@ -161,7 +165,8 @@ class ApiTest(parameterized.TestCase):
     checkpointer = checkpoint.Checkpointer(workdir, config)
     checkpointer.save(state, {}, {})
     checkpointer.close()
-    model = package.restore(workdir)
+    with self.assertNoLogs("absl", "WARNING"):
+      model = package.restore(workdir)
     self.assertEqual((model.step, model.config), (5, config))
     jax.tree.map(np.testing.assert_array_equal, model.params, jax.device_get(state.ema))
 
