@@ -37,8 +37,8 @@ def help_text(name: str, about: str, values: flags.FlagValues) -> str:
           for flag in _listed(values)]
   if "config" in values:
     rows.append(("--config.KEY=VALUE", "Changes one key of the config, as in "
-                 "--config.train.batch_size=64. May be repeated. `python -c 'import ntm.config as c;"
-                 " print(c.default())'` prints all keys; ntm/config/ explains them. Kinds of "
+                 "--config.train.batch_size=64. May be repeated. `python -c 'import ntm.config as "
+                 "c; print(c.default())'` prints all keys; ntm/config/ explains them. Kinds of "
                  "transporter and backbone, the source of data and the objective may also be "
                  "module:name, code of your own; see docs/extending.md."))
   indent = max((len(flag) for flag, _ in rows), default=0) + 4
