@@ -7,7 +7,6 @@ from absl.testing import absltest, parameterized
 
 import ntm as package
 from ntm import api
-from ntm.api import checks
 from ntm.losses import task
 from ntm.nn import partitioning
 from ntm.training import checkpoint
@@ -59,12 +58,8 @@ class ApiTest(parameterized.TestCase):
     self.assertEqual(result.step_SB.shape, (3, 300))
     self.assertEqual(result.log_prob_B.shape, (300,))
 
-  def test_progress_is_called_after_every_chunk(self):
+  def test_progress_is_called_after_every_draw(self):
     model, calls = _model(), []
-    model.sample(jax.random.key(0), np.arange(300) % 3, num_samples=300, refine=None,
-                 progress=lambda *state: calls.append(state))
-    self.assertEqual(calls, [(256, 300), (300, 300)])
-    calls.clear()
     model.log_weights(jax.random.key(0), _images(), [0, 1, 2], draws=2,
                       progress=lambda *state: calls.append(state))
     self.assertEqual(calls, [(1, 2), (2, 2)])
@@ -113,15 +108,6 @@ class ApiTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       _model().sample(jax.random.key(0), **arguments)
 
-  def test_guidance_by_what_was_never_trained_is_warned_of(self):
-    config = tiny.config(train__label_dropout=0.0)
-    with self.assertLogs("ntm", "WARNING") as logs:
-      checks.warn_of_untrained_guidance(config, 2.0)
-    self.assertIn("guidance is 2, but the run was trained with label_dropout 0", logs.output[0])
-    with self.assertNoLogs("ntm", "WARNING"):
-      checks.warn_of_untrained_guidance(config, 0.0)
-      checks.warn_of_untrained_guidance(tiny.config(), 2.0)
-
   @parameterized.parameters(
       (np.zeros((2, 8, 8, 1), np.float32), [0, 1], r"shape \(2, 8, 8, 1\); expected \(batch, 4"),
       (np.zeros((4, 4, 1), np.float32), [0], "images have shape"),
@@ -142,13 +128,6 @@ class ApiTest(parameterized.TestCase):
   def test_bad_weights_are_named(self, arguments, message):
     with self.assertRaisesRegex(ValueError, message):
       _model().log_weights(jax.random.key(0), _images(), **arguments)
-
-  def test_results_that_are_not_finite_are_counted(self):
-    images = np.zeros((5, 2, 2, 1))
-    checks.finite("images", images)
-    images[1, 0, 0], images[1, 1, 1], images[4, 0, 1] = np.nan, np.nan, np.inf
-    with self.assertRaisesRegex(FloatingPointError, "^2 of 5 images hold NaN or infinite"):
-      checks.finite("images", images)
 
   def test_guidance_needs_a_class_free_transporter(self):
     model = _model(model__transporter={"layers": 1, "width": 16, "num_heads": 2,

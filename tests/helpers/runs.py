@@ -9,6 +9,7 @@ import sys
 from unittest import mock
 
 import jax
+import numpy as np
 from absl.testing import flagsaver
 
 from ntm import config as config_lib
@@ -18,6 +19,7 @@ from ntm.training import checkpoint
 from ntm.training import state as state_lib
 from ntm.training import teacher as teacher_lib
 from ntm.training import workdir as workdir_lib
+from tests.helpers import tiny
 
 _NET = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
 _DIGITS = {
@@ -39,6 +41,11 @@ def mesh(run: config_lib.Config) -> jax.sharding.Mesh:
   return partitioning.make_mesh(run.mesh, jax.devices()[:1])
 
 
+def state(run: config_lib.Config) -> state_lib.TrainState:
+  """A first state, as `tiny.fill` gives it: nothing is compiled."""
+  return _state(_task(run), run)
+
+
 def write_config(path: pathlib.Path) -> None:
   """The same config as a file for --config."""
   values = config_lib.to_dict(config())
@@ -53,12 +60,24 @@ def write(workdir: pathlib.Path, run: config_lib.Config, step: int = 3, teacher=
     what = distillation.distill(run, params)
     teacher_lib.write(workdir, teacher, teacher_step, params)
   else:
-    what = (flow_matching.velocity if run.model.kind == "flow_matching" else task.density)(run)
-  state = state_lib.init_state(what, run, mesh(run))
+    what = _task(run)
+  state = _state(what, run)
   workdir_lib.prepare(workdir, run)
   checkpointer = checkpoint.Checkpointer(workdir, run, what.primary_metric)
   checkpointer.save(state.replace(step=state.step + step), {"next_index": step}, {}, wait=True)
   checkpointer.close()
+
+
+def _task(run):
+  return (flow_matching.velocity if run.model.kind == "flow_matching" else task.density)(run)
+
+
+def _state(what, run):
+  abstract = state_lib.abstract_state(what, run, mesh(run))
+  zeros = jax.tree.map(lambda a: jax.device_put(np.zeros(a.shape, a.dtype), a.sharding), abstract)
+  params = jax.tree.map(lambda a, like: jax.device_put(a, like.sharding),
+                        tiny.fill(abstract.params), abstract.params)
+  return zeros.replace(params=params, ema=params, healthy=np.bool_(True))
 
 
 def tree(directory: pathlib.Path) -> dict[str, str]:

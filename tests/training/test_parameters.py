@@ -10,7 +10,6 @@ import pytest
 from absl.testing import absltest, parameterized
 
 import ntm
-from ntm.config import extension
 from ntm.losses import task
 from ntm.training import checkpoint, parameters
 from ntm.training import state as state_lib
@@ -97,11 +96,6 @@ class ParametersTest(parameterized.TestCase):
     self.assertEqual(parameters.changes(saved, saved), "")
     self.assertEqual(parameters.changes(saved, saved | {"p3": (7,)}), "p3 is [7], was [3]")
     self.assertEndsWith(parameters.changes(saved, {}), "p4 [4] is gone and 4 more")
-
-  def test_extensions_of_a_config_are_found(self):
-    self.assertEqual(extension.named_in(self.config),
-                     {"model.transporter.kind": "shifted:transporter"})
-    self.assertEmpty(extension.named_in(runs.config()))
 
 
 if __name__ == "__main__":

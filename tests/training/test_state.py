@@ -12,19 +12,22 @@ from ntm.training import step as step_lib
 from tests.helpers import tiny
 
 _NET = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+_ONE_BLOCK = _NET | {"num_blocks": 1}
 
 
 def _finetuning(mesh):
   config = tiny.config(
       model__predictor=_NET | {"output": "velocity", "reads_noise": True},
-      model__transporter=_NET, process__t_min_low=0.01, finetune__source="somewhere", mesh=mesh)
+      model__transporter=_ONE_BLOCK, process__t_min_low=0.01, finetune__source="somewhere",
+      mesh=mesh)
   source = tiny.config(model__kind="flow_matching", model__predictor=_NET)
   init = flow_matching.velocity(source).init
   return config, task.density(config, tiny.random_params(lambda rng: {"params": init(rng)}))
 
 
 def _distillation(mesh):
-  config = tiny.config(model__predictor=_NET, model__transporter=_NET, denoiser=_NET, mesh=mesh)
+  config = tiny.config(model__predictor=_NET, model__transporter=_ONE_BLOCK, denoiser=_NET,
+                       mesh=mesh)
   _, teacher = tiny.model_and_params(config, scale=0.1)
   return config, distillation.distill(config, teacher)
 
