@@ -21,6 +21,7 @@ _PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "extending.md").read_text(
 _FILES = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", _PAGE, re.S))
 _KEYS = dict(re.findall(r"--config\.([\w.]+)=(\w+:\w+)", _PAGE))
 _SMALL = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+_ONE_BLOCK = _SMALL | {"num_blocks": 1}
 _BAD = '''
 import flax.linen as nn
 import jax.numpy as jnp
@@ -89,9 +90,9 @@ class ExtendingTest(parameterized.TestCase):
     """A tiny config with these lines of the page."""
     values = {"data.source": "rings:source"} | {key: _KEYS[key] for key in keys}
     return tiny.config(
-        model__image_shape=(8, 8, 1), model__num_classes=10, model__transporter=dict(_SMALL),
-        model__predictor=dict(_SMALL), train__steps=2, train__sample_every=2,
-        train__checkpoint_every=2, mesh__data=-1,
+        model__image_shape=(8, 8, 1), model__patch_shape=(4, 4), model__num_classes=10,
+        model__transporter=dict(_ONE_BLOCK), model__predictor=dict(_SMALL), train__steps=2,
+        train__sample_every=2, train__checkpoint_every=2, mesh__data=-1,
         **{key.replace(".", "__"): value for key, value in values.items()}, **changes)
 
   def test_examples_are_short_and_all_are_run(self):

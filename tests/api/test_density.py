@@ -65,7 +65,7 @@ class ApiTest(parameterized.TestCase):
     self.assertEqual(calls, [(1, 2), (2, 2)])
 
   def test_several_numbers_of_steps(self):
-    model = _model(process__num_steps=(2, 4))
+    model = _model(process__num_steps=(2, 4), model__transporter__num_blocks=1)
     for steps in (2, 4):
       images = model.sample(jax.random.key(0), [0], num_steps=steps)
       self.assertTrue(np.isfinite(images).all())

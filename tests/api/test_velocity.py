@@ -15,19 +15,6 @@ from ntm.training import workdir as workdir_lib
 from tests.helpers import tiny
 
 
-def _model(**changes):
-  if not changes:
-    return _tiny_model()
-  config = tiny.config(**changes)
-  return api.Model(config, tiny.model_and_params(config)[1], 0)
-
-
-@functools.cache
-def _tiny_model():
-  config = tiny.config()
-  return api.Model(config, tiny.model_and_params(config)[1], 0)
-
-
 class VelocityApiTest(parameterized.TestCase):
 
   @staticmethod

@@ -9,6 +9,7 @@ import sys
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import flagsaver
 
@@ -42,7 +43,7 @@ def mesh(run: config_lib.Config) -> jax.sharding.Mesh:
 
 
 def state(run: config_lib.Config) -> state_lib.TrainState:
-  """A first state, as `tiny.fill` gives it: nothing is compiled."""
+  """A first state of a run, as `filled`."""
   return _state(_task(run), run)
 
 
@@ -73,11 +74,16 @@ def _task(run):
 
 
 def _state(what, run):
-  abstract = state_lib.abstract_state(what, run, mesh(run))
+  return filled(state_lib.abstract_state(what, run, mesh(run)))
+
+
+def filled(abstract: state_lib.TrainState) -> state_lib.TrainState:
+  """A first state of these shapes and shardings, with random parameters; nothing is compiled."""
   zeros = jax.tree.map(lambda a: jax.device_put(np.zeros(a.shape, a.dtype), a.sharding), abstract)
   params = jax.tree.map(lambda a, like: jax.device_put(a, like.sharding),
                         tiny.fill(abstract.params), abstract.params)
-  return zeros.replace(params=params, ema=params, healthy=np.bool_(True))
+  healthy = jax.device_put(np.bool_(True), abstract.healthy.sharding)
+  return zeros.replace(params=params, ema=jax.tree.map(jnp.copy, params), healthy=healthy)
 
 
 def tree(directory: pathlib.Path) -> dict[str, str]:

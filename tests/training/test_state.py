@@ -9,7 +9,7 @@ from ntm.losses import distillation, flow_matching, task
 from ntm.nn import partitioning
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from tests.helpers import tiny
+from tests.helpers import runs, tiny
 
 _NET = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
 _ONE_BLOCK = _NET | {"num_blocks": 1}
@@ -50,7 +50,7 @@ class StateTest(parameterized.TestCase):
       config, what = build(sizes)
       mesh = partitioning.make_mesh(config.mesh, jax.devices()[:np.prod(list(sizes.values()))])
       frozen = state_lib.place_frozen(what, mesh)
-      state = state_lib.init_state(what, config, mesh)
+      state = runs.filled(state_lib.abstract_state(what, config, mesh))
       if what.pretrained is not None:
         state = state_lib.with_pretrained(state, what.pretrained)
       for tree in (frozen, state.params, state.ema):
