@@ -1,6 +1,7 @@
 """The benchmarks run and write the figures that tools read; slow, as they compile a lot."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -52,6 +53,12 @@ class BenchmarksTest(absltest.TestCase):
     result = _run("training.py")
     self.assertIn("pair_wise, remat dots", result["steps"])
     self.assertGreater(result["reversible_memory_growth"], 0)
+
+  def test_round_trip(self):
+    out = subprocess.run([sys.executable, _BENCHMARKS / "round_trip.py"], capture_output=True,
+                         text=True, check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}).stdout
+    default, ours = out.splitlines()[1:]
+    self.assertEqual(default.split("rounds")[1].split(), ours.split("float32")[1].split())
 
   def test_accelerator(self):
     result = _run("accelerator.py", _BENCHMARKS.parent / "configs" / "digits.py",

@@ -11,7 +11,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from ntm.nn import kernels, layers, rotary
-from ntm.nn.numerics import Numerics
+from ntm.nn.numerics import Numerics, product_precision
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
@@ -120,6 +120,12 @@ class Attention(nn.Module):
     return out, cache
 
 
+def dot_product_attention(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array) -> Array:
+  """`jax.nn.dot_product_attention` with the products of `product_precision`."""
+  with jax.default_matmul_precision(product_precision(query_BMHE.dtype)):
+    return jax.nn.dot_product_attention(query_BMHE, key_BMHE, value_BMHE)
+
+
 def _attend_causally(query_BMHE: Array, cache: Cache) -> Array:
   """Two halves of the queries: the first has no use for the keys of the second."""
   length = query_BMHE.shape[1]
@@ -139,15 +145,18 @@ def _attend(query_BMHE: Array, cache: Cache, mask: Array | None) -> Array:
   batch_size, length, num_heads, head_width = query_BMHE.shape
   num_kv_heads = cache.key_PEM.shape[0] // batch_size
   precise = jnp.promote_types(query_BMHE.dtype, jnp.float32)
+  precision = product_precision(query_BMHE.dtype)
   # J: the queries of all heads that share a key head, token by token.
   query = query_BMHE.reshape(batch_size, length, num_kv_heads, -1, head_width)
   query_PJE = query.transpose(0, 2, 1, 3, 4).reshape(cache.key_PEM.shape[0], -1, head_width)
-  scores_PJM = jnp.matmul(query_PJE, cache.key_PEM, preferred_element_type=precise)
+  scores_PJM = jnp.matmul(query_PJE, cache.key_PEM, precision=precision,
+                          preferred_element_type=precise)
   scores_PJM = scores_PJM / math.sqrt(head_width)
   if mask is not None:
     seen = jnp.repeat(mask, num_heads // num_kv_heads, axis=2)
     scores_BHJM = scores_PJM.reshape(batch_size, num_kv_heads, *scores_PJM.shape[1:])
     scores_PJM = jnp.where(seen, scores_BHJM, -jnp.inf).reshape(scores_PJM.shape)
   weights_PJM = jax.nn.softmax(scores_PJM, axis=-1).astype(query.dtype)
-  out = (weights_PJM @ cache.value_PME).reshape(batch_size, num_kv_heads, length, -1, head_width)
+  out = jnp.matmul(weights_PJM, cache.value_PME, precision=precision)
+  out = out.reshape(batch_size, num_kv_heads, length, -1, head_width)
   return out.transpose(0, 2, 1, 3, 4).reshape(query_BMHE.shape)

@@ -1,8 +1,8 @@
 """Residual blocks of convolutions and attention over pixels, as autoencoders use them."""
 
 import flax.linen as nn
-import jax
 
+from ntm.nn import attention
 from ntm.nn.numerics import Numerics
 from ntm.typing import Array
 
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """[B, height, width, channels] → [B, height, width, self.width]."""
-    types = self.numerics.types
+    types = self.numerics.products
     h = nn.silu(group_norm("norm_0", self.num_groups, self.numerics)(x))
     h = nn.Conv(self.width, (3, 3), name="conv_0", **types)(h)
     h = nn.silu(group_norm("norm_1", self.num_groups, self.numerics)(h))
@@ -53,7 +53,7 @@ class PixelAttention(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Shape unchanged."""
-    types = self.numerics.types
+    types = self.numerics.products
     batch, height, width, channels = x.shape
     h = group_norm("norm", self.num_groups, self.numerics)(x)
     h_BMD = h.reshape(batch, height * width, channels)
@@ -61,7 +61,7 @@ class PixelAttention(nn.Module):
     query, key, value = (
         nn.Dense(channels, name=name, **types)(h_BMD)[:, :, None]
         for name in ("query", "key", "value"))
-    h_BMD = jax.nn.dot_product_attention(query, key, value)[:, :, 0]
+    h_BMD = attention.dot_product_attention(query, key, value)[:, :, 0]
     return x + nn.Dense(channels, name="out", **types)(h_BMD).reshape(x.shape)
 
 

@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from ntm.nn.numerics import Numerics
+from ntm.nn.numerics import Numerics, product_precision
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
 
@@ -20,7 +20,7 @@ def dense(features, axes: tuple[str | None, ...], *, zero: bool = False, **kwarg
   outputs = 1 if isinstance(features, int) else len(features)
   kernel_init = nn.initializers.zeros_init() if zero else nn.initializers.lecun_normal()
   return nn.DenseGeneral(
-      features,
+      features, precision=product_precision(kwargs["dtype"]),
       kernel_init=nn.with_logical_partitioning(kernel_init, axes),
       bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), axes[-outputs:]),
       **kwargs)

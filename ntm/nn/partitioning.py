@@ -13,7 +13,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ntm.config import MeshConfig
 from ntm.typing import Array
@@ -28,6 +28,7 @@ RULES = (
     ("blocks", None),  # Stacked blocks of stacked layers: an axis may be named once per array.
 )
 AXES = ("data", "fsdp", "tensor")
+AXIS_TYPES = (AxisType.Auto,) * len(AXES)  # XLA splits what `constrain` leaves open.
 
 
 def constrain(x: Array, *axes: str | None) -> Array:
@@ -53,7 +54,6 @@ def constrain(x: Array, *axes: str | None) -> Array:
       x, PartitionSpec(*map(whole_if_uneven, x.shape, mesh_axes)))
 
 
-
 def make_mesh(config: MeshConfig, devices=None) -> Mesh:
   """The mesh over all devices, axes (data, fsdp, tensor).
 
@@ -71,7 +71,7 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
     raise ValueError(f"the sizes of mesh (data, fsdp, tensor) = {asked} do not {needs} the number "
                      f"of devices, {len(devices)}; change config.mesh, where one -1 takes what is "
                      "left.")
-  return Mesh(np.asarray(devices).reshape(sizes), AXES)
+  return Mesh(np.asarray(devices).reshape(sizes), AXES, axis_types=AXIS_TYPES)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -42,6 +42,7 @@ def refine(model: NTM, params, trajectory: Trajectory, clip_percentile: float = 
     limit = jnp.percentile(jnp.abs(g_KBNC), clip_percentile, axis=(-2, -1), keepdims=True)
     g_KBNC = jnp.clip(g_KBNC, -limit, limit)
   row_KB = trajectory_covariance(trajectory.times_KB)[0]
-  noise_BNC = jnp.einsum("kb,kbnc->bnc", row_KB.astype(g_KBNC.dtype), g_KBNC)
+  noise_BNC = jnp.einsum("kb,kbnc->bnc", row_KB.astype(g_KBNC.dtype), g_KBNC,
+                         precision=jax.lax.Precision.HIGHEST)
   clean_B = 1 - trajectory.times_KB[0]
   return (trajectory.x_KBNC[0] - noise_BNC) / clean_B[:, None, None]

@@ -19,6 +19,7 @@ from ntm.training.state import TrainState
 # One CPU, to trace programs for: accelerators' kernels hide their FLOPs.
 COUNTING_MESH = AbstractMesh(
     (1,) * len(partitioning.AXES), partitioning.AXES,
+    axis_types=partitioning.AXIS_TYPES,
     abstract_device=AbstractDevice(device_kind="cpu", num_cores=None, platform="cpu"))
 
 

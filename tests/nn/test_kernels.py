@@ -17,8 +17,7 @@ _PROGRAM_OF_A_TPU = """
 import jax, jax.numpy as jnp
 from jax.experimental import topologies
 from ntm import config
-from ntm.nn import kernels
-from ntm.training import sharding
+from ntm.nn import kernels, partitioning
 
 devices = topologies.get_topology_desc("v5e:2x2", platform="tpu").devices
 mesh = partitioning.make_mesh(config.MeshConfig(data=1, fsdp=2, tensor=2), devices)
@@ -64,7 +63,8 @@ class KernelsTest(parameterized.TestCase):
 
   @parameterized.parameters((2, True), (3, False))
   def test_over_a_mesh_every_device_has_its_examples_and_heads(self, heads, applies):
-    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(1, 2, 2), partitioning.AXES)
+    mesh = Mesh(np.asarray(jax.devices()[:4]).reshape(1, 2, 2), partitioning.AXES,
+                axis_types=partitioning.AXIS_TYPES)
     seen = []
 
     def splash(query, key, value, causal):

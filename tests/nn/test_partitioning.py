@@ -8,7 +8,8 @@ from ntm.nn import partitioning
 
 
 def _mesh():
-  return Mesh(np.asarray(jax.devices()).reshape(2, 2, 2), partitioning.AXES)
+  return Mesh(np.asarray(jax.devices()).reshape(2, 2, 2), partitioning.AXES,
+              axis_types=partitioning.AXIS_TYPES)
 
 
 class AxesTest(absltest.TestCase):

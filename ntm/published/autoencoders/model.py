@@ -71,7 +71,7 @@ class Autoencoder(nn.Module):
 
   def setup(self):
     """Encoder, decoder and what stands between them and the latents."""
-    config, types = self.config, self.numerics.types
+    config, types = self.config, self.numerics.products
     common = dict(num_blocks=config.num_blocks, attention=config.attention,
                   num_groups=config.num_groups, numerics=self.numerics)
     self.encoder = Encoder(config.encoder_widths, 2 * config.latent_channels, **common)
@@ -178,7 +178,7 @@ class Encoder(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """[B, height, width, channels] → [B, height', width', features]."""
-    types = self.numerics.types
+    types = self.numerics.products
     common = dict(num_groups=self.num_groups, numerics=self.numerics)
     x = nn.Conv(self.widths[0], (3, 3), name="conv_in", **types)(x)
     for level, width in enumerate(self.widths):
@@ -206,7 +206,7 @@ class Decoder(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """[B, height', width', channels] → [B, height, width, features]."""
-    types = self.numerics.types
+    types = self.numerics.products
     common = dict(num_groups=self.num_groups, numerics=self.numerics)
     x = nn.Conv(self.widths[-1], (3, 3), name="conv_in", **types)(x)
     x = Middle(self.attention, name="middle", **common)(x)

@@ -7,12 +7,11 @@ shift, scale and gate, which all blocks of a kind share.
 import dataclasses
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from ntm.nn import kernels, layers
+from ntm.nn import attention, kernels, layers
 from ntm.nn.numerics import Numerics
 from ntm.nn.partitioning import constrain
 from ntm.typing import Array
@@ -222,7 +221,7 @@ def _attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array,
   arrays = rotate(query_BMHE, *rotation), rotate(key_BMHE, *rotation), value_BMHE
   out_BMHE = kernels.attend(*arrays, causal=False)
   if out_BMHE is None:
-    out_BMHE = jax.nn.dot_product_attention(*arrays)
+    out_BMHE = attention.dot_product_attention(*arrays)
   return checkpoint_name(out_BMHE, "attention")
 
 
