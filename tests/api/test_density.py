@@ -7,12 +7,9 @@ from absl.testing import absltest, parameterized
 
 import ntm as package
 from ntm import api
-from ntm.losses import task
-from ntm.nn import partitioning
 from ntm.training import checkpoint
-from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
-from tests.helpers import tiny
+from tests.helpers import runs, tiny
 
 
 def _model(**changes):
@@ -137,9 +134,8 @@ class ApiTest(parameterized.TestCase):
 
   def test_restore_reads_the_averaged_parameters(self):
     config, workdir = tiny.config(), tempfile.mkdtemp()
-    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-    state = state_lib.init_state(task.density(config), config, mesh)
-    state = state.replace(ema=tiny.fill(state.ema), step=state.step + 5)
+    state = runs.state(config)
+    state = state.replace(ema=tiny.fill(state.ema, seed=8), step=state.step + 5)
     workdir_lib.prepare(workdir, config)
     checkpointer = checkpoint.Checkpointer(workdir, config)
     checkpointer.save(state, {}, {})

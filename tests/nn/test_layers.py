@@ -7,6 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.nn import layers
+from ntm.nn.numerics import Numerics
 from tests.helpers import tiny
 
 _RNG = np.random.default_rng(0)
@@ -19,11 +20,12 @@ class LayersTest(parameterized.TestCase):
   @parameterized.parameters((5, ("embed", "mlp"), ("mlp",)),
                             ((2, 3), ("embed", "heads", None), ("heads", None)))
   def test_kernel_and_bias_name_their_axes(self, features, axes, of_bias):
-    boxed = jax.eval_shape(layers.dense(features, axes).init, jax.random.key(0), _X)["params"]
+    layer = layers.dense(features, axes, **Numerics().types)
+    boxed = jax.eval_shape(layer.init, jax.random.key(0), _X)["params"]
     self.assertEqual((boxed["kernel"].names, boxed["bias"].names), (axes, of_bias))
 
   def test_a_layer_that_starts_at_zero_gives_zero(self):
-    layer = layers.dense(5, ("embed", None), zero=True)
+    layer = layers.dense(5, ("embed", None), zero=True, **Numerics().types)
     np.testing.assert_array_equal(layer.init_with_output(jax.random.key(0), _X)[0], 0)
 
   def test_the_gain_of_a_norm_names_its_axis(self):
