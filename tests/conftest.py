@@ -15,6 +15,8 @@ os.environ["XLA_FLAGS"] = " ".join([
     "--xla_llvm_disable_expensive_passes=true",
     # The older emitters compile a training step in a third of the time.
     "--xla_cpu_use_fusion_emitters=false",
+    # Splitting a program for several threads costs a fifth of its compile.
+    "--xla_cpu_parallel_codegen_split_count=1",
 ])
 # Tests of one configuration share programs, across processes too.
 _CACHE = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "jax"

@@ -48,8 +48,8 @@ class Model:
         None for an unconditional model.
       num_steps: T, one the model was trained for; None is the first of those.
       guidance: classifier-free guidance scale, 0 for none.
-      refine: None for the sampled state at level t_min, 'score' for trajectory
-        score refinement, 'denoiser' for the learned one.
+      refine: None or 'none' for the sampled state at level t_min, 'score' for
+        trajectory score refinement, 'denoiser' for the learned one.
       num_samples: number of images of an unconditional model; None if there are labels.
       clip_percentile: clips the score's entries; 100 does not.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
@@ -71,8 +71,9 @@ class Model:
       raise ValueError(f"guidance is {guidance}, but the transporter reads the class"
                        f"{' through features' if transporter.features else ''}, so the two "
                        "branches have no common u-space; pass 0.")
+    refine = None if refine == "none" else refine
     if refine not in generate.REFINEMENTS:
-      raise ValueError(f"refine is {refine!r}; expected one of {generate.REFINEMENTS}.")
+      raise ValueError(f"refine is {refine!r}; expected one of 'none', 'score', 'denoiser'.")
     if refine == "denoiser" and self._denoiser is None:
       raise ValueError("refine is 'denoiser', but this model has none; run `ntm distill` for its "
                        "workdir, or name one: ntm.restore(..., denoiser=DIR).")

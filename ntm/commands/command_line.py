@@ -37,7 +37,10 @@ def help_text(name: str, about: str, values: flags.FlagValues) -> str:
           for flag in _listed(values)]
   if "config" in values:
     rows.append(("--config.KEY=VALUE", "Changes one key of the config, as in "
-                 "--config.train.batch_size=64. May be repeated."))
+                 "--config.train.batch_size=64. May be repeated. `python -c 'import ntm.config as "
+                 "c; print(c.default())'` prints all keys; ntm/config/ explains them. Kinds of "
+                 "transporter and backbone, the source of data and the objective may also be "
+                 "module:name, code of your own; see docs/extending.md."))
   indent = max((len(flag) for flag, _ in rows), default=0) + 4
   for flag, text in rows:
     lines += textwrap.wrap(text, _WIDTH, initial_indent=f"  {flag}".ljust(indent),
@@ -157,6 +160,8 @@ def _config_frame(argv, error) -> str | None:
              if os.path.abspath(frame.filename) == os.path.abspath(path)]
     if isinstance(error, SyntaxError) and error.filename == path:
       lines = [error.lineno]
+    if lines and (hint := _renamed_in(error)):
+      return f"config file {path}, line {lines[-1]}: {hint}"
     if lines:
       message = re.sub("Other fields present.*", "", str(error).strip("\"'"), flags=re.DOTALL)
       return (f"config file {path}, line {lines[-1]}: {type(error).__name__}: "
@@ -165,6 +170,15 @@ def _config_frame(argv, error) -> str | None:
       return f"config file {path} defines no get_config(); expected a file as configs/digits.py."
     error = error.__context__
   return None
+
+
+def _renamed_in(error) -> str:
+  """What an error of a config says of a key that had another name; empty if it is of none."""
+  key = re.match(r"""'Key "(\w+)" does not exist|"'(\w+)'"$""", str(error))
+  if key is None or not isinstance(error, AttributeError | KeyError):
+    return ""
+  return " ".join(f"config.{old} was renamed; use config.{renamed.today(old)}."
+                  for old in renamed.RENAMED if old.endswith(f".{key[1] or key[2]}"))
 
 
 def _expected(flag, argv) -> str:

@@ -146,10 +146,9 @@ def _draw(model, rng, **how):
   classes = model.config.model.num_classes
   labels = np.arange(_NUM_SAMPLES.value) % classes if classes else None
   steps = {} if _STEPS.value is None else {"num_steps": _STEPS.value}
-  keywords = {key: None if value == "none" else value for key, value in how.items()}
   with progress("sampling") as report:
     samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM_SAMPLES.value,
-                           progress=report, **steps, **keywords)
+                           progress=report, **steps, **how)
   checks.finite("samples", samples)
   return samples, labels, how | steps
 

@@ -49,8 +49,7 @@ def main(_) -> None:
   how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   if isinstance(model, api.Model):
     entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
-    how |= {"refine": None if _REFINE.value == "none" else _REFINE.value,
-            "clip_percentile": _CLIP.value}
+    how |= {"refine": _REFINE.value, "clip_percentile": _CLIP.value}
   else:
     entry_point.refuse(FLAGS, ["refine", "clip_percentile"], "the model is a flow-matching one")
     how |= {"solver": _SOLVER.value}

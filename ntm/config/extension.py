@@ -12,6 +12,14 @@ def is_path(value: str) -> bool:
   return ":" in value
 
 
+def named_in(config: Any) -> dict[str, str]:
+  """{key: "module:name"} of what a Config takes from outside of `ntm`."""
+  values = {"model.transporter.kind": config.model.transporter.kind,
+            "model.backbone.kind": config.model.backbone.kind,
+            "data.source": config.data.source, "train.objective": config.train.objective}
+  return {key: value for key, value in values.items() if is_path(value)}
+
+
 def load(path: str) -> Any:
   """What "module:name" names.
 

@@ -13,6 +13,7 @@ import numpy as np
 from ntm.config import DataConfig, ModelConfig, extension
 from ntm.data import affine, images
 from ntm.data.arrays import Arrays
+from ntm.data.external import External
 from ntm.data.folder import Folder
 from ntm.data.mixture import Mixture
 from ntm.data.unreadable import Source, first_readable
@@ -38,7 +39,7 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
   if split not in SPLITS:
     raise ValueError(f"split is {split!r}; expected one of {SPLITS}.")
   if extension.is_path(data.source):
-    return _checked(extension.call(data.source, data, model, split), data.source, model)
+    return External(extension.call(data.source, data, model, split), data.source, model)
   if data.source == "arrays":
     return Arrays(data.path, split, model)
   if model.backbone.text_tokens:
@@ -64,27 +65,6 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
     raise ValueError(f"{data.source} has {source.num_classes} classes, but "
                      f"config.model.num_classes is {model.num_classes}; set it to that, or to 0 "
                      "for an unconditional model.")
-  return source
-
-
-def _checked(source, path: str, model: ModelConfig):
-  """The examples of an extension; raises ValueError unless they fit the model."""
-  missing = [name for name in ("__len__", "__getitem__", "record") if not hasattr(source, name)]
-  if missing:
-    raise ValueError(f"{path!r} returns {type(source).__name__} without {', '.join(missing)}; "
-                     "expected examples by index and record(), see docs/extending.md.")
-  first = first_readable(source)
-  image, label = np.asarray(first.get("image")), np.asarray(first.get("label"))
-  if image.shape != model.image_shape or image.dtype != np.float32 or not np.isfinite(image).all():
-    raise ValueError(f"the images of {path!r} are {image.dtype} of shape {image.shape}; expected "
-                     f"finite float32 of config.model.image_shape {model.image_shape}.")
-  if model.num_classes and getattr(source, "num_classes", None) != model.num_classes:
-    raise ValueError(f"{path!r} has num_classes {getattr(source, 'num_classes', None)}, but "
-                     f"config.model.num_classes is {model.num_classes}; set them equal.")
-  if model.num_classes and not (label.dtype.kind in "iu" and label.shape == ()
-                                and 0 <= label < model.num_classes):
-    raise ValueError(f"the first label of {path!r} is {first.get('label')!r}; expected an integer "
-                     f"from 0 to {model.num_classes - 1}.")
   return source
 
 

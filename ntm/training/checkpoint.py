@@ -21,7 +21,7 @@ from orbax.checkpoint import checkpoint_managers
 from ntm import checksums
 from ntm import config as config_lib
 from ntm.config import Config
-from ntm.training import multihost, storage
+from ntm.training import multihost, parameters, storage
 from ntm.training import workdir as workdir_lib
 from ntm.training.state import TrainState
 
@@ -107,7 +107,8 @@ class Checkpointer:
       (state, iterator state), or None if there is no checkpoint.
 
     Raises:
-      ValueError: no checkpoint can be read, or the processes see different ones.
+      ValueError: no checkpoint can be read, the parameters of the model are not those that were
+        saved, or the processes see different checkpoints.
       storage.StorageError: this process alone cannot read one.
     """
     steps = _complete_steps(self._manager)
@@ -117,6 +118,8 @@ class Checkpointer:
       if not error:
         self._set_aside(steps[:i])
         return found
+      parameters.check_step(epath.Path(self._manager.directory) / str(step), self._config,
+                            abstract.params)
       _LOG.error("checkpoint %d cannot be read (%s); falling back to the one before.", step, error)
     if steps:
       raise ValueError(f"none of the checkpoints {steps} in {self._manager.directory} can be "
@@ -166,7 +169,8 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
 
   Raises:
     FileNotFoundError: no run, no checkpoint, or not that step.
-    ValueError: the checkpoint is damaged or cannot be read.
+    ValueError: the checkpoint is damaged or cannot be read, or the code of an extension has
+      changed, so that the model has other parameters.
   """
   config = workdir_lib.read(workdir)
   if config is None:
@@ -175,7 +179,9 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
                             "ntm.conversion.converter.load.")
   directory = workdir_lib.checkpoints(workdir)
   options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
-  with ocp.CheckpointManager(directory, options=options) as manager:
+  with storage.without_read_only_warning():
+    manager = ocp.CheckpointManager(directory, options=options)
+  with manager:
     steps = _complete_steps(manager)
     candidates = [found for found in steps if step in (None, found)]
     if not candidates:
@@ -193,6 +199,7 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
       if not error:
         if candidate != candidates[0]:
           _LOG.warning("using checkpoint %d of %s instead of %d.", candidate, workdir, steps[0])
+        parameters.check_extensions(workdir, config, ema)
         return config, ema, candidate
       if len(candidates) > 1:
         _LOG.error("checkpoint %d of %s cannot be read (%s).", candidate, workdir, error)

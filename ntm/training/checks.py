@@ -54,8 +54,7 @@ def check_extensions(task: Task, config: Config, params) -> None:
     ValueError: a part that breaks its contract, see docs/extending.md.
   """
   model, size = config.model, config.train.batch_size
-  if not any(map(extension.is_path, (model.transporter.kind, model.backbone.kind,
-                                     config.train.objective))):
+  if not extension.named_in(config).keys() - {"data.source"}:
     return
   array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype)
   batch = {"image": array(model.image_shape, jnp.float32), "label": array((), jnp.int32),

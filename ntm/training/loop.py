@@ -16,7 +16,7 @@ import numpy as np
 from clu import parameter_overview
 from jax.sharding import Mesh
 
-from ntm.config import Config
+from ntm.config import Config, extension
 from ntm.data.pipeline import TrainIterator
 from ntm.losses.task import Task
 from ntm.nn import partitioning
@@ -105,6 +105,17 @@ def _finish(step, steps, workdir):
     raise ValueError(f"{workdir} is at step {step} already, and config.train.steps is {steps}; "
                      f"expected more than {step} to train on.")
   _LOG.info("all %d steps are done; a larger config.train.steps continues the run", steps)
+
+
+def not_finite(config: Config, step: int, skipped: int) -> str:
+  """The text of a `NonFiniteError` after the finite step `step`, which is saved."""
+  after = f", after {skipped} skipped ones" if skipped else ""
+  paths = ", ".join(extension.named_in(config).values())
+  suspect = (f" The cause may also be in {paths}: look for an overflow, or a division, log or "
+             "sqrt of 0, in its values and its gradients." if paths else "")
+  return (f"the loss or its gradient was not finite at step {step + 1}{after}. The state after "
+          f"step {step} is saved; resume it with a lower optimizer.peak_learning_rate, a smaller "
+          f"optimizer.max_grad_norm or model.dtype=float32.{suspect}")
 
 
 class _Run:
@@ -223,13 +234,8 @@ class _Run:
     """Raises after a non-finite step, with the last finite state saved."""
     if bool(state.healthy):
       return
-    step = int(state.step)
     self.save(state, {}, wait=True)
-    skipped = f", after {int(state.skipped)} skipped ones" if int(state.skipped) else ""
-    raise NonFiniteError(
-        f"the loss or its gradient was not finite at step {step + 1}{skipped}. The state after "
-        f"step {step} is saved; resume it with a lower optimizer.peak_learning_rate, a smaller "
-        "optimizer.max_grad_norm or model.dtype=float32.")
+    raise NonFiniteError(not_finite(self.config, int(state.step), int(state.skipped)))
 
   def next_batch(self, state):
     """The next batch, or an error with the state saved."""

@@ -1,9 +1,10 @@
 """Failures of the storage that holds the checkpoints: attempts, and errors as one line."""
 
+import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -73,6 +74,18 @@ def summary(error: Exception) -> str:
   line = str(error).strip().partition("\n")[0].partition(" [tensorstore_spec")[0]
   line = line if len(line) <= _MAX_CHARACTERS else f"{line[:_MAX_CHARACTERS]}..."
   return line if isinstance(error, checksums.DamagedError) else f"{type(error).__name__}: {line}"
+
+
+@contextlib.contextmanager
+def without_read_only_warning() -> Iterator[None]:
+  """Silences Orbax's warning that a manager reads alone, which is what was asked of it."""
+  is_other = lambda record: not str(record.msg).startswith("Given directory is read only")
+  logger = logging.getLogger("absl")
+  logger.addFilter(is_other)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_other)
 
 
 def ignore_abandoned_reads() -> None:

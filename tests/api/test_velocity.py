@@ -1,4 +1,5 @@
 import functools
+import pathlib
 import tempfile
 
 import jax
@@ -8,24 +9,7 @@ from absl.testing import absltest, parameterized
 import ntm as package
 from ntm import api
 from ntm.losses import flow_matching
-from ntm.nn import partitioning
-from ntm.training import checkpoint
-from ntm.training import state as state_lib
-from ntm.training import workdir as workdir_lib
-from tests.helpers import tiny
-
-
-def _model(**changes):
-  if not changes:
-    return _tiny_model()
-  config = tiny.config(**changes)
-  return api.Model(config, tiny.model_and_params(config)[1], 0)
-
-
-@functools.cache
-def _tiny_model():
-  config = tiny.config()
-  return api.Model(config, tiny.model_and_params(config)[1], 0)
+from tests.helpers import runs, tiny
 
 
 class VelocityApiTest(parameterized.TestCase):
@@ -61,13 +45,8 @@ class VelocityApiTest(parameterized.TestCase):
       self._model().sample(jax.random.key(0), **arguments)
 
   def test_restored_by_kind(self):
-    config, workdir = tiny.config(model__kind="flow_matching"), tempfile.mkdtemp()
-    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-    state = state_lib.init_state(flow_matching.velocity(config), config, mesh)
-    workdir_lib.prepare(workdir, config)
-    checkpointer = checkpoint.Checkpointer(workdir, config, "mse")
-    checkpointer.save(state, {}, {})
-    checkpointer.close()
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, tiny.config(model__kind="flow_matching"))
     self.assertIsInstance(package.restore(workdir), api.VelocityModel)
     with self.assertRaisesRegex(ValueError, "flow-matching model, which has no trajectory like"):
       api.restore_density(workdir)

@@ -1,17 +1,9 @@
-import contextlib
-import importlib
-import io
-import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
-from absl import flags
 from absl.testing import absltest, parameterized
-
-from ntm.commands import main
 
 _PROGRAM = """
 import threading, time
@@ -95,45 +87,6 @@ class ProgramTest(parameterized.TestCase):
     self.assertLess(time.monotonic() - started, 200)
     self.assertEqual(done.returncode, 1)
     self.assertEqual(done.stderr, "error: the disk is full\n")
-
-
-class HelpTest(parameterized.TestCase):
-
-  @parameterized.parameters(*main.COMMANDS)
-  def test_lists_the_flags_of_the_command_and_no_others(self, command):
-    module, stdout = importlib.import_module(f"ntm.commands.{command}"), io.StringIO()
-    with contextlib.redirect_stdout(stdout), self.assertRaises(SystemExit) as done:
-      module.run([f"ntm {command}", "--help"])
-    self.assertEqual(done.exception.code, 0)
-    usage, _, about, _, *lines = stdout.getvalue().splitlines()
-    self.assertStartsWith(usage, f"usage: ntm {command} --")
-    self.assertEndsWith(about, ".")
-    listed = {line.split()[0] for line in lines if line.startswith("  --")}
-    self.assertEqual(listed - {"--config.KEY=VALUE"}, {f"--{name}" for name in module.FLAGS})
-    self.assertLess(max(map(len, stdout.getvalue().splitlines())), 101)
-
-  @parameterized.parameters(*main.COMMANDS)
-  def test_numbers_are_bounded_and_helps_are_sentences(self, command):
-    values = importlib.import_module(f"ntm.commands.{command}").FLAGS
-    for name in values:
-      self.assertEndsWith(values[name].help, ".")
-      parser = values[name].parser
-      if isinstance(parser, flags.IntegerParser | flags.FloatParser) and name != "checkpoint":
-        self.assertIsNotNone(parser.lower_bound, name)
-        self.assertIsNotNone(parser.upper_bound, name)
-
-  @parameterized.parameters(
-      ([], 2, "usage: ntm <command>"), (["--help"], 0, "usage: ntm <command>"),
-      (["trian"], 2, "error: 'trian' is not a command of ntm; did you mean 'train'?"),
-      (["nonsense"], 2, "error: 'nonsense' is not a command of ntm; expected one of train, "),
-      (["convert", "--help"], 0, "usage: ntm convert --source=... --target=..."))
-  def test_as_typed(self, arguments, code, start):
-    done = subprocess.run([sys.executable, "-m", "ntm.commands.main", *arguments],
-                          capture_output=True, text=True, cwd=pathlib.Path(__file__).parents[2],
-                          env=os.environ)
-    self.assertEqual(done.returncode, code)
-    self.assertStartsWith(done.stderr + done.stdout, start)
-    self.assertLessEqual(len(done.stderr.splitlines()), 1)
 
 
 if __name__ == "__main__":

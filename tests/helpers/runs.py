@@ -9,6 +9,8 @@ import sys
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from absl.testing import flagsaver
 
 from ntm import config as config_lib
@@ -18,6 +20,7 @@ from ntm.training import checkpoint
 from ntm.training import state as state_lib
 from ntm.training import teacher as teacher_lib
 from ntm.training import workdir as workdir_lib
+from tests.helpers import tiny
 
 _NET = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
 _DIGITS = {
@@ -29,10 +32,19 @@ _DIGITS = {
 }
 
 
-
 def config(**model) -> config_lib.Config:
   """A model of one token per digit."""
   return config_lib.from_dict(_DIGITS | {"model": _DIGITS["model"] | model})
+
+
+def mesh(run: config_lib.Config) -> jax.sharding.Mesh:
+  """One device."""
+  return partitioning.make_mesh(run.mesh, jax.devices()[:1])
+
+
+def state(run: config_lib.Config) -> state_lib.TrainState:
+  """A first state of a run, as `filled`."""
+  return _state(_task(run), run)
 
 
 def write_config(path: pathlib.Path) -> None:
@@ -44,18 +56,34 @@ def write_config(path: pathlib.Path) -> None:
 
 def write(workdir: pathlib.Path, run: config_lib.Config, step: int = 3, teacher=None) -> None:
   """A run with one checkpoint; with the workdir of a teacher, the run of its denoiser."""
-  mesh = partitioning.make_mesh(run.mesh, jax.devices()[:1])
   if teacher:
     _, params, teacher_step = checkpoint.restore_ema(teacher)
     what = distillation.distill(run, params)
     teacher_lib.write(workdir, teacher, teacher_step, params)
   else:
-    what = (flow_matching.velocity if run.model.kind == "flow_matching" else task.density)(run)
-  state = state_lib.init_state(what, run, mesh)
+    what = _task(run)
+  state = _state(what, run)
   workdir_lib.prepare(workdir, run)
   checkpointer = checkpoint.Checkpointer(workdir, run, what.primary_metric)
   checkpointer.save(state.replace(step=state.step + step), {"next_index": step}, {}, wait=True)
   checkpointer.close()
+
+
+def _task(run):
+  return (flow_matching.velocity if run.model.kind == "flow_matching" else task.density)(run)
+
+
+def _state(what, run):
+  return filled(state_lib.abstract_state(what, run, mesh(run)))
+
+
+def filled(abstract: state_lib.TrainState) -> state_lib.TrainState:
+  """A first state of these shapes and shardings, with random parameters; nothing is compiled."""
+  zeros = jax.tree.map(lambda a: jax.device_put(np.zeros(a.shape, a.dtype), a.sharding), abstract)
+  params = jax.tree.map(lambda a, like: jax.device_put(a, like.sharding),
+                        tiny.fill(abstract.params), abstract.params)
+  healthy = jax.device_put(np.bool_(True), abstract.healthy.sharding)
+  return zeros.replace(params=params, ema=jax.tree.map(jnp.copy, params), healthy=healthy)
 
 
 def tree(directory: pathlib.Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from ntm.nn import partitioning
 from ntm.training import checkpoint, storage
 from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
-from tests.helpers import tiny
+from tests.helpers import runs, tiny
 
 _WIDTH = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
 
@@ -27,14 +27,12 @@ def _config(**changes):
 @functools.cache
 def _abstract(config, devices=1):
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:devices])
-  run = task.density(config)
-  return state_lib.abstract_state(run, config, mesh), run, mesh
+  return state_lib.abstract_state(task.density(config), config, mesh)
 
 
 @functools.cache
 def _new_state(config, devices):
-  _, run, mesh = _abstract(config, devices)
-  return state_lib.init_state(run, config, mesh)
+  return runs.filled(_abstract(config, devices))
 
 
 def _state(config, step, devices=1):
@@ -80,7 +78,7 @@ class CheckpointTest(absltest.TestCase):
   def _restore(self, config, devices=1):
     checkpointer = checkpoint.Checkpointer(self.workdir, config)
     try:
-      return checkpointer.restore_latest(_abstract(config, devices)[0])
+      return checkpointer.restore_latest(_abstract(config, devices))
     finally:
       checkpointer.close()
 
@@ -305,7 +303,7 @@ class StorageTest(absltest.TestCase):
     _write(config, self.workdir, [3])
     checkpointer = self._open(2, "restore")
     checkpointer._read_pauses = storage.PAUSES  # As for gs://...
-    state, _ = checkpointer.restore_latest(_abstract(config, 1)[0])
+    state, _ = checkpointer.restore_latest(_abstract(config, 1))
     self.assertEqual((int(state.step), self.pauses), (3, [1, 5]))
     self.assertFalse((pathlib.Path(self.workdir) / "checkpoints" / "3.corrupt").exists())
     checkpointer.close()

@@ -1,5 +1,6 @@
 """Runs of the real command in processes of their own, on a tiny model."""
 
+import functools
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from ntm.losses import task
 from ntm.nn import partitioning
 from ntm.training import checkpoint, loop, metrics, multihost
 from ntm.training import state as state_lib
+from ntm.training import step as step_lib
 from ntm.training import workdir as workdir_lib
 from tests.helpers import tiny
 
@@ -41,21 +43,28 @@ class _Images:
     return {"image": self._images[index], "label": np.int32(index % 3)}
 
 
+# Runs of one config share their programs, which the loop makes anew for every run.
+_task = functools.cache(task.density)
+_PROGRAMS = {name: functools.cache(getattr(step_lib, name))
+             for name in ("make_train_step", "make_eval_step")}
+
+
 def _train(config, workdir, source=None):
   source = source or _Images()
   iterator = pipeline.train_iterator(source, config.train.batch_size, 0)
-  loop.train(task.density, config, workdir, iterator,
+  loop.train(_task, config, workdir, iterator,
              pipeline.ordered_batches(_Images(), 16, 16))
 
 
 def _config(**changes):
   small = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
-  return tiny.config(model__predictor=small, model__transporter=small, mesh={"data": 1}, **changes)
+  return tiny.config(model__predictor=small, model__transporter=small | {"num_blocks": 1},
+                     mesh={"data": 1}, **changes)
 
 
 def _final(config, workdir):
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-  abstract = state_lib.abstract_state(task.density(config), config, mesh)
+  abstract = state_lib.abstract_state(_task(config), config, mesh)
   checkpointer = checkpoint.Checkpointer(workdir, config)
   state, _ = checkpointer.restore_latest(abstract)
   checkpointer.close()
@@ -68,6 +77,7 @@ class LoopTest(absltest.TestCase):
     super().setUp()
     # The loop takes all devices; these runs are of one.
     self.enter_context(absltest.mock.patch.object(jax, "devices", lambda: _DEVICES[:1]))
+    self.enter_context(absltest.mock.patch.multiple(step_lib, **_PROGRAMS))
     self.workdir = tempfile.mkdtemp()
 
   def test_a_resumed_run_equals_the_uninterrupted_one(self):
@@ -145,6 +155,11 @@ class LoopTest(absltest.TestCase):
     state = _final(config, self.workdir)
     self.assertEqual(int(state.skipped), 2)
     self.assertGreaterEqual(int(state.step), 8)
+
+  def test_an_extension_is_a_suspect_too(self):
+    text = loop.not_finite(_config(train__objective="calm:objective"), 4, 0)
+    self.assertRegex(text, "at step 5. The state after step 4 .* may also be in calm:objective: ")
+    self.assertNotIn("may also be", loop.not_finite(_config(), 4, 0))
 
   def test_an_example_that_cannot_be_read_stops_the_run(self):
     class Broken(_Images):

@@ -9,22 +9,25 @@ from ntm.losses import distillation, flow_matching, task
 from ntm.nn import partitioning
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from tests.helpers import tiny
+from tests.helpers import runs, tiny
 
 _NET = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+_ONE_BLOCK = _NET | {"num_blocks": 1}
 
 
 def _finetuning(mesh):
   config = tiny.config(
       model__predictor=_NET | {"output": "velocity", "reads_noise": True},
-      model__transporter=_NET, process__t_min_low=0.01, finetune__source="somewhere", mesh=mesh)
+      model__transporter=_ONE_BLOCK, process__t_min_low=0.01, finetune__source="somewhere",
+      mesh=mesh)
   source = tiny.config(model__kind="flow_matching", model__predictor=_NET)
   init = flow_matching.velocity(source).init
   return config, task.density(config, tiny.random_params(lambda rng: {"params": init(rng)}))
 
 
 def _distillation(mesh):
-  config = tiny.config(model__predictor=_NET, model__transporter=_NET, denoiser=_NET, mesh=mesh)
+  config = tiny.config(model__predictor=_NET, model__transporter=_ONE_BLOCK, denoiser=_NET,
+                       mesh=mesh)
   _, teacher = tiny.model_and_params(config, scale=0.1)
   return config, distillation.distill(config, teacher)
 
@@ -47,7 +50,7 @@ class StateTest(parameterized.TestCase):
       config, what = build(sizes)
       mesh = partitioning.make_mesh(config.mesh, jax.devices()[:np.prod(list(sizes.values()))])
       frozen = state_lib.place_frozen(what, mesh)
-      state = state_lib.init_state(what, config, mesh)
+      state = runs.filled(state_lib.abstract_state(what, config, mesh))
       if what.pretrained is not None:
         state = state_lib.with_pretrained(state, what.pretrained)
       for tree in (frozen, state.params, state.ema):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.losses import distillation, flow_matching, trajectory_likelihood
@@ -19,6 +20,10 @@ from ntm.training import step as step_lib
 from tests.helpers import tiny
 
 _SHORT = dict(optimizer__ema_decay=0.5, train__steps=10)  # One program for several tests.
+# The update knows nothing of blocks, and a program of one compiles sooner.
+_config = functools.partial(tiny.config, model__transporter__num_blocks=1)
+_WIDTH = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
+_SHAPE = dict(model__predictor=_WIDTH, model__transporter=_WIDTH | {"num_blocks": 1})
 
 
 def _batch(size=8, seed=0):
@@ -52,7 +57,7 @@ def _run(config, batches, devices=1):
 class StepTest(parameterized.TestCase):
 
   def test_the_loss_falls(self):
-    config = tiny.config(optimizer__peak_learning_rate=1e-2, train__steps=40)
+    config = _config(optimizer__peak_learning_rate=1e-2, train__steps=40)
     _, losses = _run(config, [_batch()] * 40)
     self.assertLess(np.mean(losses[-5:]), np.mean(losses[:5]) - 0.1)
 
@@ -74,10 +79,17 @@ class StepTest(parameterized.TestCase):
       state, metrics, _ = step(state, partitioning.put_batch(mesh, _batch()), None)
       self.assertAlmostEqual(metrics.scalars()["mse"], before + i, places=6)
 
-  @parameterized.parameters((8, 1, 1), (2, 4, 1), (2, 2, 2), (2, 2, 2, 3))
-  def test_sharded_equals_unsharded(self, data, fsdp, tensor, features=0):
-    width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
-    shape = dict(model__predictor=width, model__transporter=width | {"features": features})
+  @parameterized.parameters(0, 3)
+  def test_sharded_equals_unsharded(self, features):
+    self._assert_sharded_equals_unsharded(2, 2, 2, features)
+
+  @parameterized.parameters((8, 1, 1), (2, 4, 1))
+  @pytest.mark.slow
+  def test_sharded_equals_unsharded_on_every_mesh(self, *sizes):
+    self._assert_sharded_equals_unsharded(*sizes)
+
+  def _assert_sharded_equals_unsharded(self, data, fsdp, tensor, features=0):
+    shape = _SHAPE | {"model__transporter": _SHAPE["model__transporter"] | {"features": features}}
     one, losses = _run(tiny.config(**shape), [_batch()] * 2)
     many, sharded = _run(
         tiny.config(mesh={"data": data, "fsdp": fsdp, "tensor": tensor}, **shape),
@@ -93,9 +105,7 @@ class StepTest(parameterized.TestCase):
                  gradient, sharded_gradient)
 
   def test_parameters_are_born_in_pieces(self):
-    width = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2}
-    config = tiny.config(mesh={"data": 1, "fsdp": 2, "tensor": 2}, model__predictor=width,
-                         model__transporter=width)
+    config = tiny.config(mesh={"data": 1, "fsdp": 2, "tensor": 2}, **_SHAPE)
     mesh = partitioning.make_mesh(config.mesh, jax.devices()[:4])
     state = state_lib.init_state(task_lib.density(config), config, mesh)
     for tree in (state.params, state.ema, state.opt_state[1][0].mu):
@@ -103,7 +113,7 @@ class StepTest(parameterized.TestCase):
       self.assertEqual(kernel.addressable_shards[0].data.size * 4, kernel.size)
 
   def test_accumulation_averages_the_gradients_of_its_rounds(self):
-    config = tiny.config(train__grad_accumulation_steps=2, optimizer__ema_decay=0.0)
+    config = _config(train__grad_accumulation_steps=2, optimizer__ema_decay=0.0)
     batch = _batch()
     (first, state), _ = _run(config, [batch])
     model, params = build.ntm(config), first.params
@@ -125,7 +135,7 @@ class StepTest(parameterized.TestCase):
   def test_a_non_finite_loss_keeps_the_last_good_state(self):
     bad = _batch()
     bad["image"][0, 0, 0, 0] = np.nan
-    (_, good, _, state), _ = _run(tiny.config(**_SHORT), [_batch(), bad, _batch()])
+    (_, good, _, state), _ = _run(_config(**_SHORT), [_batch(), bad, _batch()])
     self.assertFalse(bool(state.healthy))
     self.assertEqual(int(state.step), 1)
     chex.assert_trees_all_equal(state.params, good.params)
@@ -135,7 +145,7 @@ class StepTest(parameterized.TestCase):
   def test_so_many_non_finite_steps_are_left_out_and_no_more(self):
     bad = _batch()
     bad["image"][0, 0, 0, 0] = np.nan
-    states, losses = _run(tiny.config(train__max_nonfinite_steps=1), [bad, _batch(), bad])
+    states, losses = _run(_config(train__max_nonfinite_steps=1), [bad, _batch(), bad])
     self.assertEqual([bool(np.isfinite(loss)) for loss in losses], [False, True, False])
     born, skipped, updated, stopped = states
     self.assertEqual([int(state.step) for state in states], [0, 1, 2, 2])
@@ -159,8 +169,7 @@ class StepTest(parameterized.TestCase):
       step.trace(*args)
       return step_lib.model_flops(step, make_task, config, mesh, *args)
 
-    plain, remat = tiny.config(mesh={"data": 2}), tiny.config(
-        mesh={"data": 2}, model__remat="full")
+    plain, remat = (_config(mesh={"data": 2}, model__remat=remat) for remat in ("none", "full"))
     mesh = partitioning.make_mesh(plain.mesh, jax.devices()[:2])
     args = (state_lib.init_state(task_lib.density(plain), plain, mesh),
             partitioning.put_batch(mesh, _batch()), None)
@@ -171,7 +180,7 @@ class StepTest(parameterized.TestCase):
     self.assertEqual(traced, [plain, remat, plain])
 
   def test_ema_follows_its_ramp(self):
-    config = tiny.config(**_SHORT)
+    config = _config(**_SHORT)
     states, _ = _run(config, [_batch()] * 2)
     ema = states[0].params
     for count, state in enumerate(states[1:]):
@@ -180,10 +189,10 @@ class StepTest(parameterized.TestCase):
     chex.assert_trees_all_close(ema, states[2].ema, atol=1e-6)
 
   def test_bfloat16_keeps_master_weights_and_likelihood_in_float32(self):
-    config = tiny.config(model__dtype="bfloat16", **_SHORT)
+    config = _config(model__dtype="bfloat16", **_SHORT)
     states, losses = _run(config, [_batch()] * 2)
     chex.assert_type(jax.tree.leaves(states[-1].params), jnp.float32)
-    _, exact = _run(tiny.config(**_SHORT), [_batch()] * 2)
+    _, exact = _run(_config(**_SHORT), [_batch()] * 2)
     np.testing.assert_allclose(losses, exact, rtol=0.02)
 
   @parameterized.parameters(
@@ -191,6 +200,7 @@ class StepTest(parameterized.TestCase):
       dict(process__num_steps=(2, 4), model__remat="dots"), dict(model__num_classes=0),
       dict(model__predictor={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2,
                              "context": "history"}))
+  @pytest.mark.slow
   def test_every_mode_trains(self, **changes):
     states, losses = _run(tiny.config(**changes), [_batch()] * 2)
     self.assertTrue(bool(states[-1].healthy))

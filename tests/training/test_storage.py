@@ -2,6 +2,7 @@ import sys
 import types
 from unittest import mock
 
+from absl import logging
 from absl.testing import absltest
 
 from ntm.training import storage
@@ -17,6 +18,18 @@ class AbandonedReadsTest(absltest.TestCase):
       for text in ("Event loop is closed", "another failure"):
         sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
     self.assertEqual([str(unraisable.exc_value) for unraisable in seen], ["another failure"])
+
+
+class ReadOnlyTest(absltest.TestCase):
+
+  def test_a_warning_of_what_was_asked_for_is_silent_and_others_are_not(self):
+    with self.assertLogs("absl", "WARNING") as logs:
+      with storage.without_read_only_warning():
+        logging.warning("Given directory is read only=%s", "/run")
+        logging.warning("another warning")
+      logging.warning("Given directory is read only=%s", "/run")
+    self.assertLen(logs.output, 2)
+    self.assertIn("another warning", logs.output[0])
 
 
 if __name__ == "__main__":

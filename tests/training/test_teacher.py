@@ -12,18 +12,18 @@ from ntm.nn import partitioning
 from ntm.training import checkpoint, teacher
 from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
-from tests.helpers import tiny
+from tests.helpers import runs, tiny
 
 
 def _config(**changes):
   return tiny.config(denoiser={"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 2},
-                     **changes)
+                     model__transporter__num_blocks=1, **changes)
 
 
 def _write(config, workdir, run, step=3):
   """A checkpoint of a new state of a task; returns its averaged parameters."""
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-  state = state_lib.init_state(run, config, mesh)
+  state = runs.filled(state_lib.abstract_state(run, config, mesh))
   rng = np.random.default_rng(step)
   ema = jax.tree.map(lambda a: a + 0.1 * rng.normal(size=a.shape).astype(a.dtype),
                      jax.device_get(state.ema))

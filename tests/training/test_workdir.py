@@ -53,6 +53,15 @@ class WorkdirTest(absltest.TestCase):
     written = json.loads((pathlib.Path(self.workdir) / "config.json").read_text())
     self.assertEqual(written["train"]["steps"], 9)
 
+  def test_another_objective_is_said_as_any_other_change(self):
+    workdir_lib.prepare(self.workdir, _config())
+    self._saved()
+    for objective in ("pair_wise", "calm:objective"):
+      with self.assertLogs("ntm", "WARNING") as logs:
+        workdir_lib.prepare(self.workdir, _config(train__objective=objective))
+      self.assertIn(f"resuming with another config: train.objective is '{objective}', was",
+                    logs.output[0])
+
   def test_files_of_a_workdir_may_be_in_a_bucket(self):
     with buckets.in_memory() as bucket:
       workdir_lib.prepare("gs://bucket/run", _config())

@@ -1,0 +1,61 @@
+"""`ntm evaluate` measures the likelihood and the samples of a run."""
+
+import dataclasses
+import json
+import pathlib
+import tempfile
+
+import numpy as np
+import pytest
+from absl.testing import absltest
+
+from ntm import config as config_lib
+from tests.helpers import processes, runs
+
+
+class EvaluateTest(absltest.TestCase):
+
+  def test_all_is_measured(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config())
+    processes.ntm("evaluate", f"--workdir={workdir}", "--num_samples=64", "--draws=1",
+                  f"--json={workdir / 'result.json'}")
+    result = json.loads((workdir / "result.json").read_text())
+    self.assertContainsSubset(
+        {"nll_nats_per_dim", "nll_per_step", "class_accuracy", "frechet_distance", "num_steps",
+         "num_samples", "precision", "recall", "train_nll_nats_per_dim",
+         "test_frechet_distance"}, result)
+    self.assertLen(result["nll_per_step"], 2)
+    self.assertAlmostEqual(np.mean(result["nll_per_step"]), result["nll_nats_per_dim"], places=6)
+    # The real test digits do not depend on the model.
+    self.assertAlmostEqual(result["test_class_accuracy"], 0.93, delta=0.02)
+
+  @pytest.mark.slow
+  def test_figures_that_are_not_finite_are_not_written(self):
+    workdir = processes.diverged()
+    code, stderr = runs.call("evaluate", f"--workdir={workdir}", f"--json={workdir / 'e.json'}")
+    self.assertEqual(code, 1)
+    self.assertRegex(stderr, "(?m)^error: 2000 of 2000 samples hold NaN or infinite numbers")
+    self.assertFalse((workdir / "e.json").exists())
+
+  @pytest.mark.slow
+  def test_endless_digits(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, dataclasses.replace(
+        runs.config(), data=config_lib.DataConfig(augment=True)))
+    processes.ntm("evaluate", f"--workdir={workdir}", f"--json={workdir / 'result.json'}",
+                  "--num_samples=500", "--draws=1")
+    result = json.loads((workdir / "result.json").read_text())
+    # The real draws do not depend on the model.
+    self.assertAlmostEqual(result["fresh_class_accuracy"], 0.97, delta=0.02)
+    self.assertBetween(result["fresh_frechet_distance"], 1, 5)  # Of 500.
+    self.assertGreater(result["frechet_distance"], 20)  # Of an untrained model.
+    self.assertGreater(result["frechet_standard_error"], 0)
+    self.assertLen(result["train_nll_per_step"], 2)
+    code, stderr = runs.call("likelihood", f"--workdir={workdir}")
+    self.assertEqual(code, 1)
+    self.assertIn("error: config.data.augment is True, and interpolated", stderr)
+
+
+if __name__ == "__main__":
+  absltest.main()

@@ -1,0 +1,41 @@
+"""`ntm likelihood` bounds, compares and scores."""
+
+import json
+import pathlib
+import tempfile
+
+import pytest
+from absl.testing import absltest
+from PIL import Image
+
+from tests.helpers import processes
+
+
+@pytest.mark.slow
+class LikelihoodTest(absltest.TestCase):
+
+  def test_all_files_are_written(self):
+    workdir, out = processes.trained(), pathlib.Path(tempfile.mkdtemp()) / "likelihood"
+    processes.ntm("likelihood", f"--workdir={workdir}", "--draws=2", f"--compare={workdir}",
+                  f"--output={out}")
+    result = json.loads(out.with_suffix(".json").read_text())
+    self.assertEqual(result["compare"]["nats_per_image"], 0)  # A model against itself.
+    self.assertLessEqual(result["bits_per_dim"]["2"]["mean"], result["bits_per_dim"]["1"]["mean"])
+    self.assertLen(result["calibration"], 4)
+    self.assertContainsSubset({"inverted", "photographs"}, result["auroc"])
+    self.assertEqual(Image.open(f"{out}_spread.png").size, (10 * 50, 13 * 50))
+    rows = out.with_suffix(".csv").read_text().splitlines()
+    self.assertLen(rows, 1 + 5 * result["images"])
+
+  def test_figures_that_are_not_finite_are_not_written(self):
+    workdir = processes.diverged()
+    done = processes.ntm("likelihood", f"--workdir={workdir}", "--draws=1", check=False)
+    self.assertEqual(done.returncode, 1)
+    self.assertRegex(done.stderr, r"(?m)^error: (\d+) of \1 test images' weights hold NaN or inf")
+    self.assertNotIn("Traceback", done.stderr)
+    self.assertEqual([path.name for path in workdir.iterdir() if path.suffix != ".json"],
+                     ["checkpoints"])
+
+
+if __name__ == "__main__":
+  absltest.main()

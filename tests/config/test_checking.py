@@ -1,0 +1,26 @@
+"""A failed check says which value is wrong and what is expected."""
+
+import types
+
+from absl.testing import absltest
+
+from ntm.config import checking
+
+
+class CheckingTest(absltest.TestCase):
+
+  def test_a_failure_names_key_value_and_expectation(self):
+    checking.require(True, "train.steps", 0, "at least 1")
+    with self.assertRaisesRegex(ValueError, "^config.train.steps is 0; expected at least 1.$"):
+      checking.require(False, "train.steps", 0, "at least 1")
+
+  def test_settings_that_nothing_reads_keep_their_defaults(self):
+    section = types.SimpleNamespace(rate=0.5, mode="fast")
+    checking.unread(section, "part", "the other kind", rate=0.5, mode="fast")
+    with self.assertRaisesRegex(
+        ValueError, "config.part.mode is 'fast'; expected 'slow': only the other kind reads it"):
+      checking.unread(section, "part", "the other kind", rate=0.5, mode="slow")
+
+
+if __name__ == "__main__":
+  absltest.main()
