@@ -33,7 +33,7 @@ class BuildTest(parameterized.TestCase):
     self.assertLen(blocks, 3)
     for block in blocks:
       self.assertIsInstance(block, AutoregressiveBlock)
-      self.assertEqual((block.log_scale_bound, block.num_classes, block.inverse),
+      self.assertEqual((block.maps.log_scale_bound, block.num_classes, block.inverse),
                        (0.5, 0, model.inverse))
 
   @parameterized.parameters(("float32", jnp.float32), ("bfloat16", jnp.bfloat16),
