@@ -186,8 +186,6 @@ def start(job, results: pathlib.Path, workers: int) -> subprocess.Popen:
   environment = os.environ | {
       "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "OMP_NUM_THREADS": threads,
       "OPENBLAS_NUM_THREADS": threads, "TF_CPP_MIN_LOG_LEVEL": "2",
-      # GPUs would multiply float32 in TF32, with 10 bits.
-      "JAX_DEFAULT_MATMUL_PRECISION": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", "float32"),
       "JAX_COMPILATION_CACHE_DIR": str(results.absolute() / "compiled")}
   with (workdir / "log.txt").open("w") as log:
     return subprocess.Popen([sys.executable, str(_WORKER), str(workdir)], env=environment,

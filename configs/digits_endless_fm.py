@@ -3,7 +3,7 @@
   ntm train --config=configs/digits_endless_fm.py --workdir=runs/endless_fm
   ntm evaluate --workdir=runs/endless_fm --num_samples=5000 --solver=heun --steps=8
 
-As many tokens as that model: four levels of 32 images an update there, one level of
+As many tokens as that model: four levels of 32 images per update there, one level of
 128 images here.
 Hardware: two CPU cores. Duration: at most 15 minutes. Numbers to expect: not yet measured.
 """

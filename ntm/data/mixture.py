@@ -11,7 +11,7 @@ _EXAMPLES = {"train": 2**30, "test": 2**20}
 class Mixture:
   """Example i of a split is one draw, a pure function of (split, i).
 
-  Training draws a permutation of 2^30 of them, which depends on its seed. The label
+  Training goes through the 2^30 of them in an order that depends on its seed. The label
   is the component.
 
   Attributes:

@@ -206,6 +206,7 @@ def _rebuilt_backward(block, residuals, cotangents):
   features = cond.features_BNF  # None has no gradient, and as a tree no leaf.
 
   def step(carry, inputs):
+    """One block, the last first."""
     u_BNC, grad_u_BNC, grad_features = carry
     index, block_params = inputs
     # The network reads the kept tokens alone, the same in x and u: one pass of it gives both the

@@ -99,11 +99,11 @@ def from_raw(raw: Array, limit: float) -> Spline:
                 LOG_RATIO_BOUND * jnp.tanh(slopes / LOG_RATIO_BOUND), limit)
 
 
-def _slope(width, height, width_beside, height_beside, log_ratio):
+def _slope(width, height, next_width, next_height, log_ratio):
   """Of the knot between two bins; 1 if there is none on the other side, whose width is then 0."""
-  end = width_beside == 0
-  slope, beside = height / width, jnp.where(end, 1, height_beside) / jnp.where(end, 1, width_beside)
-  return jnp.where(end, 1, 2 * slope * beside / (slope + beside) * jnp.exp(log_ratio))
+  end = next_width == 0
+  mean, next_mean = height / width, jnp.where(end, 1, next_height) / jnp.where(end, 1, next_width)
+  return jnp.where(end, 1, 2 * mean * next_mean / (mean + next_mean) * jnp.exp(log_ratio))
 
 
 @flax.struct.dataclass

@@ -5,6 +5,7 @@ the density, its denoiser and other models are trained by the same code.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from ntm.sampling import generate, pictures
 from ntm.typing import Array, Condition, Trajectory
 
 Batch = dict[str, Array]
+_LARGE_SHARE = 0.05  # Of entries outside of a spline's range.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Task:
     frozen_init: rng → arrays of the same shapes, boxed with their logical axes.
     pretrained: parameters that replace those of `init` at the same paths.
     levels: states of an example that go through the networks in an update.
+    warning: scalars of the training metrics → what to warn of, "" for nothing.
   """
 
   init: Callable
@@ -51,6 +54,7 @@ class Task:
   frozen_init: Callable | None = None
   pretrained: Any = None
   levels: int = 1
+  warning: Callable[[dict[str, float]], str] = lambda scalars: ""
 
 
 def density(config: Config, velocity_params=None) -> Task:
@@ -99,7 +103,18 @@ def density(config: Config, velocity_params=None) -> Task:
       frozen=velocity_params,
       frozen_init=velocity_init(alignment_lib.velocity_config(config)),
       pretrained=velocity_params and {"predictor": velocity_params},
-      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps))
+      levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps),
+      warning=functools.partial(_warning, config.model.transporter.spline_range))
+
+
+def _warning(limit, scalars):
+  """Says so if data often leave the range of the splines, which then do little."""
+  share = scalars.get("spline/outside", 0.0)
+  if share <= _LARGE_SHARE:
+    return ""
+  return (f"{share:.0%} of the entries are outside of the splines' range, [-{limit:g}, {limit:g}], "
+          "where they do nothing; expected few: raise config.model.transporter.spline_range in a "
+          "new run if the share does not fall.")
 
 
 def _check_objective(name, out):

@@ -38,6 +38,8 @@ class Metrics(Sums):
       that both combine by maximum; then those of log sigma_T.
     alignment: |mu_P - mu_FM|^2 per dimension, summed over examples; None unless
       an NTM is finetuned.
+    outside: share of the entries outside of the range of the transporter's splines, of the block
+      and level with most of them, summed over examples; None without splines.
   """
 
   loss: Array
@@ -46,6 +48,7 @@ class Metrics(Sums):
   step_count_S: Array
   log_scale: Array
   alignment: Array | None = None
+  outside: Array | None = None
 
   def zeros(self) -> "Metrics":
     """The metrics of no example, of the same shapes: neutral in `merge`."""
@@ -67,6 +70,8 @@ class Metrics(Sums):
       values[f"log_scale/{name}_max"] = self.log_scale[2 * i + 1]
     if self.alignment is not None:
       values["alignment"] = self.alignment / self.count
+    if self.outside is not None:
+      values["spline/outside"] = self.outside / self.count
     return {name: float(value) for name, value in values.items()}
 
 
@@ -113,11 +118,11 @@ def pair_wise(rng: PRNGKey, model: NTM, params, x0_BNC: Array, cond: Condition,
   rng_label, rng_x = jax.random.split(rng)
   cond = drop_labels(rng_label, cond, config.model.num_classes, config.train.label_dropout)
   trajectory, k_B = draw_pair(rng_x, x0_BNC, cond, config.process)
-  result, ranges = log_prob(model, params, trajectory, ends_at_noise=False)
+  result, reported = log_prob(model, params, trajectory, ends_at_noise=False)
   nats_B = -result.step_SB[0] / _dimensions(trajectory)
   one_hot_SB = jnp.arange(max(config.process.num_steps))[:, None] == k_B
   metrics = Metrics(nats_B.sum(), jnp.float32(nats_B.size), (nats_B * one_hot_SB).sum(axis=1),
-                    one_hot_SB.sum(axis=1).astype(nats_B.dtype), ranges)
+                    one_hot_SB.sum(axis=1).astype(nats_B.dtype), **reported)
   return _aligned(nats_B.mean(), metrics, trajectory, result, alignment)
 
 
@@ -127,23 +132,27 @@ OBJECTIVES = {"end_to_end": end_to_end, "pair_wise": pair_wise}
 def trajectory_loss(model: NTM, params, trajectory: Trajectory,
                     alignment: Alignment | None = None) -> tuple[Array, Metrics]:
   """Loss [3.4] of given trajectories that end at noise, and its parts."""
-  result, ranges = log_prob(model, params, trajectory, ends_at_noise=True)
+  result, reported = log_prob(model, params, trajectory, ends_at_noise=True)
   nats_SB = -result.step_SB / _dimensions(trajectory)
   nats_B = nats_SB.sum(axis=0) / trajectory.valid_SB.sum(axis=0)
   metrics = Metrics(nats_B.sum(), jnp.float32(nats_B.size), nats_SB.sum(axis=1),
-                    trajectory.valid_SB.sum(axis=1), ranges)
+                    trajectory.valid_SB.sum(axis=1), **reported)
   return _aligned(nats_B.mean(), metrics, trajectory, result, alignment)
 
 
 def log_prob(model: NTM, params, trajectory: Trajectory,
-             ends_at_noise: bool) -> tuple[TrajectoryLogProb, Array]:
-  """The log-likelihood and the ranges of its log-scales (see Metrics)."""
+             ends_at_noise: bool) -> tuple[TrajectoryLogProb, dict[str, Array]]:
+  """The log-likelihood, and the fields of Metrics that bijectors report."""
   result, extra = model.apply({"params": params}, trajectory, ends_at_noise, method="log_prob",
                               mutable=["diagnostics"])
-  transporter_2 = bijector.largest_ranges(extra.get("diagnostics", {}))
+  diagnostics = extra.get("diagnostics", {})
+  transporter_2 = bijector.largest_ranges(diagnostics)
   ranges = [-result.log_scale_SBNC.min(), result.log_scale_SBNC.max(), -transporter_2[0],
             transporter_2[1]]
-  return result, jax.lax.stop_gradient(jnp.stack(ranges))
+  reported = {"log_scale": jnp.stack(ranges)}
+  if (share := bijector.largest_outside(diagnostics)) is not None:
+    reported["outside"] = share * trajectory.x_KBNC.shape[1]
+  return result, jax.lax.stop_gradient(reported)
 
 
 def _aligned(loss, metrics, trajectory, result, alignment):

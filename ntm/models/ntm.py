@@ -12,7 +12,7 @@ state, so that every step is a conditional flow:
   log p(x_s | x_t, y) = log N(f(x_s); mu_P, sigma_P^2) + log |det df(x_s)/dx_s|,
   (mu_P, sigma_P, h_t) = f_P(x_t, t, s, y).
 
-There is no common u-space then, so the predictor reads x_t itself.
+The levels then share no u-space, so the predictor reads x_t itself.
 All terms in nats, summed over the event axes, constants included.
 """
 

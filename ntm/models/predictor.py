@@ -19,7 +19,7 @@ With the weights of a flow-matching model for v the last one starts as its
 Gaussian posterior, exactly.
 
 For a conditional transporter the network reads data-space states x_k in place of
-u_k, and gives F features per token beside the Gaussian. They do not start at zero.
+u_k, and gives F features per token in addition to the Gaussian. They do not start at zero.
 """
 
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ from ntm.typing import Array, Condition, PRNGKey
 def sample_trajectory(rng: PRNGKey, model: NTM, params, times_K: Array, shape: tuple[int, ...],
                       cond: Condition, guidance=None, null_cond: Condition | None = None,
                       start_BNC: Array | None = None, num_states: int = 1) -> tuple[Array, Array]:
-  """The cleanest states of sampled trajectories in data space, whatever the transporter.
+  """The cleanest states of sampled trajectories in data space, with any transporter.
 
   Args:
     rng: a key.
@@ -151,6 +151,7 @@ def _chain(rng, model, params, times_K, shape, cond, guidance, null_cond, start_
   rows = branches * batch_size
 
   def draw(carry, inputs):
+    """One step of the predictor, see above."""
     state_BNC, caches, index = carry
     t, s, rng = inputs
     mean, log_scale, features, caches = model.apply(

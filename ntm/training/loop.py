@@ -124,7 +124,7 @@ class _Run:
   def __init__(self, task: Task, make_task, config: Config, workdir, mesh: Mesh, checkpointer,
                iterator, held_out, first_step):
     self.task, self.make_task, self.config, self.mesh = task, make_task, config, mesh
-    self.frozen = state_lib.place_frozen(task, mesh)
+    self.frozen, self.warned = state_lib.place_frozen(task, mesh), False
     self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
     self.unreadable, self.first_step = data_record.Unreadable(workdir, iterator), first_step
     self.writer = metrics_lib.Writer(workdir, first_step, task.primary_metric, task.unit)
@@ -186,7 +186,11 @@ class _Run:
     # Skipped updates are in no mean.
     pending = [part for part in jax.device_get(pending) if np.isfinite(part.loss)]
     rates = self.clock.scalars()
-    values = {f"train/{name}": value for name, value in _scalars(pending).items()}
+    scalars = _scalars(pending)
+    if not self.warned and (warning := self.task.warning(scalars)):
+      self.warned = True
+      _LOG.warning("step %d: %s", step, warning)
+    values = {f"train/{name}": value for name, value in scalars.items()}
     values |= {name: float(value) for name, value in norms.items() if np.isfinite(value)}
     if self.config.train.max_nonfinite_steps:
       values["skipped"] = int(state.skipped)

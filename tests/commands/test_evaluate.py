@@ -7,13 +7,13 @@ import tempfile
 
 import numpy as np
 import pytest
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
 from tests.helpers import processes, runs
 
 
-class EvaluateTest(absltest.TestCase):
+class EvaluateTest(parameterized.TestCase):
 
   def test_all_is_measured(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
@@ -55,6 +55,31 @@ class EvaluateTest(absltest.TestCase):
     code, stderr = runs.call("likelihood", f"--workdir={workdir}")
     self.assertEqual(code, 1)
     self.assertIn("error: config.data.augment is True, and interpolated", stderr)
+
+  @parameterized.parameters("ntm", "flow_matching")
+  @pytest.mark.slow
+  def test_data_of_known_density(self, kind):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, dataclasses.replace(
+        runs.config(kind=kind, image_shape=(2, 1), patch_shape=(1,), num_classes=0),
+        data=config_lib.DataConfig(source="mixture")))
+    result_file = workdir / "result.json"
+    code, stderr = runs.call("evaluate", f"--workdir={workdir}", f"--json={result_file}",
+                             "--num_samples=1000", *(["--draws=1"] if kind == "ntm" else []))
+    self.assertEqual(code, 0, stderr)
+    result = json.loads(result_file.read_text())
+    self.assertAlmostEqual(result["exact_in_mode_share"], 0.989, delta=0.02)
+    self.assertLess(result["in_mode_share"], 0.5)  # Of an untrained model.
+    self.assertGreater(result["grid_total_variation"], result["exact_grid_total_variation"])
+    if kind == "ntm":
+      self.assertAlmostEqual(result["gaussian_kl_nats"], 2.457, delta=0.05)  # docs/truth.md.
+      self.assertGreater(result["kl_to_truth_nats"], result["gaussian_kl_nats"])
+      self.assertAlmostEqual(sum(result["kl_per_step"]), result["kl_to_truth_nats"], places=5)
+    else:
+      self.assertNotIn("kl_to_truth_nats", result)
+    code, stderr = runs.call("evaluate", f"--workdir={workdir}", "--refine=score")
+    self.assertEqual(code, 1)
+    self.assertRegex(stderr, "(?m)^error: .*--refine")
 
 
 if __name__ == "__main__":

@@ -39,5 +39,15 @@ class GridConditionTest(parameterized.TestCase):
         "raw": (1, 2000, 2, 1), "refined": (1, 2000, 2, 1), "trajectory": (5, 2000, 2, 1)})
 
 
+class WarningTest(absltest.TestCase):
+
+  def test_data_that_often_leave_the_range_of_splines(self):
+    what = task.density(tiny.config(model__transporter__spline_bins=4))
+    self.assertEqual(what.warning({"spline/outside": 0.04}), "")
+    self.assertEqual(what.warning({}), "")
+    self.assertRegex(what.warning({"spline/outside": 0.2}),
+                     r"20% .* \[-4, 4\], .* raise config.model.transporter.spline_range")
+
+
 if __name__ == "__main__":
   absltest.main()

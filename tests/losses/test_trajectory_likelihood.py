@@ -38,6 +38,17 @@ class ObjectivesTest(parameterized.TestCase):
     np.testing.assert_allclose(metrics.loss / metrics.count, loss, rtol=1e-6)
     self.assertGreater(metrics.log_scale[3], 0)  # The transporter's largest log-scale.
 
+  def test_share_of_entries_outside_of_the_splines(self):
+    sizes = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 1}
+    config = tiny.config(model__transporter=sizes | {"spline_bins": 4, "spline_range": 0.5})
+    model, params = tiny.model_and_params(config)
+    # Untrained blocks are the identity, so a spline sees the states themselves.
+    params = params | {"transporter": jax.tree.map(jnp.zeros_like, params["transporter"])}
+    _, metrics, _, trajectory = _end_to_end(0, model, params, *_data(), config)
+    share_S = (jnp.abs(trajectory.x_KBNC[:-1]) > 0.5).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(metrics.outside / metrics.count, share_S.max(), rtol=1e-5)
+    self.assertBetween(metrics.scalars()["spline/outside"], 0.3, 0.9)
+
   def test_dimensions_are_tokens_times_channels(self):
     config = tiny.config(model__image_shape=(4, 6, 1))  # 6 tokens of 4 channels.
     model, params = tiny.model_and_params(config)
