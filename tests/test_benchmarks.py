@@ -198,6 +198,18 @@ class BenchmarksTest(absltest.TestCase):
     default, ours = out.splitlines()[1:]
     self.assertEqual(default.split("rounds")[1].split(), ours.split("float32")[1].split())
 
+  def test_gaussian_chain(self):
+    out = subprocess.run([sys.executable, _BENCHMARKS / "gaussian_chain.py", "--draws=2000"],
+                         capture_output=True, text=True, check=True).stdout
+    rows = {line.split("|")[1].strip(): [float(cell.split()[0]) for cell in line.split("|")[2:-1]]
+            for line in out.splitlines()[2:]}
+    self.assertEqual(rows["grid25, diagonal"], rows["grid25, full"])  # Independent dimensions.
+    self.assertAlmostEqual(rows["grid25, diagonal"][2], 2.24, delta=0.15)
+    for name in ("ring8", "checkerboard"):
+      diagonal, full = rows[f"{name}, diagonal"], rows[f"{name}, full"]
+      self.assertTrue(all(f <= d + 0.01 for f, d in zip(full, diagonal)))
+      self.assertEqual(full, sorted(full, reverse=True))
+
   def test_accelerator(self):
     result = _run("accelerator.py", _BENCHMARKS.parent / "configs" / "digits.py",
                   "--batch_sizes", "8", "16")
