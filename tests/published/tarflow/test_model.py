@@ -77,9 +77,9 @@ class TarFlowTest(parameterized.TestCase):
     block = tarflow.TarFlowBlock(_CONFIG)
     _, params, x, _ = _setup()
     c = jnp.ones((1, 1, _CONFIG.width))
-    for part in range(2):
-      run = lambda x, part=part: block.apply({"params": params["params"]["block_0"]}, x, c,
-                                             method="parallel")[part]
+    for part in ("mean", "log_scale"):
+      run = lambda x, part=part: getattr(block.apply(
+          {"params": params["params"]["block_0"]}, x, c, method="parallel"), part)
       testing.assert_causal(run, x[:1], strict=True)
       reach_NN = testing.token_dependence(run, x[:1])[0]
       self.assertTrue((reach_NN[np.tril_indices(6, -1)] > 0).all())
