@@ -107,7 +107,7 @@ class LoopTest(absltest.TestCase):
     config = _config()
     warns = dataclasses.replace(_task(config), warning=lambda scalars: f"{len(scalars)} metrics")
     make_task = lambda config: warns
-    with self.assertLogs(level="WARNING") as logged:
+    with self.assertLogs("ntm", level="WARNING") as logged:
       loop.train(make_task, config, self.workdir, pipeline.train_iterator(_Images(), 8, 0),
                  pipeline.ordered_batches(_Images(), 16, 16))
     self.assertLen([line for line in logged.output if "step 2: " in line and "metrics" in line], 1)
