@@ -138,12 +138,12 @@ def judge_real(results: pathlib.Path, seeds, count: int, done) -> None:
   missing = [(name, seed) for name in REAL for seed in seeds if (name, seed) not in done]
   if not missing:
     return
-  judge, others = sample_metrics.endless(data, count * (max(seeds) + 1), Classifier.load(path))
+  reference, others = sample_metrics.endless(data, count * (max(seeds) + 1), Classifier.load(path))
   for name, seed in missing:
     batch = {key: values[seed * count:(seed + 1) * count]
              for key, values in others[REAL[name]].items()}
     append(results, [{"recipe": name, "seed": seed, "changes": [], "sampler": "",
-                      "num_samples": count, **judge.figures(batch["image"], batch["label"])}])
+                      "num_samples": count, **reference.metrics(batch["image"], batch["label"])}])
 
 
 def run_jobs(jobs, results: pathlib.Path, workers: int) -> int:

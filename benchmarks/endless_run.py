@@ -54,13 +54,13 @@ def main():
       "updates": config.train.steps, "device": jax.devices()[0].device_kind, "jax": jax.__version__,
       "parameters": sum(leaf.size for leaf in jax.tree.leaves(params))}
   classifier = Classifier.load(workdir.parent / "classifier.npz")
-  judge, others = sample_metrics.endless(config.data, _SCORED, classifier)
+  reference, others = sample_metrics.endless(config.data, _SCORED, classifier)
   if config.model.kind == "flow_matching":
     model = api.VelocityModel(config, params, config.train.steps)
   else:
     model = api.Model(config, params, config.train.steps)
     result |= likelihoods(model, others)
-  rows = [result | judged(model, judge, job, how) for how in _SAMPLERS[config.model.kind]]
+  rows = [result | judged(model, reference, job, how) for how in _SAMPLERS[config.model.kind]]
   (workdir / "rows.json").write_text(json.dumps(rows))
 
 
@@ -154,7 +154,7 @@ def likelihoods(model, others) -> dict[str, float | list[float]]:
   return result
 
 
-def judged(model, judge, job, how) -> dict[str, float | str]:
+def judged(model, reference, job, how) -> dict[str, float | str]:
   """Figures of one way to sample."""
   count, classes = job["num_samples"], model.config.model.num_classes
   labels = np.arange(count) % classes if classes else None
@@ -173,7 +173,7 @@ def judged(model, judge, job, how) -> dict[str, float | str]:
     evaluations = model.config.process.num_steps[0]
     name = f"{evaluations} steps{', refined' if how['refine'] else ''}"
   row = {"sampler": name, "evaluations": evaluations, "images_per_second": count / seconds,
-         **judge.figures(images, labels)}
+         **reference.metrics(images, labels)}
   print(f"{name}: Fréchet {row['frechet_distance']:.3f}", flush=True)
   return row
 

@@ -19,7 +19,6 @@ import ntm
 from ntm.commands import memory_allocator
 from ntm.data import pipeline, sources
 from ntm.evaluation import sample_metrics
-from ntm.evaluation.classifier import Classifier
 from ntm.sampling import ode
 
 _FLOW_MATCHING = ([("euler", n) for n in (1, 2, 4, 8, 16, 50)]
@@ -42,18 +41,18 @@ def main():
   config = model.config
   train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), 10_000,
                                           10_000)[0] for split in ("train", "test"))
-  judge = sample_metrics.Judge(Classifier.fit(train["image"], train["label"]), train["image"])
-  rows = {"real test images": judge.figures(test["image"], test["label"])}
+  reference = sample_metrics.Reference.fit(train["image"], train["label"])
+  rows = {"real test images": reference.metrics(test["image"], test["label"])}
   for solver, steps in _FLOW_MATCHING:
     rows[f"flow matching, {solver} {steps}"] = measure(
-        judge, model, args.seed, count, ode.evaluations(solver, steps), num_steps=steps,
+        reference, model, args.seed, count, ode.evaluations(solver, steps), num_steps=steps,
         solver=solver)
   for workdir in args.ntm:
     model = ntm.restore(workdir)
     steps = model.config.process.num_steps[0]
     for refine in (None, "score"):
       name = f"{pathlib.Path(workdir).name} {steps}{', refined' if refine else ''}"
-      rows[name] = measure(judge, model, args.seed, count, steps, refine=refine)
+      rows[name] = measure(reference, model, args.seed, count, steps, refine=refine)
   print(f"\n{'':34} {'evaluations':>11} {'Fréchet':>8} {'accuracy':>8} {'precision':>9} "
         f"{'recall':>6} {'images/s':>8}")
   for name, row in rows.items():
@@ -65,7 +64,7 @@ def main():
     args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def measure(judge, model, seed, count, evaluations, **how):
+def measure(reference, model, seed, count, evaluations, **how):
   """Figures of one way to sample."""
   labels = np.arange(count) % model.config.model.num_classes
   rng = jax.random.key(seed)
@@ -73,7 +72,7 @@ def measure(judge, model, seed, count, evaluations, **how):
   started = time.perf_counter()
   images = model.sample(rng, labels, **how)
   seconds = time.perf_counter() - started
-  return judge.figures(images, labels) | {
+  return reference.metrics(images, labels) | {
       "evaluations": evaluations, "images_per_second": count / seconds}
 
 

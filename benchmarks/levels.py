@@ -17,7 +17,6 @@ import numpy as np
 from ntm import api
 from ntm.data import pipeline, sources
 from ntm.evaluation import sample_metrics
-from ntm.evaluation.classifier import Classifier
 from ntm.models import build
 from ntm.process import schedule, trajectory
 from ntm.sampling import sampler
@@ -50,7 +49,7 @@ def measure(restored, args):
   num_steps = config.process.num_steps[0]
   source = sources.load(config.data, config.model, "train")
   train = pipeline.ordered_batches(source, 10_000, 100 if args.quick else 10_000)[0]
-  judge = sample_metrics.Judge(Classifier.fit(train["image"], train["label"]), train["image"])
+  reference = sample_metrics.Reference.fit(train["image"], train["label"])
   times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
                                   config.process.t_min, config.model.num_tokens)
   x0_BNC, label_B = patches.to_tokens(train["image"]), train["label"]
@@ -77,7 +76,7 @@ def measure(restored, args):
       x_BNC = from_level(rng_steps, states(rng_states)[k], k)
       images.append(patches.to_images(x_BNC))
     rows.append({"level": float(times_K[k])}
-                | judge.figures(np.concatenate(images), np.tile(label_B, args.draws)))
+                | reference.metrics(np.concatenate(images), np.tile(label_B, args.draws)))
   return rows
 
 

@@ -125,18 +125,17 @@ def _against_data(data, samples, labels, train, test) -> dict[str, float]:
   """Metrics of samples and of real images, in the features of a classifier."""
   # Known data are evaluated without scikit-learn.
   from ntm.evaluation import sample_metrics
-  from ntm.evaluation.classifier import Classifier
   _LOG.info("fitting the classifier")
   with progress("measuring the samples"):
     if data.augment:
-      metrics, real = sample_metrics.endless(data, len(samples))
+      reference, real = sample_metrics.endless(data, len(samples))
     else:
-      classifier = Classifier.fit(train["image"], train["label"])
-      metrics, real = sample_metrics.Judge(classifier, train["image"]), {"test": test}
-    result = metrics.figures(samples, labels)
+      reference = sample_metrics.Reference.fit(train["image"], train["label"])
+      real = {"test": test}
+    result = reference.metrics(samples, labels)
     for kind, batch in real.items():
-      figures = metrics.figures(batch["image"], batch["label"])
-      result |= {f"{kind}_{name}": value for name, value in figures.items()}
+      metrics = reference.metrics(batch["image"], batch["label"])
+      result |= {f"{kind}_{name}": value for name, value in metrics.items()}
   return result
 
 

@@ -17,18 +17,23 @@ _ENDLESS_IMAGES = 20_000  # Behind the classifier, and in the reference.
 _ENDLESS_EPOCHS = 40  # About as many updates as 400 passes over the 1,500 digits.
 
 
-class Judge:
-  """A classifier and the features of the reference, real images.
+class Reference:
+  """A classifier and the features of real images, which samples are compared with.
 
-  It judges any number of sets of samples by the same measure.
+  Any number of sets of samples are measured alike.
   """
 
-  def __init__(self, classifier: Classifier, reference: np.ndarray):
+  def __init__(self, classifier: Classifier, images: np.ndarray):
     self._classifier = classifier
-    self._features = classifier.features(reference)
+    self._features = classifier.features(images)
     self._radii = neighbours.radii(self._features)
 
-  def figures(self, images: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
+  @classmethod
+  def fit(cls, images: np.ndarray, labels: np.ndarray) -> "Reference":
+    """The images with a classifier that is fitted to them."""
+    return cls(Classifier.fit(images, labels), images)
+
+  def metrics(self, images: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
     """Fréchet distance to the reference with its error, precision, recall and class accuracy.
 
     Args:
@@ -53,22 +58,22 @@ def fit_endless(data: DataConfig) -> Classifier:
 
 
 def endless(data: DataConfig, count: int, classifier: Classifier | None = None
-            ) -> tuple[Judge, dict[str, dict[str, np.ndarray]]]:
-  """The judge of endless digits, and what it judges next to samples.
+            ) -> tuple[Reference, dict[str, dict[str, np.ndarray]]]:
+  """The reference of endless digits, and real draws to measure as if they were samples.
 
   Args:
     data: with `augment`.
-    count: samples that will be judged.
+    count: samples that will be measured.
     classifier: of `fit_endless`; None fits it.
 
   Returns:
-    (judge; {"fresh": `count` fresh draws that are not in the reference, "test": as
+    (reference; {"fresh": `count` fresh draws that are not in the reference, "test": as
     many held-out draws}).
   """
-  reference = _draws(data, "fresh", 0, _ENDLESS_IMAGES)["image"]
+  images = _draws(data, "fresh", 0, _ENDLESS_IMAGES)["image"]
   others = {"fresh": _draws(data, "fresh", _ENDLESS_IMAGES, count),
             "test": _draws(data, "test", 0, count)}
-  return Judge(classifier or fit_endless(data), reference), others
+  return Reference(classifier or fit_endless(data), images), others
 
 
 def _draws(data, split, start, count):
