@@ -1,8 +1,8 @@
 """Which step costs how much: python benchmarks/levels.py runs/digits runs/digits_finetune
 
-Sampling starts from real training images sent to level k, for every k, with a
-new draw for every image: k = T is sampling as usual, k = 0 real images with the
-noise of t_min. What the Fréchet distance grows by from k - 1 to k is what step k
+Sampling starts from real training images sent to level k (of endless digits, from fresh draws),
+for every k, with a new draw of the noise for every image: k = T is sampling as usual, k = 0 real
+images with the noise of t_min. What the Fréchet distance grows by from k - 1 to k is what step k
 adds to it.
 """
 
@@ -22,12 +22,14 @@ from ntm.process import schedule, trajectory
 from ntm.sampling import sampler
 from ntm.typing import Condition
 
+_ENDLESS_STARTS = 2500  # With two draws of each, as many samples as benchmarks/endless.py takes.
+
 
 def main():
   """Prints the figures of every run and level."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("workdirs", nargs="+", help="of class-conditional NTMs of one T")
-  parser.add_argument("--draws", type=int, default=2, help="of every training image")
+  parser.add_argument("--draws", type=int, default=2, help="of every image")
   parser.add_argument("--quick", action="store_true", help="100 images, to see that it runs")
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--json", type=pathlib.Path)
@@ -47,12 +49,10 @@ def measure(restored, args):
   config, params = restored.config, restored.params
   model, patches = build.ntm(config), build.patches(config.model)
   num_steps = config.process.num_steps[0]
-  source = sources.load(config.data, config.model, "train")
-  train = pipeline.ordered_batches(source, 10_000, 100 if args.quick else 10_000)[0]
-  reference = sample_metrics.Reference.fit(train["image"], train["label"])
+  reference, real = reference_and_starts(config, 100 if args.quick else 10_000)
   times_K = schedule.padded_times(config.process.schedule, num_steps, num_steps,
                                   config.process.t_min, config.model.num_tokens)
-  x0_BNC, label_B = patches.to_tokens(train["image"]), train["label"]
+  x0_BNC, label_B = patches.to_tokens(real["image"]), real["label"]
   cond = model.condition(Condition(label_B=label_B), num_steps, len(label_B))
   times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, len(label_B)))
 
@@ -78,6 +78,16 @@ def measure(restored, args):
     rows.append({"level": float(times_K[k])}
                 | reference.metrics(np.concatenate(images), np.tile(label_B, args.draws)))
   return rows
+
+
+def reference_and_starts(config, limit):
+  """(what samples are compared with, the real images that sampling starts from)."""
+  if config.data.augment:
+    reference, others = sample_metrics.endless(config.data, min(limit, _ENDLESS_STARTS))
+    return reference, others["fresh"]
+  train = pipeline.ordered_batches(sources.load(config.data, config.model, "train"), 10_000,
+                                   limit)[0]
+  return sample_metrics.Reference.fit(train["image"], train["label"]), train
 
 
 if __name__ == "__main__":

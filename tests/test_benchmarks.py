@@ -146,6 +146,17 @@ class EndlessTest(parameterized.TestCase):
     self.assertIn("| wide | 4 steps | 3 |  |  | 4 | 2.000 ± 0.577 |  |  |  | 0.5000 |", table)
     self.assertIn("| wide | 4 steps, refined | 1 |  |  | 4 | 1.500 ± 0.250 |", table)
 
+  def test_the_figure_shows_the_recorded_rows(self):
+    rows = _BENCHMARKS.parent / "docs" / "measurements" / "endless_h100.jsonl"
+    picture = pathlib.Path(tempfile.mkdtemp()) / "endless.png"
+    command = [sys.executable, _BENCHMARKS / "endless_figure.py", rows, f"--picture={picture}"]
+    subprocess.run([*command, "--panel", "flow_matching", "affine", "--panel", "affine_6k"],
+                   check=True)
+    self.assertEqual(picture.read_bytes()[:4], b"\x89PNG")
+    wrong = subprocess.run([*command, "--panel", "afine"], capture_output=True, text=True)
+    self.assertEqual(wrong.returncode, 1)
+    self.assertIn("--panel names ['afine']; the rows have ['affine',", wrong.stderr)
+
   @pytest.mark.slow
   def test_trains_judges_and_does_not_repeat(self):
     results = pathlib.Path(tempfile.mkdtemp())
