@@ -54,6 +54,12 @@ _PROGRAMS = [Case("imagenet256", "v5p:4x4x4", "sample", (f"--refine={refine}",))
                  # Every token of the inverse gathers parameters that are split.
                  Case("imagenet256", "v5p:4x4x4", "sample", ("--refine=score", *_WHOLE)),
                  Case("imagenet256", "v5p:4x4x4", "distill")]
+_KINDS = [(f"--config.model.transporter.spline_bins={bins}",
+           f"--config.model.transporter.features={features}")
+          for features in (0, 64) for bins in (0, 8)]
+_TRANSPORTERS = ([Case("imagenet256", "v5p:4x4x4", flags=kind) for kind in _KINDS]
+                 + [Case("imagenet256", "v5p:4x4x4", "sample", ("--refine=score", *_WHOLE, *kind))
+                    for kind in _KINDS])
 _ROUNDS = "--config.train.grad_accumulation_steps={}".format
 # Where a whole batch does not fit these slices, or the mesh does not suit.
 _OTHERWISE = [
@@ -72,6 +78,7 @@ TABLES: Mapping[str, list[Case]] = {
         "v5e:4x4", "v5e:4x8", "v5p:2x2x1", "v5p:2x2x2", "v6e:2x4", "v6e:4x4")],
     "remat": _REMAT,
     "programs": _PROGRAMS,
+    "transporters": _TRANSPORTERS,
     "configs": [Case(config, topology) for config in _FULL_SCALE for topology in _SLICES]
                + _OTHERWISE,
     "weak": [_weak("cpu:1")] + [_weak(f"cpu:{n}", **mesh) for n in (2, 4, 8)

@@ -3,7 +3,7 @@
   ntm train --config=configs/digits.py --workdir=runs/digits
   ntm evaluate --workdir=runs/digits
 
-Hardware: two CPU cores. Duration and numbers to expect: docs/results.md.
+Hardware: two CPU cores. Duration and numbers to expect: docs/digits.md.
 Without the transporter: --config.model.transporter.num_blocks=0
 """
 

@@ -2,7 +2,7 @@
 
   ntm distill --config=configs/digits_denoiser.py --teacher=runs/digits
 
-Hardware: two CPU cores. Duration and numbers to expect: docs/results.md.
+Hardware: two CPU cores. Duration and numbers to expect: docs/digits.md.
 """
 
 import ntm.config

@@ -4,7 +4,7 @@
   ntm train --config=configs/digits_finetune.py --workdir=runs/digits_finetune
 
 Without mean alignment: --config.finetune.alignment=0
-Hardware: two CPU cores. Duration and numbers to expect: docs/results.md.
+Hardware: two CPU cores. Duration and numbers to expect: docs/digits.md.
 """
 
 import ntm.config

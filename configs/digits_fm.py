@@ -5,7 +5,7 @@
 
 As many parameters as that model within an eighth, and as many tokens: four
 levels of 32 images an update there, one level of 128 images here.
-Hardware: two CPU cores. Duration and numbers to expect: docs/results.md.
+Hardware: two CPU cores. Duration and numbers to expect: docs/digits.md.
 """
 
 import ntm.config
