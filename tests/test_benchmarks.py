@@ -193,10 +193,15 @@ class BenchmarksTest(absltest.TestCase):
     self.assertGreater(result["denoiser_speedup"], 0)
     self.assertIn("jacobi", result["solvers"]["16"])
 
-  def test_conditional(self):
-    result = _run("conditional.py")
-    self.assertLen(result["seconds"], 6)
-    self.assertLen(result["ratios"], 3)
+  def test_transporters(self):
+    result = _run("transporters.py")
+    self.assertLen(result["seconds"], 16)
+    self.assertEqual(set(result["ratios"]["affine"].values()), {1.0})
+
+  def test_price(self):
+    result = _run("price.py")
+    self.assertLen(result, 11)
+    self.assertGreater(result["flow matching, euler 4"], result["flow matching, euler 50"])
 
   def test_training(self):
     result = _run("training.py")
