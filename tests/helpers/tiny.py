@@ -58,7 +58,8 @@ def fill(shapes, scale: float = 0.2, seed: int = 7):
 
   def entries(path, leaf):
     gain = path[-1].key == "scale"
-    return jnp.asarray(gain + scale * rng.normal(size=leaf.shape), leaf.dtype)
+    # Converted by NumPy: JAX compiles a conversion for every shape.
+    return jnp.asarray(np.asarray(gain + scale * rng.normal(size=leaf.shape), leaf.dtype))
 
   return jax.tree_util.tree_map_with_path(entries, shapes)
 
