@@ -1,5 +1,6 @@
 """What all tests share: eight CPU devices, quick compiles, one place for files."""
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -28,3 +29,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 def _temporary_files(tmp_path_factory):
   """What tests write goes with pytest's own files, of a suite that passed at its end."""
   tempfile.tempdir = str(tmp_path_factory.mktemp("tests"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_garbage_collections():
+  """Collects after every module: to look at millions of objects while tracing takes a tenth."""
+  gc.set_threshold(100_000, 10, 10)
+  yield
+  gc.collect()
+  gc.freeze()  # What is left are modules and compiled programs, not to be looked at again.

@@ -110,6 +110,7 @@ class EndlessTest(parameterized.TestCase):
     late = self.worker.draw(self.endless.config_of(f"{_TINY_RECIPE} train.seed=1"), 2, 2)
     np.testing.assert_array_equal(late["image"], draws[1]["image"][2:])
 
+  @pytest.mark.slow
   def test_training_is_the_librarys_step_on_consecutive_draws_and_resumes(self):
     config = self.endless.config_of(_TINY_RECIPE)
     run, mesh = task.density(config), partitioning.make_mesh(config.mesh, jax.devices()[:1])

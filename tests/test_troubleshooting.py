@@ -86,9 +86,10 @@ class TroubleshootingTest(parameterized.TestCase):
     self.assertEmpty(unknown)
 
   def test_every_message_that_users_can_meet_is_on_the_page(self):
-    self.assertGreater(len(_raised()), 100)
-    missing = [(file, text) for file, text in _raised()
-               if not any(pattern in text for pattern in _patterns())]
+    raised, patterns = _raised(), _patterns()
+    self.assertGreater(len(raised), 100)
+    missing = [(file, text) for file, text in raised
+               if not any(pattern in text for pattern in patterns)]
     self.assertEmpty(missing)
 
 

@@ -42,7 +42,9 @@ class TrainState:
 
 def abstract_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
   """Shapes, types and shardings of the state, as `abstract_params`."""
-  return abstract_params(lambda rng: _create(rng, task, config), mesh)
+  # `task.init` itself: JAX keeps the trace of a function that it has seen.
+  params = jax.eval_shape(task.init, jax.random.key(0))
+  return _in_pieces(jax.eval_shape(lambda params: _state(params, config), params), mesh)
 
 
 def abstract_params(init: Callable, mesh: Mesh):
@@ -51,14 +53,13 @@ def abstract_params(init: Callable, mesh: Mesh):
   Raises:
     ValueError: a parameter that the mesh does not split evenly.
   """
-  boxed = jax.eval_shape(init, jax.random.key(0))
-  return partitioning.split(mesh, nn.unbox(boxed), partitioning.from_logical(mesh, boxed))
+  return _in_pieces(jax.eval_shape(init, jax.random.key(0)), mesh)
 
 
 def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
   """Initialises a state, every leaf directly in its sharding."""
   shardings = jax.tree.map(lambda a: a.sharding, abstract_state(task, config, mesh))
-  create = jax.jit(lambda rng: nn.unbox(_create(rng, task, config)), out_shardings=shardings)
+  create = jax.jit(lambda rng: nn.unbox(_state(task.init(rng), config)), out_shardings=shardings)
   return create(jax.random.key(config.train.seed))
 
 
@@ -105,8 +106,13 @@ def check_pretrained(state: TrainState, pretrained) -> None:
           "expected a source of the same sizes in config.finetune.source.")
 
 
-def _create(rng, task: Task, config: Config) -> TrainState:
-  params = task.init(rng)
+def _in_pieces(boxed, mesh: Mesh):
+  """Shapes, types and shardings of a tree with the names of its axes."""
+  return partitioning.split(mesh, nn.unbox(boxed), partitioning.from_logical(mesh, boxed))
+
+
+def _state(params, config: Config) -> TrainState:
+  """The state before the first update."""
   return TrainState(
       step=jnp.int32(0), healthy=jnp.bool_(True), params=params,
       ema=jax.tree.map(jnp.copy, params),

@@ -61,7 +61,7 @@ class Mixture(Protocol):
     """Whether a state at level t belongs to some component, bool [...]."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # Hashable: static to `jax.jit`.
 class GaussianMixture:
   """sum_j w_j N(m_j, S^2 I).
 
@@ -131,7 +131,7 @@ class GaussianMixture:
             (1 - t) ** 2 * self.sigma ** 2 + t ** 2)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # Hashable: static to `jax.jit`.
 class UniformMixture:
   """sum_j w_j U[a_j, b_j], boxes.
 

@@ -1,5 +1,6 @@
 import functools
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
@@ -43,10 +44,12 @@ class ApiTest(parameterized.TestCase):
     draw = lambda refine: _model().sample(jax.random.key(0), [0, 1, 2], refine=refine)
     np.testing.assert_array_equal(draw("none"), draw(None))
 
-  def test_chunks_do_not_show(self):
+  def test_chunks_do_not_show_except_as_progress(self):
     model = _model()
     labels = np.arange(300) % 3
-    images = model.sample(jax.random.key(0), labels, refine=None)
+    progress = mock.Mock()
+    images = model.sample(jax.random.key(0), labels, refine=None, progress=progress)
+    self.assertEqual(progress.mock_calls, [mock.call(256, 300), mock.call(300, 300)])
     self.assertEqual(images.shape, (300, 4, 4, 1))
     first = model.sample(jax.random.key(0), labels[:256], refine=None)
     np.testing.assert_allclose(images[:256], first, atol=1e-5)

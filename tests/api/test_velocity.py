@@ -1,6 +1,7 @@
 import functools
 import pathlib
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
@@ -22,11 +23,12 @@ class VelocityApiTest(parameterized.TestCase):
     return api.VelocityModel(config, tiny.random_params(lambda rng: {"params": init(rng)}), 0)
 
   def test_samples_are_images_and_a_function_of_the_key(self):
-    model = self._model()
+    model, progress = self._model(), mock.Mock()
     draw = lambda seed, **how: model.sample(jax.random.key(seed), [0, 1, 2], num_steps=2, **how)
     self.assertEqual((draw(0).shape, draw(0).dtype), ((3, 4, 4, 1), np.float32))
     np.testing.assert_array_equal(draw(0), draw(0))
-    self.assertGreater(np.abs(draw(0) - draw(1)).max(), 0.1)
+    self.assertGreater(np.abs(draw(0) - draw(1, progress=progress)).max(), 0.1)
+    progress.assert_called_once_with(3, 3)
     self.assertGreater(np.abs(draw(0) - draw(0, guidance=1.0)).max(), 1e-3)
     self.assertGreater(np.abs(draw(0) - draw(0, solver="gaussian")).max(), 1e-3)
 

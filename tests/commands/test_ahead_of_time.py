@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 from unittest import mock
 
 import jax
@@ -40,7 +41,10 @@ class AheadTest(parameterized.TestCase):
       programs.append(programs[0] if programs else compile_program(lowered))
       return programs[0]
 
-    with mock.patch.object(jax.stages.Lowered, "compile", compile_once):
+    counted = {name: functools.cache(getattr(ahead_of_time, name))
+               for name in ("model_flops", "executed_flops")}
+    with (mock.patch.object(jax.stages.Lowered, "compile", compile_once),
+          mock.patch.multiple(ahead_of_time, **counted)):
       report = _report(chip=_CHIP)
       self.assertFalse(_report(chip=dataclasses.replace(_CHIP, hbm_bytes=1000)).fits)
     self.assertLen(programs, 2)

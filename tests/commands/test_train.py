@@ -6,18 +6,21 @@ import tempfile
 from absl.testing import absltest
 
 import ntm
-from tests.helpers import processes
+from tests.helpers import processes, runs
 
 
 class TrainTest(absltest.TestCase):
 
   def test_trains_and_leaves_a_run(self):
-    workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
-    log = processes.train(workdir)
+    root = pathlib.Path(tempfile.mkdtemp())
+    workdir = root / "run"
+    runs.write_config(root / "tiny.py")
+    log = processes.ntm("train", f"--config={root / 'tiny.py'}", f"--workdir={workdir}",
+                        "--config.train.steps=3").stderr
     self.assertIn("step 3 of 3", log)
     self.assertIn("left", log)
     model = ntm.restore(workdir)
-    self.assertEqual((model.step, model.config.model.predictor.width), (3, 16))
+    self.assertEqual((model.step, model.config.model.predictor.width), (3, 8))
     for name in ("metrics.jsonl", "curves.png", "config.json", "samples/refined_0000003.png"):
       self.assertTrue((workdir / name).exists(), name)
 

@@ -15,7 +15,7 @@ class TransporterTest(parameterized.TestCase):
   @classmethod
   def setUpClass(cls):
     super().setUpClass()
-    config = tiny.config()
+    config = tiny.config(model__transporter__num_blocks=2)
     cls.model, cls.params = tiny.model_and_params(config)
     cls.trajectory = tiny.trajectory(config)
     cls._transport = staticmethod(jax.jit(lambda x: cls.model.apply(

@@ -26,6 +26,7 @@ from tests.helpers import tiny
 _VELOCITY = {"model__predictor__output": "velocity", "model__predictor__reads_noise": True,
              "process__t_min_low": 0.01}
 _SQUARE_HEADS = {"model__predictor__num_kv_heads": 2}
+_COUPLING = {"model__transporter__kind": "coupling", "model__transporter__num_blocks": 2}
 _PLANE = {"data__source": "mixture", "model__image_shape": (2, 1), "model__patch_shape": (1,),
           "model__num_classes": 0}
 # What else a choice needs in order to mean anything: the rest is as in `tiny.config`.
@@ -37,8 +38,9 @@ _NEEDS = {
     ("model__backbone__kind", "flux2"): _VELOCITY | _SQUARE_HEADS | {
         "model__num_classes": 0, "model__backbone__double_layers": 1,
         "model__backbone__text_tokens": 3, "model__backbone__text_width": 5},
-    ("model__transporter__split", "halves"): {"model__transporter__kind": "coupling"},
-    ("model__transporter__reversible", False): {"model__transporter__kind": "coupling"},
+    ("model__transporter__kind", "coupling"): _COUPLING,  # One leaves half of the tokens.
+    ("model__transporter__split", "halves"): _COUPLING,
+    ("model__transporter__reversible", False): _COUPLING,
     ("train__time_sampling", "uniform"): {"model__kind": "flow_matching"},
     ("data__source", "arrays"): {"model__num_classes": 0},
     ("data__source", "mixture"): _PLANE,

@@ -9,7 +9,6 @@ import sys
 from unittest import mock
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl.testing import flagsaver
 
@@ -80,10 +79,12 @@ def _state(what, run):
 def filled(abstract: state_lib.TrainState) -> state_lib.TrainState:
   """A first state of these shapes and shardings, with random parameters; nothing is compiled."""
   zeros = jax.tree.map(lambda a: jax.device_put(np.zeros(a.shape, a.dtype), a.sharding), abstract)
-  params = jax.tree.map(lambda a, like: jax.device_put(a, like.sharding),
-                        tiny.fill(abstract.params), abstract.params)
+  filled = tiny.fill(abstract.params)
+  # Twice, as a step that donates its state needs: copies on devices are compiled.
+  params, ema = (jax.tree.map(lambda a, like: jax.device_put(np.asarray(a), like.sharding),
+                              filled, abstract.params) for _ in range(2))
   healthy = jax.device_put(np.bool_(True), abstract.healthy.sharding)
-  return zeros.replace(params=params, ema=jax.tree.map(jnp.copy, params), healthy=healthy)
+  return zeros.replace(params=params, ema=ema, healthy=healthy)
 
 
 def tree(directory: pathlib.Path) -> dict[str, str]:

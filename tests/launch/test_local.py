@@ -7,12 +7,15 @@ import sys
 
 from absl.testing import absltest
 
-_LOCAL = pathlib.Path(__file__).parents[2] / "launch" / "local.py"
+_LAUNCH = pathlib.Path(__file__).parents[2] / "launch"
+# launch/local.py, with less patience for processes that do not end.
+_LOCAL = f"import sys; sys.path.insert(0, {str(_LAUNCH)!r}); import local; local._GRACE = 0.5; " \
+    "sys.exit(local.main())"
 
 
 def _start(script, *flags):
   return subprocess.Popen(
-      [sys.executable, _LOCAL, "--processes=2", *flags, "--", "bash", "-c", script],
+      [sys.executable, "-c", _LOCAL, "--processes=2", *flags, "--", "bash", "-c", script],
       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -40,7 +40,8 @@ class ObjectivesTest(parameterized.TestCase):
 
   def test_share_of_entries_outside_of_the_splines(self):
     sizes = {"layers": 1, "width": 16, "num_heads": 2, "num_kv_heads": 1}
-    config = tiny.config(model__transporter=sizes | {"spline_bins": 4, "spline_range": 0.5})
+    config = tiny.config(model__transporter=sizes | {
+        "num_blocks": 1, "spline_bins": 4, "spline_range": 0.5})
     model, params = tiny.model_and_params(config)
     # Untrained blocks are the identity, so a spline sees the states themselves.
     params = params | {"transporter": jax.tree.map(jnp.zeros_like, params["transporter"])}

@@ -23,8 +23,7 @@ def _log_prob(model, params, trajectory, ends_at_noise=True):
 
 class NTMTest(parameterized.TestCase):
 
-  @parameterized.parameters(("markov", 0), ("history", 0), ("markov", 2), ("history", 2),
-                            ("markov", 2, 3), ("history", 1, 3))
+  @parameterized.parameters(("markov", 0), ("markov", 2), ("history", 1, 3))
   def test_first_loss_is_that_of_the_identity_and_a_standard_normal(self, context, num_blocks,
                                                                     features=0):
     config = tiny.config(

@@ -95,7 +95,8 @@ class ConditionalTest(parameterized.TestCase):
 
   @parameterized.parameters(("markov", {}), ("history", {"model__inverse__solver": "jacobi"}),
                             ("markov", {"model__inverse__solver": "gs_jacobi"}),
-                            ("markov", {"model__transporter__kind": "coupling"}))
+                            ("markov", {"model__transporter__kind": "coupling",
+                                        "model__transporter__num_blocks": 2}))
   def test_the_likelihood_finds_the_noise_that_was_drawn(self, context, changes):
     with jax.enable_x64(True):
       config = tiny.config(model__transporter__features=3, model__predictor__context=context,

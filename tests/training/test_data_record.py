@@ -27,8 +27,9 @@ _DEVICES = jax.devices()
 def _config(source, root, **changes):
   small = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}
   data = {"source": source, "path": str(root), "test_fraction": 0.1}
-  return tiny.config(model__predictor=small, model__transporter=small, model__num_classes=0,
-                     data=data, mesh={"data": 1}, train__sample_every=10**6, **changes)
+  return tiny.config(model__predictor=small, model__transporter=small | {"num_blocks": 1},
+                     model__num_classes=0, data=data, mesh={"data": 1}, train__sample_every=10**6,
+                     **changes)
 
 
 def _folder(count=45, directory=""):

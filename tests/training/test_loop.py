@@ -25,7 +25,7 @@ from ntm.training import checkpoint, loop, metrics, multihost
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training import workdir as workdir_lib
-from tests.helpers import tiny
+from tests.helpers import runs, tiny
 
 
 class _Images:
@@ -44,10 +44,30 @@ class _Images:
     return {"image": self._images[index], "label": np.int32(index % 3)}
 
 
-# Runs of one config share their programs, which the loop makes anew for every run.
-_task = functools.cache(task.density)
-_PROGRAMS = {name: functools.cache(getattr(step_lib, name))
-             for name in ("make_train_step", "make_eval_step")}
+# Runs share their programs, which the loop makes anew for every run.
+_density, _train_step, _eval_step = (
+    functools.cache(make) for make in (task.density, step_lib.make_train_step,
+                                       step_lib.make_eval_step))
+
+
+def _computed(config):
+  """The config less what says when to write, which is in no program."""
+  return dataclasses.replace(config, train=dataclasses.replace(
+      config.train, log_every=1, sample_every=1, checkpoint_every=1, profile_at=0))
+
+
+def _task(config):
+  return _density(_computed(config))
+
+
+_PROGRAMS = {
+    "make_train_step": lambda _, config, mesh: _train_step(_task(config), _computed(config), mesh),
+    "make_eval_step": lambda _, mesh: _eval_step(_task(_config()), mesh)}
+
+
+def _first(what, config, mesh):
+  """A first state that is not compiled."""
+  return runs.filled(state_lib.abstract_state(what, config, mesh))
 
 
 def _train(config, workdir, source=None):
@@ -79,6 +99,7 @@ class LoopTest(absltest.TestCase):
     # The loop takes all devices; these runs are of one.
     self.enter_context(absltest.mock.patch.object(jax, "devices", lambda: _DEVICES[:1]))
     self.enter_context(absltest.mock.patch.multiple(step_lib, **_PROGRAMS))
+    self.enter_context(absltest.mock.patch.object(state_lib, "init_state", _first))
     self.workdir = tempfile.mkdtemp()
 
   def test_a_resumed_run_equals_the_uninterrupted_one(self):
@@ -131,7 +152,7 @@ class LoopTest(absltest.TestCase):
     self.assertLen(list(pathlib.Path(self.workdir).glob("profile/**/*.xplane.pb")), 1)
 
   def test_nan_stops_with_the_last_good_state(self):
-    config = _config(train__steps=12, train__checkpoint_every=100, train__log_every=3)
+    config = _config(train__checkpoint_every=100, train__log_every=3)
     # One epoch is four batches: poison an image that first comes in the third.
     seen = pipeline.train_iterator(_Numbered(), 8, 0)
     poison = int([next(seen)["image"][0, 0, 0, 0] for _ in range(3)][2])

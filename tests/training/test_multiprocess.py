@@ -110,14 +110,16 @@ class SameRunTest(absltest.TestCase):
     self._assert_same(two, one, (1, 2, 3))
 
   def test_processes_with_different_configs_are_refused(self):
+    workdir = tempfile.mkdtemp()
     program = ("import jax; from ntm.commands import entry_point; "
                "from tests.helpers import digits_run; "
-               f"entry_point.run(lambda _: digits_run.train({tempfile.mkdtemp()!r}, "
+               f"entry_point.run(lambda _: digits_run.train({workdir!r}, "
                "3 + jax.process_index()), ['program'], several_processes=True)")
     launched = _launch(sys.executable, "-c", program)
     output = launched.communicate(timeout=600)[0]
     self.assertEqual(launched.returncode, 1, output)
     self.assertIn("on process 1 train.steps is 4, on process 0 it is 3.", output)
+    self.assertEmpty(os.listdir(workdir))
 
   @pytest.mark.slow
   def test_on_as_many_devices_and_resumed_by_one_process(self):
@@ -135,6 +137,7 @@ class SameRunTest(absltest.TestCase):
 
 class RefusalTest(absltest.TestCase):
 
+  @pytest.mark.slow
   def test_what_one_process_refuses_none_writes(self):
     workdir = tempfile.mkdtemp()
     launched = _launch(sys.executable, "-c", _REFUSING, workdir)

@@ -18,10 +18,13 @@ def _trajectories(mixture, times_K, count):
   return sample_trajectory(jax.random.key(0), jnp.asarray(x0), times_K), components
 
 
-def _log_ratios(mixture, x_KBD, times_K, full=False):
+_compiled = jax.jit(gaussian_chain.log_ratios, static_argnums=(0, 3))
+_log_density = jax.jit(trajectories.log_density, static_argnums=0)
+
+
+def _log_ratios(mixture, x_KBD, times_K, full=False, component_B=None):
   """As the function tested, compiled."""
-  function = jax.jit(lambda x_KBD: gaussian_chain.log_ratios(mixture, x_KBD, times_K, full))
-  return np.asarray(function(x_KBD))
+  return np.asarray(_compiled(mixture, x_KBD, times_K, full, component_B))
 
 
 class GaussianChainTest(parameterized.TestCase):
@@ -35,8 +38,7 @@ class GaussianChainTest(parameterized.TestCase):
     mixture = examples.GAUSSIAN if given else GaussianMixture(np.array([[0.3, -0.2]]), 0.4)
     times_K = schedule.uniform_times(4, 0.02)
     x_KBD, components = _trajectories(mixture, times_K, 100)
-    ratio_SB = gaussian_chain.log_ratios(mixture, x_KBD, times_K, full,
-                                         components if given else None)
+    ratio_SB = _log_ratios(mixture, x_KBD, times_K, full, components if given else None)
     np.testing.assert_allclose(ratio_SB, 0, atol=1e-9)
 
   @parameterized.product(named_mixture=examples.BOTH, full=(False, True))
@@ -46,7 +48,7 @@ class GaussianChainTest(parameterized.TestCase):
     t = 0.1
     axis = np.linspace(-2, 2, 301)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    log_P = np.asarray(trajectories.log_density(mixture, grid, t))
+    log_P = np.asarray(_log_density(mixture, grid, t))
     mass_P = np.exp(log_P) * (axis[1] - axis[0]) ** 2
     offset = grid - mass_P @ grid
     covariance = np.einsum("p,pd,pe->de", mass_P, offset, offset)

@@ -31,7 +31,7 @@ class NamedTest(parameterized.TestCase):
     self.assertTrue(((rows + columns) % 2 == 0).all())
     self.assertLen(set(zip(rows, columns)), 8)
     with jax.enable_x64(True):
-      density = np.exp(trajectories.log_density(
+      density = np.exp(jax.jit(trajectories.log_density, static_argnums=0)(
           mixture, np.array([[-0.75, -0.75], [-0.75, -0.25], [0.25, 0.25]]), 1e-3))
     np.testing.assert_allclose(density, [0.5, 0, 0.5], rtol=5e-3)
 

@@ -11,6 +11,13 @@ from ntm.process.trajectory import sample_trajectory
 from ntm.truth import trajectories
 from tests.truth import examples
 
+# Compiled: one by one, each of their many operations would be a program.
+_log_steps, _log_density, _log_components = (
+    jax.jit(function, static_argnums=0) for function in
+    (trajectories.log_steps, trajectories.log_density, trajectories.log_components))
+_sample_step = jax.jit(trajectories.sample_step, static_argnums=1)
+_step_moments = jax.jit(trajectories.step_moments, static_argnums=(0, 4))
+_clean_means = jax.jit(lambda mixture, *args: mixture.clean_moments(*args)[0], static_argnums=0)
 _STATES = np.array([[0.1, 0.2], [-0.5, -0.3], [1.1, 0.6]])
 
 
@@ -38,10 +45,10 @@ class TrajectoriesTest(parameterized.TestCase):
       step_JP = (np.exp(-((x_s - a * x_t - b * x0_JPD) ** 2).sum(-1) / 2 / c ** 2)
                  / (2 * np.pi * c ** 2))
       x_KBD, times_K = np.stack([x_s, x_t])[:, None], np.array([s, t])
-      found = trajectories.log_steps(mixture, x_KBD, times_K)
+      found = _log_steps(mixture, x_KBD, times_K)
       self.assertAlmostEqual(float(found[0, 0]),
                              np.log((step_JP * mass_JP).sum() / mass_JP.sum()), places=6)
-      chosen = trajectories.log_steps(mixture, x_KBD, times_K, np.array([1]))
+      chosen = _log_steps(mixture, x_KBD, times_K, np.array([1]))
       self.assertAlmostEqual(float(chosen[0, 0]),
                              np.log((step_JP * mass_JP)[1].sum() / mass_JP[1].sum()), places=6)
 
@@ -50,7 +57,7 @@ class TrajectoriesTest(parameterized.TestCase):
     """The product of reverse steps and noise is the integral of q(x_0) q(trajectory | x_0)."""
     times_K = schedule.uniform_times(3, 0.1)
     x_KBD, _ = _states(mixture, times_K, 4)
-    total_B = np.asarray(trajectories.log_steps(mixture, x_KBD, times_K).sum(0)
+    total_B = np.asarray(_log_steps(mixture, x_KBD, times_K).sum(0)
                          + stats.norm.logpdf(np.asarray(x_KBD[-1])).sum(-1))
     covariance = np.asarray(kernel.trajectory_covariance(times_K))
     x0_JPD, mass_JP = examples.nodes(mixture)
@@ -65,10 +72,10 @@ class TrajectoriesTest(parameterized.TestCase):
     axis = np.linspace(-3, 3, 151)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     area = (axis[1] - axis[0]) ** 2
-    log_P = trajectories.log_density(mixture, grid, 0.2)
+    log_P = _log_density(mixture, grid, 0.2)
     self.assertAlmostEqual(float(np.exp(log_P).sum() * area), 1, places=4)
     x_KBD = np.stack([grid, np.broadcast_to([0.3, 0.1], grid.shape)])
-    step_P = trajectories.log_steps(mixture, x_KBD, np.array([0.2, 0.6]))[0]
+    step_P = _log_steps(mixture, x_KBD, np.array([0.2, 0.6]))[0]
     self.assertAlmostEqual(float(np.exp(step_P).sum() * area), 1, places=4)
 
   @parameterized.product(named=examples.BOTH, full=(False, True))
@@ -78,9 +85,9 @@ class TrajectoriesTest(parameterized.TestCase):
     axis = np.linspace(-2.5, 2.5, 201)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     x_KBD = np.stack([grid, np.broadcast_to(x_t, grid.shape)])
-    mass_P = np.exp(trajectories.log_steps(mixture, x_KBD, np.array([s, t]))[0])
+    mass_P = np.exp(_log_steps(mixture, x_KBD, np.array([s, t]))[0])
     mass_P /= mass_P.sum()
-    mean, covariance = trajectories.step_moments(mixture, x_t, t, s, full)
+    mean, covariance = _step_moments(mixture, x_t, t, s, full)
     offset = grid - mass_P @ grid
     expected = np.einsum("p,pd,pe->de", mass_P, offset, offset)
     np.testing.assert_allclose(mean, mass_P @ grid, atol=1e-6)
@@ -91,16 +98,16 @@ class TrajectoriesTest(parameterized.TestCase):
     _, mixture = named
     (s, t), count = levels, 20_000
     # Around one state: cells of equal size over 4 standard deviations of the step.
-    x_t = (1 - t) * mixture.clean_moments(np.zeros((1, 2)), 1.0)[0][0, 1]
-    drawn = np.asarray(trajectories.sample_step(
+    x_t = (1 - t) * _clean_means(mixture, np.zeros((1, 2)), 1.0)[0, 1]
+    drawn = np.asarray(_sample_step(
         jax.random.key(0), mixture, jnp.tile(x_t, (count, 1)), t, s))
-    mean, variance = (np.asarray(part) for part in trajectories.step_moments(mixture, x_t, t, s))
+    mean, variance = (np.asarray(part) for part in _step_moments(mixture, x_t, t, s))
     self.assertTrue((abs(drawn.mean(0) - mean) < 4.5 * np.sqrt(variance / count)).all())
     edges = [np.linspace(m - 4 * v ** 0.5, m + 4 * v ** 0.5, 9) for m, v in zip(mean, variance)]
     fine = [np.linspace(e[0], e[-1], 8 * 24 + 1) for e in edges]
     middle = [(f[1:] + f[:-1]) / 2 for f in fine]
     grid = np.stack(np.meshgrid(*middle, indexing="ij"), -1).reshape(-1, 2)
-    log_P = trajectories.log_steps(
+    log_P = _log_steps(
         mixture, np.stack([grid, np.broadcast_to(x_t, grid.shape)]), np.array([s, t]))[0]
     mass = np.exp(np.asarray(log_P)).reshape(8, 24, 8, 24).sum((1, 3))
     mass *= np.prod([f[1] - f[0] for f in fine])
@@ -112,7 +119,7 @@ class TrajectoriesTest(parameterized.TestCase):
     count, times_K = 5000, schedule.uniform_times(3, 0.05)
     x_BD = jax.random.normal(jax.random.key(1), (count, 2))
     for k in (3, 2, 1):
-      x_BD = trajectories.sample_step(jax.random.key(k), mixture, x_BD, times_K[k], times_K[k - 1])
+      x_BD = _sample_step(jax.random.key(k), mixture, x_BD, times_K[k], times_K[k - 1])
     forward_BD = _states(mixture, times_K, count)[0][0]
     for function in (lambda x: x, lambda x: x ** 2, lambda x: x[:, :1] * x[:, 1:]):
       one, other = (np.asarray(function(x)) for x in (x_BD, forward_BD))
@@ -121,12 +128,12 @@ class TrajectoriesTest(parameterized.TestCase):
 
   @parameterized.named_parameters(*examples.BOTH)
   def test_given_components_weigh_their_conditional_densities(self, mixture):
-    log_J = [trajectories.log_density(mixture, _STATES, 0.3, np.full(3, j)) for j in range(3)]
+    log_J = [_log_density(mixture, _STATES, 0.3, np.full(3, j)) for j in range(3)]
     total = np.exp(np.stack(log_J) + mixture.log_weight_J[:, None]).sum(0)
-    np.testing.assert_allclose(total, np.exp(trajectories.log_density(mixture, _STATES, 0.3)))
-    x = trajectories.sample_step(jax.random.key(0), mixture, jnp.zeros((1000, 2)), 1.0, 0.01,
+    np.testing.assert_allclose(total, np.exp(_log_density(mixture, _STATES, 0.3)))
+    x = _sample_step(jax.random.key(0), mixture, jnp.zeros((1000, 2)), 1.0, 0.01,
                                  jnp.full(1000, 2))
-    weight_J = jax.nn.softmax(trajectories.log_components(mixture, x, 0.01))
+    weight_J = jax.nn.softmax(_log_components(mixture, x, 0.01))
     self.assertGreater(weight_J[:, 2].min(), 0.5)
 
 
