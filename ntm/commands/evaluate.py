@@ -80,8 +80,9 @@ def main(_) -> None:
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
   result |= how | (_against_truth(model, samples) if known
                    else _against_data(model.config.data, samples, labels, train, test))
-  for name, value in result.items():
-    print(f"{name:34} {np.round(value, 4) if not isinstance(value, str) else value}")
+  with np.printoptions(suppress=True):
+    for name, value in result.items():  # Adding 0 makes -0 positive.
+      print(f"{name:34} {value if isinstance(value, str) else np.round(value, 4) + 0}")
   entry_point.write_json(_JSON.value, result)
 
 
