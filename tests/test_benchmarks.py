@@ -227,6 +227,31 @@ class BenchmarksTest(absltest.TestCase):
       self.assertTrue(all(f <= d + 0.01 for f, d in zip(full, diagonal)))
       self.assertEqual(full, sorted(full, reverse=True))
 
+  def test_level_map(self):
+    out = subprocess.run([sys.executable, _BENCHMARKS / "level_map.py", "--rounds=1"],
+                         capture_output=True, text=True, check=True).stdout
+    gaussian, mapped = (float(line.split()[2]) for line in out.splitlines())
+    self.assertAlmostEqual(gaussian, 2.18, delta=0.03)  # As gaussian_chain.py of the first step.
+    self.assertBetween(mapped, 0.06, 0.1)
+
+  def test_grid25_trains_measures_and_does_not_repeat(self):
+    results = pathlib.Path(tempfile.mkdtemp())
+    command = [sys.executable, _BENCHMARKS / "grid25.py", "--quick", f"--results={results}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    self.assertIn("10 of 10", done.stderr)
+    for name in ("grid25.png", "grid25_steps.png"):
+      self.assertGreater((results / name).stat().st_size, 10_000)
+    rows = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
+    self.assertSetEqual(set(rows), {"gaussian", "T1", "T4"})
+    for row in rows.values():  # Hardly trained.
+      self.assertGreater(row["kl_to_truth_nats"], row["gaussian_kl_nats"] - 0.5)
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    self.assertEqual(again.stdout, done.stdout)
+    self.assertNotIn("of 10", again.stderr)
+    full = subprocess.run(command[:2] + command[3:], capture_output=True, text=True)
+    self.assertEqual(full.returncode, 1)
+    self.assertRegex(full.stderr, "(?m)json is of .*train.steps=10.*; choose another --results")
+
   def test_accelerator(self):
     result = _run("accelerator.py", _BENCHMARKS.parent / "configs" / "digits.py",
                   "--batch_sizes", "8", "16")

@@ -8,9 +8,10 @@ and class accuracy of samples, in the features of a small classifier that is fit
 the training images, next to the same metrics of the test images. Samples of endless
 digits are compared with 20,000 fresh draws, next to as many other fresh ones.
 
-For data of known density (data.source 'mixture'): the divergence from the truth in nats
-per trajectory, next to that of the best Gaussian steps, and the share of samples in a
-mode and total variations, next to those of exact draws.
+For data of known density (data.source 'mixture'), whose draws are all fresh: the likelihood
+of 10,000 of them, the divergence from the truth in nats per trajectory, next to that of the
+best Gaussian steps, and the share of samples in a mode and total variations, next to those
+of exact draws.
 """
 
 import logging
@@ -44,8 +45,8 @@ _SOLVER = shared_flags.solver(FLAGS)
 _DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image, of an NTM.")
 _SEED = shared_flags.seed(FLAGS, "samples and trajectories")
 
-_LIMIT = 10_000  # Images read of either split,
-_ENDLESS_LIMIT = 2000  # or draws.
+_LIMIT = 10_000  # Images read of either split, or points drawn,
+_ENDLESS_LIMIT = 2000  # or endless digits drawn.
 
 
 def main(_) -> None:
@@ -62,7 +63,7 @@ def main(_) -> None:
     train, test, record = pipeline.evaluation_data(
         model.config, _ENDLESS_LIMIT if endless else _LIMIT)
     data_record.warn_if_changed(_WORKDIR.value, record)
-  if "label" not in train:
+  if "label" not in test:
     raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the metrics "
                      "need a classifier; use ntm.restore and its log_prob.")
   result = {"checkpoint": model.step, "num_samples": _NUM_SAMPLES.value,
@@ -71,17 +72,17 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
     # Samples first: a flag that the model does not support is refused before the long part.
     samples, labels, how = _draw(model, rng_sample, refine="none" if known else _REFINE.value)
-    result |= _nll(model, rng_nll, train, test)
-    if known:
-      result |= _divergence(model, rng_nll, test)
+    result |= (_divergence(model, rng_nll, test) if known
+               else _nll(model, rng_nll, train, test))
   else:
     entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
     samples, labels, how = _draw(model, rng_sample, solver=_SOLVER.value)
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
   result |= how | (_against_truth(model, samples) if known
                    else _against_data(model.config.data, samples, labels, train, test))
-  for name, value in result.items():
-    print(f"{name:34} {np.round(value, 4) if not isinstance(value, str) else value}")
+  with np.printoptions(suppress=True):
+    for name, value in result.items():  # Adding 0 makes -0 positive.
+      print(f"{name:34} {value if isinstance(value, str) else np.round(value, 4) + 0}")
   entry_point.write_json(_JSON.value, result)
 
 
@@ -96,20 +97,28 @@ def _nll(model, rng, train, test) -> dict[str, float | list[float]]:
                                         _DRAWS.value, report)
     checks.finite("log-likelihoods", step_SB.T)
     found[split] = estimates.nll_per_dim(step_SB, model.config.model.image_shape)
-  (test_S, error), (train_S, _) = found["test"], found["training"]
-  return {"num_steps": len(test_S), "t_min": model.config.process.t_min,
-          "nll_nats_per_dim": float(test_S.mean()), "nll_standard_error": error,
-          "nll_per_step": test_S.tolist(), "train_nll_nats_per_dim": float(train_S.mean()),
-          "train_nll_per_step": train_S.tolist()}
+  train_S, _ = found["training"]
+  return _nll_figures(model, *found["test"]) | {
+      "train_nll_nats_per_dim": float(train_S.mean()), "train_nll_per_step": train_S.tolist()}
 
 
-def _divergence(model, rng, test) -> dict[str, float | list[float]]:
-  """Divergence from the truth over forward trajectories of the test examples."""
-  labels = test["label"] if model.config.model.num_classes else None
+def _nll_figures(model, nll_S, error) -> dict[str, float | list[float]]:
+  return {"num_steps": len(nll_S), "t_min": model.config.process.t_min,
+          "nll_nats_per_dim": float(nll_S.mean()), "nll_standard_error": error,
+          "nll_per_step": nll_S.tolist()}
+
+
+def _divergence(model, rng, draws) -> dict[str, float | list[float]]:
+  """Likelihood and divergence from the truth over forward trajectories of draws of the data."""
+  _LOG.info("scoring %d draws of the data", len(draws["image"]))
+  labels = draws["label"] if model.config.model.num_classes else None
   mixture = named.build(model.config.data, model.config.model.image_shape)
   with progress("comparing with the truth") as report:
-    return truth.divergence(model, rng, mixture, test["image"], labels, _STEPS.value,
-                            _DRAWS.value, report)
+    found, step_SB = truth.divergence(model, rng, mixture, draws["image"], labels, _STEPS.value,
+                                      _DRAWS.value, report)
+  checks.finite("log-likelihoods", step_SB.T)
+  nll = estimates.nll_per_dim(step_SB, model.config.model.image_shape)
+  return _nll_figures(model, *nll) | found
 
 
 def _against_truth(model, samples) -> dict[str, float]:

@@ -147,7 +147,10 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
   """
   source = sources.load(config.data, config.model, "train")
   test = sources.load(config.data, config.model, "test")
-  _LOG.info("%d training and %d test images", len(source), len(test))
+  if sources.endless(config.data):
+    _LOG.info("training on fresh draws, each seen once")
+  else:
+    _LOG.info("%d training and %d test images", len(source), len(test))
   record = {"train": source.record(), "test": test.record()}
   by_text = config.model.backbone.text_tokens > 0
   iterator = train_iterator(source, config.train.batch_size, config.train.seed,
@@ -160,14 +163,16 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
 
 
 def evaluation_data(config: Config, limit: int
-                    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
+                    ) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, list[str]]]:
   """(first `limit` training examples, test examples, record), the examples as one batch each.
 
-  The record is that of `ntm.training.data_record`.
+  The record is that of `ntm.training.data_record`. Draws of a known density are alike in both
+  splits: those of training are None.
 
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
   splits = {split: sources.load(config.data, config.model, split) for split in sources.SPLITS}
-  train, test = (ordered_batches(split, limit, limit)[0] for split in splits.values())
-  return train, test, {name: split.record() for name, split in splits.items()}
+  read = lambda split: ordered_batches(splits[split], limit, limit)[0]
+  train = None if config.data.source == "mixture" else read("train")
+  return train, read("test"), {name: split.record() for name, split in splits.items()}

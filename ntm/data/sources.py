@@ -68,6 +68,11 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
   return source
 
 
+def endless(data: DataConfig) -> bool:
+  """Whether every example is a draw of its own, which a run sees once."""
+  return data.augment or data.source == "mixture"
+
+
 class Digits:
   """scikit-learn's 1,797 handwritten digits, 8 x 8: the first 1,500 train.
 

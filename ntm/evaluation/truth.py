@@ -31,7 +31,7 @@ _EDGES = np.linspace(-1.5, 1.5, 31)  # Of the cells of the plane.
 
 def divergence(model, rng: PRNGKey, mixture: Mixture, images, labels, num_steps: int | None,
                draws: int, progress: Callable[[int, int], None] | None = None
-               ) -> dict[str, float | list[float]]:
+               ) -> tuple[dict[str, float | list[float]], np.ndarray]:
   """The model's divergence from the truth, and that of the best Gaussian chain.
 
   Args:
@@ -45,24 +45,26 @@ def divergence(model, rng: PRNGKey, mixture: Mixture, images, labels, num_steps:
     progress: called with (draws done, draws) after every draw.
 
   Returns:
-    Means in nats per trajectory, with standard errors over the images.
+    Means in nats per trajectory, with standard errors over the images; and the model's
+    log-likelihood of every step, averaged over the draws, [S, B], in nats.
   """
   exact = jax.jit(lambda x_KBD, times_KB, labels: (
       trajectories.log_steps(mixture, x_KBD, times_KB, labels),
       gaussian_chain.log_ratios(mixture, x_KBD, times_KB, component_B=labels)))
-  model_SB, gaussian_SB = 0.0, 0.0
+  kl_SB, gaussian_SB, total_SB = 0.0, 0.0, 0.0
   for i, key in enumerate(jax.random.split(rng, draws)):
     x_KBD, times_KB, step_SB = model.trajectories(key, images, labels, num_steps)
     truth_SB, ratio_SB = _exact_steps(exact, x_KBD, times_KB, labels)
-    model_SB += (truth_SB - step_SB) / draws
+    kl_SB += (truth_SB - step_SB) / draws
     gaussian_SB += ratio_SB / draws
+    total_SB += step_SB / draws
     if progress:
       progress(i + 1, draws)
-  (kl, error), (gaussian_kl, gaussian_error) = map(_mean, (model_SB, gaussian_SB))
+  (kl, error), (gaussian_kl, gaussian_error) = map(_mean, (kl_SB, gaussian_SB))
   return {"kl_to_truth_nats": kl, "kl_to_truth_standard_error": error,
-          "kl_per_step": model_SB.mean(axis=1).tolist(),
+          "kl_per_step": kl_SB.mean(axis=1).tolist(),
           "gaussian_kl_nats": gaussian_kl, "gaussian_kl_standard_error": gaussian_error,
-          "gaussian_kl_per_step": gaussian_SB.mean(axis=1).tolist()}
+          "gaussian_kl_per_step": gaussian_SB.mean(axis=1).tolist()}, total_SB
 
 
 def _exact_steps(exact, x_KBD, times_KB, labels):

@@ -71,7 +71,10 @@ class EvaluateTest(parameterized.TestCase):
     self.assertAlmostEqual(result["exact_in_mode_share"], 0.989, delta=0.02)
     self.assertLess(result["in_mode_share"], 0.5)  # Of an untrained model.
     self.assertGreater(result["grid_total_variation"], result["exact_grid_total_variation"])
+    self.assertNotIn("train_nll_nats_per_dim", result)  # All draws are fresh.
     if kind == "ntm":
+      self.assertRegex(stderr, "scoring 10000 draws of the data")
+      self.assertAlmostEqual(np.mean(result["nll_per_step"]), result["nll_nats_per_dim"], places=6)
       self.assertAlmostEqual(result["gaussian_kl_nats"], 2.457, delta=0.05)  # docs/truth.md.
       self.assertGreater(result["kl_to_truth_nats"], result["gaussian_kl_nats"])
       self.assertAlmostEqual(sum(result["kl_per_step"]), result["kl_to_truth_nats"], places=5)

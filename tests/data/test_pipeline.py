@@ -94,6 +94,25 @@ class HeldOutTest(absltest.TestCase):
     self.assertEqual((len(train["image"]), len(test["image"])), (300, 300))
     self.assertSetEqual(set(record), {"train", "test"})
 
+  def test_draws_of_a_known_density_are_evaluated_in_one_split(self):
+    config = config_lib.from_dict({
+        "data": {"source": "mixture"},
+        "model": {"image_shape": (2, 1), "patch_shape": (1,), "num_classes": 0}})
+    train, test, record = pipeline.evaluation_data(config, 300)
+    self.assertIsNone(train)
+    self.assertLen(test["image"], 300)
+    self.assertSetEqual(set(record), {"train", "test"})  # As a workdir records it.
+
+  def test_the_log_counts_no_endless_examples(self):
+    for data, model, text in (
+        ({}, {}, "1500 training and 297 test images"),
+        ({"augment": True}, {}, "training on fresh draws, each seen once"),
+        ({"source": "mixture"}, {"image_shape": (2, 1), "patch_shape": (1,), "num_classes": 0},
+         "training on fresh draws, each seen once")):
+      with self.assertLogs("ntm", "INFO") as logs:
+        pipeline.training_data(config_lib.from_dict({"data": data, "model": model}))
+      self.assertIn(text, logs.output[0])
+
 
 if __name__ == "__main__":
   absltest.main()

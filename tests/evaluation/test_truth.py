@@ -44,14 +44,16 @@ class DivergenceTest(parameterized.TestCase):
     labels = components if given else None
     measure = lambda steps: truth.divergence(
         _model(mixture, steps), jax.random.key(0), mixture, images, labels, None, draws=2)
-    exact = measure(_log_steps)
+    exact, step_SB = measure(_log_steps)
+    self.assertEqual(step_SB.shape, (3, 256))
     self.assertAlmostEqual(exact["kl_to_truth_nats"], 0, places=9)
     self.assertAlmostEqual(exact["kl_to_truth_standard_error"], 0, places=9)
-    shifted = measure(lambda *args: _log_steps(*args)
-                      - jnp.array([0.5, 0.25, 0])[:, None])
+    offset_S1 = np.array([0.5, 0.25, 0])[:, None]
+    shifted, lower_SB = measure(lambda *args: _log_steps(*args) - offset_S1)
+    np.testing.assert_allclose(lower_SB, step_SB - offset_S1, atol=1e-9)
     self.assertAlmostEqual(shifted["kl_to_truth_nats"], 0.75, places=9)
     np.testing.assert_allclose(shifted["kl_per_step"], [0.5, 0.25, 0], atol=1e-9)
-    gaussian = measure(_gaussian_steps)
+    gaussian, _ = measure(_gaussian_steps)
     for name in ("nats", "standard_error"):
       self.assertAlmostEqual(gaussian[f"kl_to_truth_{name}"], gaussian[f"gaussian_kl_{name}"],
                              places=9)
