@@ -29,16 +29,26 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from ntm.flows.bijector import Chain
+
+
 class Bad(nn.Module):
   u: int = 4
   log_det: tuple = ()
   inverse: int = 4
+  scalar: bool = False
 
   def forward_and_log_det(self, x, cond):
-    return x[..., :self.u], jnp.zeros((len(x),) + self.log_det)
+    log_det = jnp.zeros((len(x),) + self.log_det)
+    return x[..., :self.u], log_det.sum() if self.scalar else log_det
 
   def inverse_and_log_det(self, u, cond):
     return u[..., :self.inverse], jnp.zeros(len(u))
+
+
+class Half(nn.Module):
+  def forward_and_log_det(self, x, cond):
+    return x, jnp.zeros(len(x))
 
 
 class Network(nn.Module):
@@ -59,6 +69,9 @@ example = lambda side=8, label=0: {"image": np.zeros((side, side, 1), np.float32
 rings = lambda *examples: Rings(100 * list(examples))
 one_argument = lambda config: Bad()
 not_a_module = lambda config, numerics: 3
+one_method = lambda config, numerics: Half()
+# A log-det without the batch would be broadcast to that of the next part.
+chained = lambda config, numerics: Chain((Bad(scalar=True), Bad()))
 short_u = lambda config, numerics: Bad(u=1)
 log_det_of_tokens = lambda config, numerics: Bad(log_det=(1,))
 wrong_inverse = lambda config, numerics: Bad(inverse=1)
@@ -138,8 +151,11 @@ class ExtendingTest(parameterized.TestCase):
     self.addCleanup(sys.modules.pop, "bad", None)
 
   @parameterized.parameters(
-      ("model.transporter.kind", "bad:one_argument", "cannot be called with 2 arguments"),
+      ("model.transporter.kind", "bad:one_argument",
+       r"cannot be called with the arguments \(ModelConfig, Numerics\): too many"),
       ("model.transporter.kind", "bad:not_a_module", "returns int; expected a linen module"),
+      ("model.transporter.kind", "bad:one_method", "Half, which lacks inverse_and_log_det; add"),
+      ("model.transporter.kind", "bad:chained", r"Bad.forward_and_log_det returns .*; expected"),
       ("model.transporter.kind", "bad:short_u", r"Bad.forward_and_log_det returns .*; expected"),
       ("model.transporter.kind", "bad:log_det_of_tokens", r"Bad.forward_and_log_det returns .*one"),
       ("model.transporter.kind", "bad:wrong_inverse", "Bad.inverse_and_log_det returns"),

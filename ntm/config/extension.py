@@ -58,6 +58,7 @@ def call(path: str, *args) -> Any:
   try:
     inspect.signature(function).bind(*args)
   except TypeError as error:
-    raise ValueError(f"{path!r} cannot be called with {len(args)} arguments ({error}); "
-                     "docs/extending.md says which it is given.") from error
+    kinds = ", ".join(type(arg).__name__ for arg in args)
+    raise ValueError(f"{path!r} cannot be called with the arguments ({kinds}): {error}; "
+                     "make it take these, see docs/extending.md.") from error
   return function(*args)

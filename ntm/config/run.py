@@ -260,7 +260,7 @@ def _check_optimizer(optimizer, steps):
   require(0 <= final <= peak, "optimizer.final_learning_rate", final,
           f"between 0 and the peak {peak}")
   require(0 <= optimizer.warmup_steps < steps, "optimizer.warmup_steps", optimizer.warmup_steps,
-          f"between 0 and train.steps {steps}, exclusive")
+          f"0 or more and below train.steps = {steps}; lower it for a short run")
   for key in ("b1", "b2", "ema_decay"):
     require(0 <= getattr(optimizer, key) < 1, f"optimizer.{key}", getattr(optimizer, key),
             "between 0 and 1, exclusive")

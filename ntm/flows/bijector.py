@@ -30,7 +30,7 @@ A bijector may
 The laws that hold for every bijector are in `ntm.testing`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import flax.linen as nn
@@ -48,6 +48,24 @@ class Bijector(Protocol):
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """(x_BNC, log |det dx/du| [B]), latent → data."""
+
+
+def checked(method: Callable, value_BNC: Array, cond: Condition) -> tuple[Array, Array]:
+  """The result of one of the two methods.
+
+  Raises:
+    ValueError: it has not the shapes and types of the contract, see above.
+  """
+  out = method(value_BNC, cond)
+  found = [(a.shape, a.dtype.name) if hasattr(a, "dtype") else type(a).__name__ for a in out] \
+      if isinstance(out, tuple) else type(out).__name__
+  expected = [(value_BNC.shape, value_BNC.dtype.name),
+              (value_BNC.shape[:1], value_BNC.dtype.name)]
+  if found != expected:
+    name = f"{type(method.__self__).__name__}.{method.__name__}"
+    raise ValueError(f"{name} returns {found}; expected tokens and one log-determinant per "
+                     f"example, {expected}. See ntm.flows.bijector.")
+  return out
 
 
 def log_scale_range(log_scale: Array) -> Array:
@@ -158,7 +176,7 @@ class Chain(nn.Module):
     """Applies the bijectors in order."""
     log_det_B = jnp.zeros(x_BNC.shape[0], x_BNC.dtype)
     for bijector in self.bijectors:
-      x_BNC, term_B = bijector.forward_and_log_det(x_BNC, cond)
+      x_BNC, term_B = checked(bijector.forward_and_log_det, x_BNC, cond)
       log_det_B += term_B
     return x_BNC, log_det_B
 
@@ -166,7 +184,7 @@ class Chain(nn.Module):
     """Undoes the bijectors, last first."""
     log_det_B = jnp.zeros(u_BNC.shape[0], u_BNC.dtype)
     for bijector in reversed(self.bijectors):
-      u_BNC, term_B = bijector.inverse_and_log_det(u_BNC, cond)
+      u_BNC, term_B = checked(bijector.inverse_and_log_det, u_BNC, cond)
       log_det_B += term_B
     return u_BNC, log_det_B
 

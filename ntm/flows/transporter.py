@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ntm.flows.bijector import Bijector
+from ntm.flows.bijector import Bijector, checked
 from ntm.typing import Array, Condition
 
 
@@ -51,21 +51,7 @@ def inverse_over_levels(bijector: Bijector, u_KBNC: Array,
 
 
 def _identity_at_noise(method, value_BNC, cond):
-  out = method(value_BNC, cond)
-  _check_contract(method, value_BNC, out)
-  out_BNC, log_det_B = out
+  out_BNC, log_det_B = checked(method, value_BNC, cond)
   noise_B = cond.time_B >= 1
   return (jnp.where(noise_B[:, None, None], value_BNC, out_BNC),
           jnp.where(noise_B, 0, log_det_B))
-
-
-def _check_contract(method, value_BNC, out):
-  """Raises ValueError unless a bijector's result has the shapes and types of the contract."""
-  found = [(a.shape, a.dtype.name) if hasattr(a, "dtype") else type(a).__name__ for a in out] \
-      if isinstance(out, tuple) else type(out).__name__
-  expected = [(value_BNC.shape, value_BNC.dtype.name),
-              (value_BNC.shape[:1], value_BNC.dtype.name)]
-  if found != expected:
-    name = f"{type(method.__self__).__name__}.{method.__name__}"
-    raise ValueError(f"{name} returns {found}; expected tokens and one log-determinant per "
-                     f"example, {expected}. See ntm.flows.bijector.")

@@ -118,9 +118,12 @@ def network(config: ModelConfig, outputs: Outputs, noise_token: bool = False,
 
 def _with_methods(module, path: str, *names: str) -> nn.Module:
   """The module of an extension; raises ValueError unless it has these methods."""
-  if not isinstance(module, nn.Module) or any(not hasattr(module, name) for name in names):
+  if not isinstance(module, nn.Module):
     raise ValueError(f"{path!r} returns {type(module).__name__}; expected a linen module with the "
                      f"methods {', '.join(names)}, see docs/extending.md.")
+  if missing := [name for name in names if not hasattr(module, name)]:
+    raise ValueError(f"{path!r} returns {type(module).__name__}, which lacks {', '.join(missing)}; "
+                     "add the method, see docs/extending.md.")
   return module
 
 

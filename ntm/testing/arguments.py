@@ -99,8 +99,9 @@ def evaluate(name: str, function: Callable, x: jax.Array) -> tuple[jax.Array, ja
     kinds = " and ".join(type(part).__name__ for part in out)
     raise AssertionError(f"{name} returns {kinds}; expected two arrays.") from error
   if value.shape[:1] != x.shape[:1] or log_det_B.shape != x.shape[:1]:
-    raise AssertionError(f"{name} returns shapes {value.shape} and, of log_det, {log_det_B.shape}; "
-                         f"expected the batch, {x.shape[:1]}, first and alone.")
+    raise AssertionError(f"{name} returns an output of shape {value.shape} and log_det of shape "
+                         f"{log_det_B.shape}; expected ({len(x)}, ...) and ({len(x)},), one "
+                         "log_det per example.")
   for part, array in ((f"The output of {name}", value), (f"log_det of {name}", log_det_B)):
     if jnp.promote_types(array.dtype, x.dtype) != array.dtype:
       raise AssertionError(f"{part} has type {array.dtype.name}; expected that of its input, "
@@ -132,4 +133,6 @@ def _is_number(value):
 
 
 def _described(value):
-  return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
+  if isinstance(value, tuple):
+    return f"a tuple of {len(value)}"
+  return f"an array of shape {value.shape}" if hasattr(value, "shape") else type(value).__name__

@@ -48,7 +48,8 @@ def assert_log_det_matches_jacobian(forward: Bijection, x: jax.Array, *, atol: f
   tolerances = arguments.tolerances(x, atol, rtol)
   u, log_det_B = arguments.evaluate("forward", forward, x)
   if u.size != x.size:
-    raise AssertionError(f"u has shape {u.shape} and x {x.shape}; expected events of equal size.")
+    raise AssertionError(f"u has shape {u.shape} and x {x.shape}; expected as many entries per "
+                         "example.")
   jacobians = jacobian.jacobians("forward", forward, x, mode)
   sign_B, expected_B = np.linalg.slogdet(jacobians.astype(np.float64))
   if not sign_B.all():

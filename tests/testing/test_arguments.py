@@ -21,11 +21,12 @@ def _log_uniform(x):
 class Float32Test(affine_map.PrecisionTest):
 
   @parameterized.named_parameters(
-      ("scalar", lambda x: (x, 0.0), r"forward returns shapes \(3, 4, 2\) and, of log_det, \(\)"),
-      ("column", lambda x: (x, x[:, 0, :1]), r"log_det, \(3, 1\); expected the batch, \(3,\)"),
-      ("per_token", lambda x: (x, x[..., 0]), r"of log_det, \(3, 4\)"),
-      ("no_batch", lambda x: (x[0], x[:, 0, 0]), r"forward returns shapes \(4, 2\)"),
-      ("alone", lambda x: x, r"forward returns .*; expected \(output, log_det\)"),
+      ("scalar", lambda x: (x, 0.0), r"\(3, 4, 2\) and log_det of shape \(\); expected"),
+      ("column", lambda x: (x, x[:, 0, :1]), r"log_det of shape \(3, 1\); expected .* and \(3,\)"),
+      ("per_token", lambda x: (x, x[..., 0]), r"log_det of shape \(3, 4\)"),
+      ("no_batch", lambda x: (x[0], x[:, 0, 0]), r"forward returns an output of shape \(4, 2\)"),
+      ("alone", lambda x: x,
+       r"forward returns an array of shape \(3, 4, 2\); expected \(output, log_det\)"),
       ("not_finite", lambda x: (x, x[:, 0, 0].at[1].set(jnp.nan)),
        "log_det of forward is not finite in example 1"),
       ("infinite", lambda x: (x.at[2].set(jnp.inf), x[:, 0, 0]),

@@ -102,7 +102,8 @@ class Float32Test(affine_map.PrecisionTest):
 
     self.assert_fails("The Jacobian of example 1 is singular",
                       testing.assert_log_det_matches_jacobian, forward, self.x)
-    self.assert_fails("expected events of equal size", testing.assert_log_det_matches_jacobian,
+    self.assert_fails("expected as many entries per example",
+                      testing.assert_log_det_matches_jacobian,
                       lambda x: (x[:, 1:], x[:, 0, 0]), self.x)
 
   @parameterized.parameters(1e-6, 1e-30)
