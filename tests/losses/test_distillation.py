@@ -105,7 +105,12 @@ class DistillationTest(parameterized.TestCase):
 
     loss, _ = jax.jit(run.loss)(jax.random.key(0), params, frozen, batch, 0)
     np.testing.assert_allclose(loss, expected(params, frozen), rtol=1e-4)
-    images = jax.jit(run.samples)(params, frozen)["denoised"]
+
+  def test_samples_of_a_conditional_teacher_are_denoised(self):
+    config = _config(model__transporter__features=3)
+    _, frozen = tiny.model_and_params(config, scale=0.1)
+    run = distillation.distill(config, frozen)
+    images = jax.jit(run.samples)(_params(run), frozen)["denoised"]
     self.assertTrue(np.isfinite(images).all())
 
   def test_every_t_of_a_multi_t_teacher(self):
