@@ -125,7 +125,7 @@ def print_kinds(runs: dict, chain: tuple[float, float]) -> None:
 def print_steps(runs: dict, chain: dict) -> None:
   """A column per T."""
   rows = {steps: runs.get(f"T{steps}") for steps in chain}
-  cells = lambda text: " | ".join(text(row) if row else "" for row in rows.values())
+  cells = lambda text: " | ".join(text(row) if row else "not trained" for row in rows.values())
   print(f"| KL to the truth, nats | {' | '.join(f'T = {steps}' for steps in rows)} |\n"
         f"|{'---|' * (len(rows) + 1)}")
   print(f"| the best Gaussian chain | {' | '.join(_plus_minus(*kl) for kl in chain.values())} |")
@@ -174,7 +174,7 @@ def draw_steps(runs: dict, chain: dict, path: pathlib.Path) -> None:
   axes.yaxis.set_major_formatter("{x:g}")
   axes.minorticks_off()
   axes.grid(alpha=0.3)
-  axes.legend()
+  axes.legend(loc="center left")
   figure.savefig(path, dpi=130)
 
 
