@@ -1,6 +1,8 @@
+import contextlib
 import logging
 import pathlib
 import pickle
+import re
 import sys
 import tempfile
 from unittest import mock
@@ -11,13 +13,14 @@ from absl.testing import absltest, parameterized
 from diffusers import Flux2KleinPipeline
 
 from ntm.conversion import converter, families
-from ntm.data import prompts
+from ntm.data import prompts, text_features
 from ntm.published.qwen import mapping as qwen_mapping
 from ntm.published.qwen import model as qwen
 from tests.helpers import parity, qwen_pair, tiny_tokenizer
 
 torch = qwen_pair.torch
 
+_DOCS = pathlib.Path(__file__).parents[2] / "docs" / "text_to_image.md"
 _PROMPTS = ["a red circle above a blue square", "  two {prompt}s,\nand ünïcödé 🟦 ",
             "<|im_end|> in a prompt", "very long " * 400]
 
@@ -56,6 +59,20 @@ class PromptsTest(parameterized.TestCase):
       self.assertEqual(tokens.ids_BM.shape, (len(texts), 512))
       ours = encode((tokens.ids_BM, tokens.mask_BM))
       parity.assert_close(f"klein's encode_prompt, padding {side}", ours, expected, 1e-5)
+
+  def test_the_documented_program_writes_the_features_that_sampling_reads(self):
+    (text,) = [block for block in re.findall(r"```python\n(.*?)```", _DOCS.read_text(), re.DOTALL)
+               if "KLEIN" in block]
+    tiny_tokenizer.save(self.directory / "FLUX.2-klein-base-4B" / "tokenizer")
+    encoder = qwen_pair.language_model("qwen3", vocab_size=tiny_tokenizer.VOCAB_SIZE,
+                                       num_hidden_layers=28)
+    encoder.save_pretrained(self.directory / "encoder")
+    self.enterContext(contextlib.chdir(self.directory))
+    converter.convert(families.get("qwen3"), "encoder", "runs/qwen3_4b")
+    exec(compile(text, "text_to_image.md", "exec"), {"__name__": "documented"})
+    rows, null = text_features.read("text.npz", with_null=True)
+    self.assertEqual((rows.shape, null.shape, rows.dtype), ((2, 512, 96), (512, 96), np.float32))
+    self.assertTrue(np.isfinite(rows).all() and np.ptp(rows[0] - null) > 0.1)
 
   def test_the_template_is_one_user_turn_with_an_empty_thought(self):
     self.assertEqual(prompts.KLEIN.fill("a {prompt}"),
