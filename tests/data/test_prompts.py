@@ -14,6 +14,7 @@ from diffusers import Flux2KleinPipeline
 
 from ntm.conversion import converter, families
 from ntm.data import prompts, text_features
+from ntm.published.flux2 import model as flux2
 from ntm.published.qwen import mapping as qwen_mapping
 from ntm.published.qwen import model as qwen
 from tests.helpers import parity, qwen_pair, tiny_tokenizer
@@ -53,10 +54,13 @@ class PromptsTest(parameterized.TestCase):
     tokenizer = prompts.Tokenizer(self.directory / "tokenizer", prompts.KLEIN)
     for texts, tokens in ((_PROMPTS, tokenizer(_PROMPTS)), ([""], tokenizer.unconditional())):
       with torch.no_grad():
-        expected, _ = pipeline.encode_prompt(texts, device="cpu", text_encoder_out_layers=places)
+        expected, positions = pipeline.encode_prompt(
+            texts, device="cpu", text_encoder_out_layers=places)
       np.testing.assert_array_equal(tokens.ids_BM, seen["input_ids"].numpy())
       np.testing.assert_array_equal(tokens.mask_BM, seen["attention_mask"].numpy())
       self.assertEqual(tokens.ids_BM.shape, (len(texts), 512))
+      for ids in positions.numpy():
+        np.testing.assert_array_equal(flux2.text_ids(512), ids)
       ours = encode((tokens.ids_BM, tokens.mask_BM))
       parity.assert_close(f"klein's encode_prompt, padding {side}", ours, expected, 1e-5)
 

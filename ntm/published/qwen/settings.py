@@ -28,8 +28,8 @@ def read(values: Mapping[str, Any], model_type: str) -> dict[str, Any]:
   """
   if values.get("model_type") != model_type:
     raise ValueError(f"its model_type is {values.get('model_type')!r}; expected {model_type!r}")
-  text = {**values, **values.get("text_config", {})}
-  rope = {**(text.get("rope_scaling") or {}), **(text.get("rope_parameters") or {})}
+  text = values | _typed(values, "text_config", dict)
+  rope = _typed(text, "rope_scaling", dict) | _typed(text, "rope_parameters", dict)
   found = {ours: _number(text, name, int) for name, ours in _SIZES.items()}
   qwen3 = model_type == "qwen3"
   if qwen3 or text.get("head_dim") is not None:
@@ -41,6 +41,15 @@ def read(values: Mapping[str, Any], model_type: str) -> dict[str, Any]:
       "head_width": head_width, "qk_norm": qwen3, "qkv_bias": not qwen3,
       "theta": _number(text | rope, "rope_theta", float),
       "eps": _number(text, "rms_norm_eps", float)}
+
+
+def _typed(values, name, kind):
+  """A value of a type, empty if it is missing."""
+  value = values.get(name)
+  if value is not None and not isinstance(value, kind):
+    expected = {dict: "an object", list: "a list"}[kind]
+    raise ValueError(f"its {name} is {value!r}; expected {expected}")
+  return value or kind()
 
 
 def _number(values, name, kind):
@@ -61,9 +70,9 @@ def _check_supported(text, rope, num_layers):
   activation = text.get("hidden_act", "silu")
   if activation != "silu":
     raise ValueError(f"its hidden_act is {activation!r}, which is not supported; expected 'silu'")
-  if "layer_types" in text and text["layer_types"] is not None:
-    sliding = "sliding_attention" in text["layer_types"]
-  else:
-    sliding = text.get("use_sliding_window") and text.get("max_window_layers", 0) < num_layers
-  if sliding:
+  kinds = _typed(text, "layer_types", list)
+  if not kinds and text.get("use_sliding_window"):
+    # The layers from this one on.
+    kinds = ["sliding_attention"] * (_number(text, "max_window_layers", int) < num_layers)
+  if "sliding_attention" in kinds:
     raise ValueError("it has layers of sliding-window attention, which are not supported")

@@ -31,6 +31,10 @@ class SettingsTest(parameterized.TestCase):
                           "qwen2_5_vl")
     self.assertEqual((found["width"], found["theta"]), (3584, 2e6))
 
+  def test_windows_of_no_layer_are_accepted(self):
+    values = _QWEN3_4B | {"use_sliding_window": True, "max_window_layers": 36}
+    self.assertEqual(settings.read(values, "qwen3"), settings.read(_QWEN3_4B, "qwen3"))
+
   @parameterized.parameters(
       ({"model_type": "qwen2"}, "model_type is 'qwen2'; expected 'qwen3'"),
       ({"hidden_size": None}, "hidden_size is None; expected a positive integer"),
@@ -42,6 +46,9 @@ class SettingsTest(parameterized.TestCase):
       ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "type 'yarn', which is not"),
       ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
       ({"use_sliding_window": True, "max_window_layers": 20}, "sliding-window attention"),
+      ({"use_sliding_window": True, "max_window_layers": None}, "max_window_layers is None"),
+      ({"layer_types": "full"}, "layer_types is 'full'; expected a list"),
+      ({"rope_scaling": "yarn"}, "rope_scaling is 'yarn'; expected an object"),
       ({"layer_types": ["full_attention", "sliding_attention"]}, "sliding-window attention"))
   def test_what_is_refused(self, changes, message):
     with self.assertRaisesRegex(ValueError, message):
