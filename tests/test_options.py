@@ -21,6 +21,7 @@ def _distinct():
   # An option that is a number, with the kinds of blocks and of predictors.
   for key, value in (("model__transporter__kind", "autoregressive"),
                      ("model__transporter__kind", "coupling"),
+                     ("model__transporter__autoregressive_channels", True),
                      ("model__predictor__context", "history"),
                      ("model__predictor__output", "velocity"), ("model__backbone__kind", "sit"),
                      ("train__objective", "pair_wise")):

@@ -41,6 +41,8 @@ class TransporterConfig(TransformerConfig):
     spline_bins: K, bins of a monotone spline after the affine map of every channel, see
       `ntm.flows.spline`; 0 leaves the map affine.
     spline_range: R; the spline acts on [-R, R] and is the identity outside.
+    autoregressive_channels: autoregressive: the map of a channel also depends on the channels
+      before it in the same token, see `ntm.flows.channels`; odd blocks reverse their order.
     class_conditional: give the blocks the class too. Guidance is then off:
       its two branches would live in different u-spaces.
     features: F, features per token of the noisier state that the blocks read too,
@@ -57,6 +59,7 @@ class TransporterConfig(TransformerConfig):
   log_scale_bound: float = 3.0
   spline_bins: int = 0
   spline_range: float = 4.0
+  autoregressive_channels: bool = False
   class_conditional: bool = False
   features: int = 0
   split: Literal["checkerboard", "halves"] = "checkerboard"
@@ -224,6 +227,13 @@ def _check_transporter(model):
           "normalised data: R from 0.1 to 100, such as 4")
   if not transporter.spline_bins:
     unread(transporter, "model.transporter", "spline_bins of 2 or more", spline_range=4.0)
+  if transporter.kind == "coupling" or (
+      transporter.kind == "autoregressive" and not transporter.num_blocks):
+    unread(transporter, "model.transporter", "an autoregressive block",
+           autoregressive_channels=False)
+  require(not transporter.autoregressive_channels or model.num_channels > 1,
+          "model.transporter.autoregressive_channels", True,
+          "False for tokens of one channel: there is none before it")
   require(transporter.kind != "coupling" or model.num_tokens > 1,
           "model.transporter.kind", transporter.kind,
           "'autoregressive' for a single token, which has no halves")

@@ -15,6 +15,9 @@ kernel and bias, so the block starts as the identity. The log-scale is bounded,
 log sigma = b tanh(raw / b), and the arithmetic of the map is float32 or better
 independent of the network's compute type.
 
+The channels of a token are mapped independently given the tokens before, unless
+`channels` gives them an order too: `ntm.flows.channels`.
+
 Features of the noisier state, if there are any, are projected and added token by
 token: that of token n where mu_n and sigma_n are read out. They do not depend on
 x, so the block stays causal in x.
@@ -22,7 +25,7 @@ x, so the block stays causal in x.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -31,6 +34,7 @@ import numpy as np
 
 from ntm.config import InverseConfig, TransformerConfig
 from ntm.flows import bijector, elementwise, solvers
+from ntm.flows.channels import ChannelHead, OrderedMap
 from ntm.nn import embeddings, layers, rotary, stack
 from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
@@ -45,6 +49,8 @@ class AutoregressiveBlock(nn.Module):
     num_channels: C.
     num_classes: classes it is conditioned on; 0 does not read the class.
     maps: which map its network gives the parameters of.
+    channels: 'independent' given the tokens before, or each also reads those before it in
+      'ascending' or 'descending' order.
     numerics: types, rematerialisation.
     inverse: how the inverse is computed.
   """
@@ -54,6 +60,7 @@ class AutoregressiveBlock(nn.Module):
   num_channels: int
   num_classes: int = 0
   maps: elementwise.Maps = elementwise.Maps()
+  channels: Literal["independent", "ascending", "descending"] = "independent"
   numerics: Numerics = Numerics()
   inverse: InverseConfig = InverseConfig()
 
@@ -73,10 +80,13 @@ class AutoregressiveBlock(nn.Module):
     self.norm = layers.rms_norm("embed", **types)
     self.readout = layers.dense((self.maps.num_parameters, self.num_channels),
                                 ("embed", None, None), zero=True, **types)
+    self.head = ChannelHead(self.maps, self.num_channels, self.channels == "descending", numerics)
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All tokens at once: (u_BNC, -sum log sigma if affine) [2.6]."""
     maps = self.parallel(x_BNC, self._condition(cond))
+    if isinstance(maps, OrderedMap):
+      maps = maps.given(x_BNC)
     bijector.report(self, **maps.diagnostics(x_BNC))
     u_BNC, log_slope_BNC = maps.forward(x_BNC)
     return u_BNC, log_slope_BNC.sum(axis=(1, 2))
@@ -90,7 +100,7 @@ class AutoregressiveBlock(nn.Module):
     self.sow("diagnostics", "inverse", info)
     return x_BNC, log_det_B
 
-  def parallel(self, x_BNC: Array, condition: tuple) -> elementwise.Map:
+  def parallel(self, x_BNC: Array, condition: tuple) -> elementwise.Map | OrderedMap:
     """The map of all tokens."""
     c_B1D, features_BND = condition
     h_BND = self.embed(x_BNC[:, :-1].astype(self.numerics.dtype))
@@ -141,7 +151,11 @@ class AutoregressiveBlock(nn.Module):
     return c_BD[:, None], features_BND
 
   def _map(self, h_BMD, dtype):
-    return self.maps.read(self.readout(self.norm(h_BMD)).astype(dtype))
+    h_BMD = self.norm(h_BMD)
+    raw_BMPC = self.readout(h_BMD).astype(dtype)
+    if self.channels == "independent":
+      return self.maps.read(raw_BMPC)
+    return self.head(h_BMD, raw_BMPC)
 
 
 @dataclasses.dataclass(frozen=True)

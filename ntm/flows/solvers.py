@@ -1,6 +1,7 @@
 """Inverses of an autoregressive block: x_n = f^-1(u_n; parameters read off x_{<n}).
 
-f is a map of `ntm.flows.elementwise`; if affine, x_n = mu_n(x_{<n}) + sigma_n(x_{<n}) u_n.
+f is a map of `ntm.flows.elementwise`; if affine, x_n = mu_n(x_{<n}) + sigma_n(x_{<n}) u_n. It may
+also be one of `ntm.flows.channels`, which inverts a token channel after channel.
 All find the same x and differ in what they compute at once:
 
 - scan: token after token with a key/value cache, N network evaluations of one
@@ -27,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from ntm.config import InverseConfig
+from ntm.flows.channels import OrderedMap
 from ntm.flows.elementwise import Map
 from ntm.typing import Array
 
@@ -49,7 +51,7 @@ class SolverInfo:
 class Conditioner(Protocol):
   """The network of a block, with parameters and condition filled in."""
 
-  def parallel(self, x_BNC: Array) -> Map:
+  def parallel(self, x_BNC: Array) -> Map | OrderedMap:
     """The map of all tokens, read off all tokens before each."""
 
   def decode(self, previous_BMC: Array, caches, index: Array):

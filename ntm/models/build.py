@@ -80,9 +80,11 @@ def transporter(config: ModelConfig) -> nn.Module:
   if sizes.kind == "coupling":
     return CouplingChain(_transformer(sizes), sizes.num_blocks, split=sizes.split,
                          reversible=sizes.reversible, **common)
+  orders = ("ascending", "descending") if sizes.autoregressive_channels else ("independent",) * 2
   return Alternating(tuple(
-      AutoregressiveBlock(_transformer(sizes), inverse=config.inverse, **common)
-      for _ in range(sizes.num_blocks)))
+      AutoregressiveBlock(_transformer(sizes), channels=orders[i % 2], inverse=config.inverse,
+                          **common)
+      for i in range(sizes.num_blocks)))
 
 
 def predictor(config: ModelConfig) -> Predictor:

@@ -23,9 +23,10 @@ AFFINE = Maps()
 SPLINE = Maps(spline_bins=5, spline_range=1.5)  # Which a third of the entries of `setup` leave.
 
 
-def block(dtype, config=CONFIG, grid=(2, 3), num_classes=0, maps=AFFINE):
+def block(dtype, config=CONFIG, grid=(2, 3), num_classes=0, maps=AFFINE, channels="independent",
+          num_channels=2):
   return autoregressive.AutoregressiveBlock(
-      config, grid, 2, num_classes, maps, numerics=Numerics(dtype, dtype))
+      config, grid, num_channels, num_classes, maps, channels, numerics=Numerics(dtype, dtype))
 
 
 def coupling_chain(dtype, split="checkerboard", num_classes=0, maps=AFFINE):
@@ -34,10 +35,10 @@ def coupling_chain(dtype, split="checkerboard", num_classes=0, maps=AFFINE):
                                 numerics=Numerics(dtype, dtype))
 
 
-def transporter(dtype, num_blocks=2):
+def transporter(dtype, num_blocks=2, **options):
   cfg = tiny.config(model__image_shape=(4, 6, 1), model__patch_shape=(2, 3),
                     model__transporter={"layers": 1, "width": 16, "num_heads": 2,
-                                        "num_kv_heads": 1, "num_blocks": num_blocks})
+                                        "num_kv_heads": 1, "num_blocks": num_blocks} | options)
   # 4 tokens of 6 channels against 6 of 2: the laws hold for any shape.
   model = dataclasses.replace(cfg.model, dtype=jnp.dtype(dtype).name)
   return build.transporter(model)
@@ -57,6 +58,10 @@ BIJECTORS = {
     "reversed_features": lambda dtype: bijector.Reversed(block(dtype)),
     "autoregressive_spline": functools.partial(block, maps=SPLINE),
     "autoregressive_spline_features": functools.partial(block, maps=SPLINE),
+    "autoregressive_ascending": functools.partial(block, channels="ascending"),
+    "autoregressive_descending": functools.partial(block, channels="descending"),
+    "autoregressive_ascending_spline_features": functools.partial(
+        block, maps=SPLINE, channels="ascending"),
     "coupling": coupling_chain,
     "coupling_features": coupling_chain,
     "coupling_class": functools.partial(coupling_chain, num_classes=3),
@@ -66,6 +71,9 @@ BIJECTORS = {
     "coupling_spline_features": functools.partial(coupling_chain, maps=SPLINE),
     "transporter": transporter,
     "transporter_features": transporter,
+    "transporter_channels": functools.partial(transporter, autoregressive_channels=True),
+    "transporter_channels_spline": functools.partial(
+        transporter, autoregressive_channels=True, spline_bins=5, spline_range=1.5),
     "no_transporter": functools.partial(transporter, num_blocks=0),
 }
 

@@ -36,6 +36,13 @@ class BuildTest(parameterized.TestCase):
       self.assertEqual((block.maps.log_scale_bound, block.num_classes, block.inverse),
                        (0.5, 0, model.inverse))
 
+  def test_odd_blocks_reverse_the_channels(self):
+    for in_order, expected in ((False, ["independent"] * 3),
+                               (True, ["ascending", "descending", "ascending"])):
+      model = tiny.config(model__transporter__num_blocks=3,
+                          model__transporter__autoregressive_channels=in_order).model
+      self.assertEqual([block.channels for block in build.transporter(model).block], expected)
+
   @parameterized.parameters(("float32", jnp.float32), ("bfloat16", jnp.bfloat16),
                             ("float64", jnp.float64))
   def test_parameters_are_float32_or_better(self, name, dtype):

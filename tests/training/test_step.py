@@ -79,15 +79,15 @@ class StepTest(parameterized.TestCase):
       self.assertAlmostEqual(metrics.scalars()["mse"], before + i, places=6)
 
   def test_sharded_equals_unsharded(self):
-    self._assert_sharded_equals_unsharded(2, 2, 2, features=3)
+    self._assert_sharded_equals_unsharded(2, 2, 2, features=3, autoregressive_channels=True)
 
   @parameterized.parameters((2, 2, 2), (8, 1, 1), (2, 4, 1))
   @pytest.mark.slow
   def test_sharded_equals_unsharded_on_every_mesh(self, *sizes):
     self._assert_sharded_equals_unsharded(*sizes)
 
-  def _assert_sharded_equals_unsharded(self, data, fsdp, tensor, features=0):
-    shape = _SHAPE | {"model__transporter": _SHAPE["model__transporter"] | {"features": features}}
+  def _assert_sharded_equals_unsharded(self, data, fsdp, tensor, **options):
+    shape = _SHAPE | {"model__transporter": _SHAPE["model__transporter"] | options}
     one, losses = _run(tiny.config(**shape), [_batch()] * 2)
     many, sharded = _run(
         tiny.config(mesh={"data": data, "fsdp": fsdp, "tensor": tensor}, **shape),
@@ -215,6 +215,8 @@ class MeshTest(parameterized.TestCase):
       ("density", lambda: task_lib.density(tiny.config())),
       ("coupling", lambda: task_lib.density(tiny.config(model__transporter__kind="coupling"))),
       ("features", lambda: task_lib.density(tiny.config(model__transporter__features=3))),
+      ("channels", lambda: task_lib.density(
+          tiny.config(model__transporter__autoregressive_channels=True))),
       ("coupling_features", lambda: task_lib.density(tiny.config(
           model__transporter__kind="coupling", model__transporter__features=3))),
       ("denoiser_features", lambda: distillation.distill(
