@@ -124,16 +124,6 @@ class LoopTest(absltest.TestCase):
     self.assertEqual(_losses(other), curve)
     self.assertEqual(workdir_lib.read(other).train.steps, 6)
 
-  def test_a_warning_of_the_task_is_logged_once(self):
-    config = _config()
-    warns = dataclasses.replace(_task(config), warning=lambda scalars: f"{len(scalars)} metrics")
-    make_task = lambda config: warns
-    with self.assertLogs("ntm", level="WARNING") as logged:
-      loop.train(make_task, config, self.workdir, pipeline.train_iterator(_Images(), 8, 0),
-                 pipeline.ordered_batches(_Images(), 16, 16))
-    self.assertLen([line for line in logged.output if "step 2: " in line and "metrics" in line], 1)
-    self.assertLen([line for line in logged.output if "metrics" in line], 1)
-
   def test_a_run_writes_what_people_look_at(self):
     _train(_config(train__sample_every=4, train__profile_at=2, train__profile_steps=1),
            self.workdir)
