@@ -5,10 +5,11 @@ process, and prints that process's peak of resident memory (from Linux's /proc),
 that of Python and its libraries alone, and the time. The default
 family is a stand-in of stacked blocks of any size (--gigabytes); --family takes
 one of `ntm convert`, with --architecture, the JSON that its `recognise`
-would give (default a published model: FLUX.2 klein 4B, SD's autoencoder, ...).
+and `configure` would give (default a published model: FLUX.2 klein 4B, SD's autoencoder, ...).
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import re
@@ -26,6 +27,7 @@ from ntm.conversion.mapping import Entry
 from ntm.conversion.safetensors_files import write_safetensors
 from ntm.conversion.tensors import TensorSpec
 from ntm.conversion.transforms import linear
+from ntm.published.qwen import model as qwen
 
 _STAND_IN = "blocks"
 _AUTOENCODER = {"image_channels": 3, "latent_channels": 4, "encoder_widths": [128, 256, 512, 512],
@@ -37,6 +39,8 @@ _ARCHITECTURES = {
     "flux2": {"layout": "diffusers", "width": 3072, "num_heads": 24, "double_layers": 5,
               "single_layers": 20, "text_width": 7680, "in_channels": 128, "out_channels": 128,
               "axes": [32, 32, 32, 32], "mlp_ratio": 3.0, "time_width": 256},
+    "qwen3": {"prefix": "model.", "head": False, "vision_blocks": 0,
+              **dataclasses.asdict(qwen.QWEN3_4B)},
 }
 
 
@@ -53,7 +57,7 @@ def main():
   parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
   args = parser.parse_args()
   architecture = find_architecture(args)
-  family = find_family(args.family)
+  family = find_family(args.family, architecture)
   if args.child:
     measure(family, *args.child, args.dtype)
     return
@@ -95,10 +99,14 @@ def find_architecture(args) -> dict:
   return _ARCHITECTURES[args.family]
 
 
-def find_family(name: str) -> Family:
+def find_family(name: str, architecture: dict) -> Family:
   """A family of `ntm convert`, or the stand-in."""
   if name != _STAND_IN:
-    return families.get(name)
+    family = families.get(name)
+    if not family.configure:
+      return family
+    # There is no config.json beside the random file.
+    return dataclasses.replace(family, recognise=lambda shapes: architecture, configure=None)
 
   def recognise(shapes):
     layers = sum(name.endswith("up.weight") for name in shapes)

@@ -1,15 +1,14 @@
 """Gaussian steps against flow steps on 25 Gaussians, whose density is known.
 
-  python benchmarks/grid25.py --results=runs/grid25 --pictures=docs/images
+  python benchmarks/grid25.py --results=runs/grid25_steps --pictures=docs/images
 
 Trains configs/grid25.py in variants, each in a workdir of its own, `RESULTS/NAME`: with T = 1 .. 16
-steps, and for T = 4 without the features, the splines or the whole transporter. What is done
-is not done again, and an interrupted training resumes. Every run is measured on 20,000 samples
-and as many exact trajectories (`RESULTS/NAME.json`, `.npy`). Prints the tables of docs/truth.md and
-draws grid25.png (samples) and grid25_steps.png (divergence over T).
-
-One run each, seed 0. The best Gaussian chain has the exact moments of every step
-(`ntm.truth.gaussian_chain`), over the same trajectories.
+steps (or those of --num_steps), and for T = 4 without the features, the splines or the whole
+transporter. What is done is not done again, and an interrupted training resumes. Every run is
+measured on 20,000 samples and as many exact trajectories (`RESULTS/NAME.json`, `.npy`). Prints the
+tables of docs/truth.md and draws grid25.png (samples) and grid25_steps.png (divergence over T),
+next to the best Gaussian chain, whose steps have the exact moments (`ntm.truth.gaussian_chain`).
+One run each, seed 0.
 """
 
 import argparse
@@ -19,6 +18,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,17 +26,17 @@ from matplotlib.figure import Figure
 import ntm
 from ntm.data import pipeline
 from ntm.evaluation import truth
-from ntm.truth import named
+from ntm.process import schedule, trajectory
+from ntm.truth import gaussian_chain, named
 
 _CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "grid25.py"
 _STEPS = (1, 2, 4, 8, 16)
-_FLAT = ("features=0", "num_blocks=2")
-_AFFINE = (*_FLAT, "spline_bins=0", "spline_range=4.0")
+_AFFINE = ("features=0", "spline_bins=0", "spline_range=4.0")
 # Name: (what it is, changed keys of config.model.transporter).
 _KINDS = {
     "gaussian": ("no transporter: Gaussian steps", (*_AFFINE, "num_blocks=0")),
-    "affine": ("two affine blocks", _AFFINE),
-    "spline": ("two spline blocks", _FLAT),
+    "affine": ("two affine blocks", (*_AFFINE, "num_blocks=2")),
+    "spline": ("two spline blocks", ("features=0", "num_blocks=2")),
     "T4": ("one spline block with features: the config", ()),
 }
 _LIMIT = 1.45  # Of both axes of the panels.
@@ -48,21 +48,24 @@ def main():
   parser.add_argument("--results", type=pathlib.Path, required=True, help="folder of all runs")
   parser.add_argument("--pictures", type=pathlib.Path, help="folder of the pictures; default: "
                       "RESULTS")
+  parser.add_argument("--num_steps", nargs="*", type=int, choices=_STEPS, default=_STEPS,
+                      help="T to train for; all by default")
   parser.add_argument("--quick", action="store_true", help="10 updates and 300 samples of three "
                       "runs, to see that it runs")
   args = parser.parse_args()
   args.results.mkdir(parents=True, exist_ok=True)
   keys = {name: [f"model.transporter.{change}" for change in changes]
           for name, (_, changes) in _KINDS.items()}
-  keys |= {f"T{steps}": [f"process.num_steps=({steps},)"] for steps in _STEPS}
+  keys |= {f"T{steps}": [f"process.num_steps=({steps},)"] for steps in (4, *args.num_steps)}
   names = ("gaussian", "T1", "T4") if args.quick else keys
   runs = {name: run(args.results / name, keys[name], args.quick) for name in names}
-  print_kinds(runs)
-  print_steps(runs)
+  chain = {steps: gaussian_kl(args.results / "T4", steps) for steps in _STEPS}
+  print_kinds(runs, chain[4])
+  print_steps(runs, chain)
   pictures = args.pictures or args.results
   pictures.mkdir(parents=True, exist_ok=True)
   draw_samples(args.results, runs, pictures / "grid25.png")
-  draw_steps(runs, pictures / "grid25_steps.png")
+  draw_steps(runs, chain, pictures / "grid25_steps.png")
 
 
 def run(workdir: pathlib.Path, changes: list[str], quick: bool) -> dict:
@@ -95,7 +98,19 @@ def measure(workdir: pathlib.Path, count: int) -> tuple[np.ndarray, dict]:
       "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params))}
 
 
-def print_kinds(runs: dict) -> None:
+def gaussian_kl(workdir: pathlib.Path, steps: int, count: int = 20_000) -> tuple[float, float]:
+  """Divergence of the best Gaussian chain on the data of a run, and its standard error."""
+  config = ntm.restore(workdir).config
+  mixture = named.build(config.data, config.model.image_shape)
+  with jax.enable_x64(True):
+    times_K = schedule.uniform_times(steps, config.process.t_min)
+    x_KBD = trajectory.sample_trajectory(
+        jax.random.key(0), jnp.asarray(truth.draw(0, mixture, count, 0.0)), times_K)
+    kl_B = np.asarray(gaussian_chain.log_ratios(mixture, x_KBD, times_K).sum(axis=0))
+  return float(kl_B.mean()), float(kl_B.std() / count ** 0.5)
+
+
+def print_kinds(runs: dict, chain: tuple[float, float]) -> None:
   """A row per kind of step, T = 4."""
   print("| T = 4 | parameters | KL to the truth, nats | of the cleanest step | in a mode |\n"
         "|---|---|---|---|---|")
@@ -103,20 +118,19 @@ def print_kinds(runs: dict) -> None:
     if row := runs.get(name):
       print(f"| {what} | {row['parameters']:,} | {_nats(row)} | {row['kl_per_step'][0]:.3f} | "
             f"{row['in_mode_share']:.1%} |")
-  best = runs["T4"]
-  print(f"| the best Gaussian chain | | {_nats(best, 'gaussian_kl')} | "
-        f"{best['gaussian_kl_per_step'][0]:.3f} | |\n")
+  print(f"| the best Gaussian chain | | {_plus_minus(*chain)} | "
+        f"{runs['T4']['gaussian_kl_per_step'][0]:.3f} | |\n")
 
 
-def print_steps(runs: dict) -> None:
+def print_steps(runs: dict, chain: dict) -> None:
   """A column per T."""
-  rows = _over_steps(runs)
+  rows = {steps: runs.get(f"T{steps}") for steps in chain}
+  cells = lambda text: " | ".join(text(row) if row else "not trained" for row in rows.values())
   print(f"| KL to the truth, nats | {' | '.join(f'T = {steps}' for steps in rows)} |\n"
         f"|{'---|' * (len(rows) + 1)}")
-  for what, kind in (("the best Gaussian chain", "gaussian_kl"), ("NTM", "kl_to_truth")):
-    print(f"| {what} | {' | '.join(_nats(row, kind) for row in rows.values())} |")
-  shares = " | ".join(f"{row['in_mode_share']:.1%}" for row in rows.values())
-  print(f"| NTM, samples in a mode | {shares} |", flush=True)
+  print(f"| the best Gaussian chain | {' | '.join(_plus_minus(*kl) for kl in chain.values())} |")
+  print(f"| NTM | {cells(_nats)} |")
+  print(f"| NTM, samples in a mode | {cells(lambda row: format(row['in_mode_share'], '.1%'))} |")
 
 
 def draw_samples(results: pathlib.Path, runs: dict, path: pathlib.Path) -> None:
@@ -142,35 +156,38 @@ def draw_samples(results: pathlib.Path, runs: dict, path: pathlib.Path) -> None:
   figure.savefig(path, dpi=150)
 
 
-def draw_steps(runs: dict, path: pathlib.Path) -> None:
+def draw_steps(runs: dict, chain: dict, path: pathlib.Path) -> None:
   """Divergence from the truth over T."""
   figure = Figure(figsize=(5.6, 3.8), layout="constrained")
   FigureCanvasAgg(figure)
-  axes, rows = figure.subplots(), _over_steps(runs)
-  for kind, label, color in (("gaussian_kl", "the best Gaussian chain", "#b5541c"),
-                             ("kl_to_truth", "NTM", "#1f4e79")):
-    values, errors = zip(*((row[f"{kind}_nats"], row[f"{kind}_standard_error"])
-                           for row in rows.values()))
-    axes.errorbar(list(rows), values, errors, fmt="o-", markersize=5, capsize=3, label=label,
-                  color=color)
-  row = runs["gaussian"]
-  axes.errorbar([4], row["kl_to_truth_nats"], row["kl_to_truth_standard_error"], fmt="s",
-                markersize=5, label="trained Gaussian steps", color="0.5", zorder=0)
+  axes = figure.subplots()
+  trained = {steps: _kl(runs[f"T{steps}"]) for steps in chain if f"T{steps}" in runs}
+  for points, label, color, form in (
+      (chain, "the best Gaussian chain", "#b5541c", "o-"),
+      ({4: _kl(runs["gaussian"])}, "trained Gaussian steps", "#b5541c", "x"),
+      (trained, "NTM", "#1f4e79", "o-")):
+    values, errors = zip(*points.values())
+    axes.errorbar(list(points), values, errors, fmt=form, markersize=5 if form == "o-" else 11,
+                  capsize=3, label=label, color=color)
   axes.set(xscale="log", yscale="log", xlabel="steps T", ylabel="KL to the truth, nats")
-  axes.set_xticks(list(rows), map(str, rows))
+  axes.set_xticks(list(chain), map(str, chain))
   axes.yaxis.set_major_formatter("{x:g}")
   axes.minorticks_off()
   axes.grid(alpha=0.3)
-  axes.legend()
+  axes.legend(loc="center left")
   figure.savefig(path, dpi=130)
 
 
-def _over_steps(runs):
-  return {steps: runs[f"T{steps}"] for steps in _STEPS if f"T{steps}" in runs}
+def _kl(row):
+  return row["kl_to_truth_nats"], row["kl_to_truth_standard_error"]
 
 
-def _nats(row, kind="kl_to_truth"):
-  return f"{row[f'{kind}_nats']:.3f} ± {row[f'{kind}_standard_error']:.3f}"
+def _nats(row):
+  return _plus_minus(*_kl(row))
+
+
+def _plus_minus(value, error):
+  return f"{value:.3f} ± {error:.3f}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import jax, flax
 start = time.perf_counter()
 import ntm
 print(json.dumps({"seconds": time.perf_counter() - start,
-                  "heavy": sorted({"tensorflow", "torch", "sklearn"} & set(sys.modules))}))
+                  "heavy": sorted({"tensorflow", "torch", "sklearn", "transformers"} &
+                                  set(sys.modules))}))
 """
 
 

@@ -13,14 +13,15 @@ _INTERNAL = (
     "testing/", "evaluation/frechet.py", "likelihood/editing.py",
     "sampling/ode.py", "likelihood/spread.py", "models/", "nn/", "truth/",
     "published/autoencoders/model.py", "published/flux2/blocks.py", "published/flux2/model.py",
-    "published/sit/model.py", "published/tarflow/model.py", "performance/collectives.py")
+    "published/qwen/model.py", "published/sit/model.py", "published/tarflow/model.py",
+    "performance/collectives.py")
 _INTERNAL_MESSAGES = (
     # As above, in modules whose other messages are for users.
     "split is ...; expected one of", "schedule is ...; expected one of", "num_tokens is ...; the",
     "num_steps is ...; a trajectory", "times has shape", "times ... leave [0, 1]", "times end at",
     ": no numbers for", " is unknown or given twice", "...: ... is ..., not ...",
     # Caught and worded again where the file is known.
-    "it is one array")
+    "it is one array", "it is not a JSON object")
 
 
 def _template(node) -> str | None:

@@ -15,6 +15,8 @@ PUBLISHED = {
     "tarflow": "ntm.published.tarflow.mapping:FAMILY",
     "autoencoder_kl": "ntm.published.autoencoders.mapping_kl:FAMILY",
     "autoencoder_flux2": "ntm.published.autoencoders.mapping_flux2:FAMILY",
+    "qwen3": "ntm.published.qwen.mapping:QWEN3",
+    "qwen2_5_vl": "ntm.published.qwen.mapping:QWEN2_5_VL",
 }
 
 
@@ -33,6 +35,9 @@ class Family:
       sampled and finetuned, or None if no config describes these sizes. Leave out for
       models that are not runs.
     prefix: path of these parameters within those of the run, with a final "/".
+    configure: (what `recognise` gives, the JSON object of the `config.json` beside the file) →
+      architecture, for models whose tensors do not show every setting; the file must then be
+      there. Raises ValueError for settings that are not supported.
   """
 
   name: str
@@ -42,6 +47,7 @@ class Family:
   ignored: Callable[[dict[str, Any]], Mapping[str, str]] = lambda architecture: {}
   run: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
   prefix: str = ""
+  configure: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
 
 
 def get(name: str) -> Family:

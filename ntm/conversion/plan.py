@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import json
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +41,8 @@ def make(family: Family, source: str | os.PathLike, tensors: TensorFiles,
          dtype: str | None) -> Plan:
   """Plans a conversion; raises ValueError if the source does not fit the family's mapping."""
   architecture = _recognise(family, source, tensors)
+  if family.configure:
+    architecture = _configure(family, architecture, tensors.paths[0].parent / "config.json")
   try:
     entries = family.entries(architecture)
     shapes = family.target_shapes(architecture)
@@ -86,3 +90,22 @@ def _recognise(family, source, tensors):
     raise ValueError(f"{source} is not of family {family.name}; it looks like "
                      f"{' or '.join(likely) or 'none of ' + ', '.join(families.PUBLISHED)}.")
   return architecture
+
+
+def _configure(family: Family, architecture: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
+  """The architecture with the settings of a config.json."""
+  try:
+    values = json.loads(path.read_text())
+    if not isinstance(values, dict):
+      raise ValueError("it is not a JSON object")
+  except FileNotFoundError as error:
+    raise FileNotFoundError(
+        f"{path} does not exist; family {family.name} needs it, because the tensors do not show "
+        "all settings. Download the config.json of the checkpoint.") from error
+  except (OSError, ValueError) as error:
+    raise ValueError(f"{path} cannot be read ({error}); download it again.") from error
+  try:
+    return family.configure(architecture, values)
+  except ValueError as error:
+    raise ValueError(f"{path} does not describe a model of family {family.name}: "
+                     f"{error}.") from error

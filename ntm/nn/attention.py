@@ -120,10 +120,18 @@ class Attention(nn.Module):
     return out, cache
 
 
-def dot_product_attention(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array) -> Array:
-  """`jax.nn.dot_product_attention` with the products of `product_precision`."""
+def dot_product_attention(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array,
+                          mask: Array | None = None) -> Array:
+  """`jax.nn.dot_product_attention` with the products of `product_precision`.
+
+  Args:
+    query_BMHE: queries.
+    key_BMHE: keys, of as many heads or a divisor of them.
+    value_BMHE: values, likewise.
+    mask: boolean, True = attend, [B or 1, H or 1, M, keys]; a row without True attends uniformly.
+  """
   with jax.default_matmul_precision(product_precision(query_BMHE.dtype)):
-    return jax.nn.dot_product_attention(query_BMHE, key_BMHE, value_BMHE)
+    return jax.nn.dot_product_attention(query_BMHE, key_BMHE, value_BMHE, mask=mask)
 
 
 def _attend_causally(query_BMHE: Array, cache: Cache) -> Array:

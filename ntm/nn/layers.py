@@ -26,8 +26,8 @@ def dense(features, axes: tuple[str | None, ...], *, zero: bool = False, **kwarg
       **kwargs)
 
 
-def rms_norm(axis: str, **kwargs) -> nn.Module:
-  """nn.RMSNorm whose gain carries the logical name of the axis it is over."""
+def rms_norm(axis: str | None, **kwargs) -> nn.Module:
+  """nn.RMSNorm whose gain carries the logical name of the axis it is over; None keeps it whole."""
   return nn.RMSNorm(
       scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), (axis,)), **kwargs)
 

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import io
 
 import numpy as np
@@ -49,6 +50,30 @@ class PlanTest(toy.ToyTest):
       converter.convert(families.get(name), self.source, self.target)
     with self.assertRaisesRegex(ValueError, f"is not of family flux2; it looks like {name}"):
       converter.convert(families.get("flux2"), self.source, self.target)
+
+  def test_settings_come_from_the_config_beside_the_file(self):
+    self.save(toy.tensors())
+    family = dataclasses.replace(toy.FAMILY, configure=self._configure)
+    config = self.directory / "config.json"
+    for text, message in ((None, "config.json does not exist; family toy needs it"),
+                          ("{", r"config.json cannot be read \(.*\); download it again"),
+                          ("[]", "cannot be read .it is not a JSON object"),
+                          ('{"base": 0}', "config.json does not describe a model of family toy: "
+                                          "its base is 0.$")):
+      if text:
+        config.write_text(text)
+      with self.assertRaisesRegex(ValueError if text else FileNotFoundError, message):
+        converter.convert(family, self.source, self.target)
+    config.write_text('{"base": 7, "other": null}')
+    converter.convert(family, self.source, self.target)
+    self.assertEqual(converter.load(self.target)[1], {"layers": toy.LAYERS, "base": 7})
+    converter.export(self.target, self.directory / "back.safetensors", family)
+    self.assert_bits(self.directory / "back.safetensors", toy.tensors())
+
+  def _configure(self, architecture, values):
+    if not values["base"]:
+      raise ValueError("its base is 0")
+    return architecture | {"base": values["base"]}
 
 
 if __name__ == "__main__":

@@ -61,6 +61,17 @@ class AttentionTest(parameterized.TestCase):
         jax.nn.dot_product_attention(query, key, value, mask=mask)))
     np.testing.assert_allclose(*run(query, key, value), atol=1e-5)
 
+  def test_a_mask_of_examples_equals_shorter_texts(self):
+    rngs = jax.random.split(jax.random.key(0), 3)
+    query = jax.random.normal(rngs[0], (2, 5, 4, 8))
+    key, value = (jax.random.normal(rng, (2, 5, 2, 8)) for rng in rngs[1:])
+    mask = (np.arange(5) < np.array([[5], [3]]))[:, None, None]
+    out = attention.dot_product_attention(query, key, value, jnp.asarray(mask))
+    short = attention.dot_product_attention(query[1:], key[1:, :3], value[1:, :3])
+    np.testing.assert_allclose(out[1:], short, atol=1e-6)
+    np.testing.assert_allclose(
+        out[:1], attention.dot_product_attention(query[:1], key[:1], value[:1]), atol=1e-6)
+
   def test_grouped_heads_equal_repeated_ones(self):
     module, params, x, angles = self._build(num_kv_heads=2)
     repeated = jax.tree.map(lambda a: a, params)

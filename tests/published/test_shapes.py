@@ -9,7 +9,7 @@ from absl.testing import absltest, parameterized
 from diffusers import AutoencoderKL, AutoencoderKLFlux2
 
 from ntm.conversion import families, mapping
-from tests.helpers import flux2_pair, torch_sit, torch_tarflow
+from tests.helpers import flux2_pair, qwen_pair, torch_sit, torch_tarflow
 
 
 def _sit():
@@ -37,6 +37,8 @@ _MODELS = {
     "autoencoder_flux2": ("autoencoder_flux2",
                           lambda: _autoencoder(AutoencoderKLFlux2, latent_channels=8)),
     "flux2": ("flux2", flux2_pair.transformer),
+    "qwen3": ("qwen3", lambda: qwen_pair.language_model("qwen3")),
+    "qwen2_5_vl": ("qwen2_5_vl", lambda: qwen_pair.language_model("qwen2_5_vl")),
 }
 
 
@@ -50,11 +52,13 @@ def _other_shapes(shape):
   return found - {shape}
 
 
-def _check(family, shapes):
-  """As `converter.convert`, on shapes alone; None if the file is not recognised."""
+def _check(family, shapes, settings):
+  """As `converter.convert`, on shapes and config.json; None if the file is not recognised."""
   architecture = family.recognise(shapes)
   if architecture is None:
     return None
+  if family.configure:
+    architecture = family.configure(architecture, settings)
   mapping.check(family.entries(architecture), shapes,
                 _target_shapes(family.name, json.dumps(architecture)), family.ignored(architecture))
   return architecture
@@ -74,7 +78,8 @@ class ShapesTest(parameterized.TestCase):
     with torch.device("meta" if family.name in ("sit", "tarflow") else "cpu"):
       model = build()
     shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    architecture = _check(family, shapes)
+    settings = json.loads(model.config.to_json_string()) if family.configure else None
+    architecture = _check(family, shapes, settings)
     self.assertIsNotNone(architecture)
     used = {source for entry in family.entries(architecture) for source, _ in entry.pieces()}
     # Layers are alike; of some hundred tensors one of each kind is enough.
@@ -86,7 +91,7 @@ class ShapesTest(parameterized.TestCase):
       for shape in _other_shapes(shapes[source]):
         with self.subTest(source=source, shape=shape):
           with self.assertRaises(ValueError) as raised:
-            self.assertIsNone(_check(family, shapes | {source: shape}))
+            self.assertIsNone(_check(family, shapes | {source: shape}, settings))
             raise ValueError(f"not recognised, for {source}")
           self.assertIn(source, str(raised.exception))
 

@@ -2,7 +2,8 @@
 
 import jax
 import numpy as np
-from absl.testing import absltest, parameterized
+import pytest
+from absl.testing import absltest
 
 from ntm.losses import distillation, flow_matching, task
 from ntm.nn import partitioning
@@ -37,10 +38,16 @@ def _kernel(params):
               if jax.tree_util.keystr(path).endswith("['up']['kernel']"))
 
 
-class StateTest(parameterized.TestCase):
+class StateTest(absltest.TestCase):
 
-  @parameterized.parameters(_finetuning, _distillation)
-  def test_sharded_equals_unsharded_and_all_is_in_pieces(self, build):
+  def test_distillation_sharded_equals_unsharded_and_all_is_in_pieces(self):
+    self._assert_sharded_equals_unsharded_in_pieces(_distillation)
+
+  @pytest.mark.slow
+  def test_finetuning_sharded_equals_unsharded_and_all_is_in_pieces(self):
+    self._assert_sharded_equals_unsharded_in_pieces(_finetuning)
+
+  def _assert_sharded_equals_unsharded_in_pieces(self, build):
     rng = np.random.default_rng(0)
     batch = {"image": rng.uniform(-1, 1, (8, 4, 4, 1)).astype(np.float32),
              "label": rng.integers(0, 3, 8).astype(np.int32)}

@@ -111,9 +111,8 @@ class Flux2Test(parameterized.TestCase):
       self.assertEqual(velocity.dtype, jnp.float64)
       _assert_close(velocity, expected)
 
-  @parameterized.parameters(("full", 2), ("dots", 1))
-  def test_remat_and_unroll_change_nothing(self, remat, unroll):
-    jax.tree.map(_assert_close, _gradient(self.config, remat=remat, unroll=unroll)(self.params),
+  def test_remat_and_unroll_change_nothing(self):
+    jax.tree.map(_assert_close, _gradient(self.config, remat="full", unroll=2)(self.params),
                  _gradient(self.config)(self.params))
 
   def test_starts_at_zero(self):

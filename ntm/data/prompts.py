@@ -1,0 +1,134 @@
+"""Prompts to token ids: a template is data, a tokenizer is a folder or a name on the hub.
+
+The text around a prompt and the length that it is padded to belong to the encoder's training:
+other ones give features that the image model never saw.
+"""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+_LOG = logging.getLogger("ntm")
+_PLACE = "{prompt}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+  """The text around a prompt.
+
+  Attributes:
+    text: contains `{prompt}` once.
+    length: tokens that every text is padded to and cut at.
+
+  Raises:
+    ValueError: a text without the place of the prompt, or with several; no length.
+  """
+
+  text: str
+  length: int
+
+  def __post_init__(self):
+    if self.text.count(_PLACE) != 1:
+      raise ValueError(f"the template {self.text!r} contains {_PLACE} "
+                       f"{self.text.count(_PLACE)} times; expected once.")
+    if self.length < 1:
+      raise ValueError(f"the template's length is {self.length}; expected at least 1 token.")
+
+  def fill(self, prompt: str) -> str:
+    """The text with the prompt in its place, as it is: nothing is stripped or escaped."""
+    return self.text.replace(_PLACE, prompt)
+
+
+# One user turn and an empty thought, as FLUX.2 [klein] gives it to Qwen3.
+KLEIN = Template("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+                 "<think>\n\n</think>\n\n", length=512)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+  """Texts as an encoder takes them.
+
+  Attributes:
+    ids_BM: token ids, int32.
+    mask_BM: True for tokens, False for padding.
+    truncated_B: True where a text was cut.
+  """
+
+  ids_BM: np.ndarray
+  mask_BM: np.ndarray
+  truncated_B: np.ndarray
+
+
+class Tokenizer:
+  """Prompts → Tokens, by a tokenizer of Hugging Face transformers and a template.
+
+  Padding and cutting are on the sides that the tokenizer's files say.
+  """
+
+  def __init__(self, source: str | os.PathLike, template: Template):
+    """Loads the tokenizer.
+
+    Args:
+      source: a folder with the tokenizer's files, or a name on the hub.
+      template: of the image model.
+
+    Raises:
+      ImportError: transformers is not installed.
+      ValueError: there is no tokenizer, or it has no padding token.
+    """
+    try:
+      import transformers
+    except ImportError as error:
+      raise ImportError(
+          "prompts are tokenised by transformers: pip install 'ntm[text]'") from error
+    try:
+      self._tokenizer = transformers.AutoTokenizer.from_pretrained(os.fspath(source))
+    except Exception as error:  # Of many types, by what is missing.
+      raise ValueError(f"{os.fspath(source)!r} holds no tokenizer that can be read "
+                       f"({str(error).strip().partition(chr(10))[0]}); expected a folder with "
+                       "tokenizer.json and tokenizer_config.json, or a name on the hub.") from error
+    if self._tokenizer.pad_token_id is None:
+      raise ValueError(f"the tokenizer {os.fspath(source)!r} has no padding token; set pad_token "
+                       "in its tokenizer_config.json.")
+    self._template = template
+
+  def __call__(self, prompts: Sequence[str]) -> Tokens:
+    """The tokens of prompts in the template; warns once per call if any text is cut.
+
+    Raises:
+      ValueError: no prompts, one string in place of several, a prompt that is not a string, or
+        one that is empty or blank; `unconditional` gives the empty one.
+    """
+    if isinstance(prompts, str):
+      raise ValueError(f"prompts is the string {prompts!r}; expected a list of strings.")
+    if not len(prompts):
+      raise ValueError("prompts is empty; expected at least one string.")
+    for i, prompt in enumerate(prompts):
+      if not isinstance(prompt, str):
+        raise ValueError(f"prompt {i} is {prompt!r}, of type {type(prompt).__name__}; expected a "
+                         "string.")
+      if not prompt.strip():
+        raise ValueError(f"prompt {i} is {prompt!r}; expected some text. Tokenizer.unconditional "
+                         "gives the tokens of the empty prompt.")
+    tokens = self._tokenise(prompts)
+    if tokens.truncated_B.any():
+      _LOG.warning("%d of %d prompts have more than %d tokens with the template and are cut",
+                   tokens.truncated_B.sum(), len(prompts), self._template.length)
+    return tokens
+
+  def unconditional(self) -> Tokens:
+    """The empty prompt in the template, one row: what guidance contrasts with."""
+    return self._tokenise([""])
+
+  def _tokenise(self, prompts):
+    texts, length = [self._template.fill(prompt) for prompt in prompts], self._template.length
+    found = self._tokenizer(texts, padding="max_length", truncation=True, max_length=length,
+                            return_tensors="np")
+    mask_BM = found["attention_mask"] != 0
+    full_B = mask_BM.all(axis=1)
+    truncated_B = np.array([full and len(self._tokenizer(text)["input_ids"]) > length
+                            for full, text in zip(full_B, texts)])
+    return Tokens(found["input_ids"].astype(np.int32), mask_BM, truncated_B)
