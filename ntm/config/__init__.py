@@ -24,16 +24,9 @@ from typing import Any
 import ml_collections
 
 from ntm.config import extension, renamed
-from ntm.config.model import (
-    BackboneConfig,
-    Extension,
-    InverseConfig,
-    ModelConfig,
-    PredictorConfig,
-    TransformerConfig,
-    TransporterConfig,
-    check_model,
-)
+from ntm.config.extension import Extension
+from ntm.config.model import InverseConfig, ModelConfig, TransporterConfig, check_model
+from ntm.config.predictor import BackboneConfig, PredictorConfig
 from ntm.config.run import (
     Config,
     DataConfig,
@@ -44,6 +37,7 @@ from ntm.config.run import (
     TrainConfig,
     check_run,
 )
+from ntm.config.transformer import TransformerConfig
 
 _MAX_INT = 2**31 - 1  # Devices count in int32 and compute in float32.
 _MIN_FLOAT = 1e-30

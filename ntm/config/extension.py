@@ -4,7 +4,9 @@ import importlib
 import inspect
 import os
 import sys
-from typing import Any
+from typing import Any, NewType
+
+Extension = NewType("Extension", str)  # The type of a field that may be "module:name".
 
 
 def is_path(value: str) -> bool:

@@ -1,33 +1,14 @@
-"""The sections that describe a model, with their defaults and what they must satisfy."""
+"""The sections of a model and its transporter, with what they must satisfy."""
 
 import dataclasses
 import math
-from typing import Literal, NewType
+from typing import Literal
 
 from ntm.config import extension
 from ntm.config.checking import require, unread
-
-# "module:name" of something outside of `ntm`, see `ntm.config.extension`.
-Extension = NewType("Extension", str)
-
-
-@dataclasses.dataclass(frozen=True)
-class TransformerConfig:
-  """One stack of Transformer layers.
-
-  Attributes:
-    layers: depth.
-    width: D, divisible by num_heads; the head width D / num_heads is even.
-    num_heads: H, query heads.
-    num_kv_heads: key/value heads, a divisor of num_heads.
-    mlp_ratio: feed-forward width over D.
-  """
-
-  layers: int = 4
-  width: int = 128
-  num_heads: int = 4
-  num_kv_heads: int = 4
-  mlp_ratio: int = 4
+from ntm.config.extension import Extension
+from ntm.config.predictor import BackboneConfig, PredictorConfig, check_backbone, check_predictor
+from ntm.config.transformer import TransformerConfig, check_transformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,46 +45,6 @@ class TransporterConfig(TransformerConfig):
   features: int = 0
   split: Literal["checkerboard", "halves"] = "checkerboard"
   reversible: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictorConfig(TransformerConfig):
-  """The Gaussian predictor f_P.
-
-  Attributes:
-    context: 'markov' (step k reads u_k) or 'history' (u_k, ..., u_T).
-    reads_noise: read u_T itself, or a learned token in its place. Both are
-      exact likelihoods; u_T carries no information about u_{T-1}.
-    output: what the network gives for mu_P: 'mean', itself; 'clean', an
-      estimate of u_0, and mu_P is the posterior mean A u_k + B u_0; 'velocity',
-      the same from u_0 = u_k - t v, and sigma_P is relative to the posterior's
-      C: what a flow-matching model becomes.
-    mean_correction: velocity: add a learned correction to mu_P, zero at first.
-  """
-
-  context: Literal["markov", "history"] = "markov"
-  reads_noise: bool = False
-  output: Literal["mean", "clean", "velocity"] = "mean"
-  mean_correction: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class BackboneConfig:
-  """Which network gives a velocity; its sizes are those of `PredictorConfig`.
-
-  Attributes:
-    kind: 'dit', ours; 'sit' or 'flux2', published ones, for velocities alone; or an
-      extension.
-    double_layers: flux2: blocks before the `layers` single-stream ones.
-    text_tokens: dit, flux2: tokens of the text features that stand in for a
-      class; 0 for none.
-    text_width: dit, flux2: width of those features.
-  """
-
-  kind: Literal["dit", "sit", "flux2"] | Extension = "dit"
-  double_layers: int = 0
-  text_tokens: int = 0
-  text_width: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,22 +134,8 @@ def check_model(model) -> None:
     check_transformer(f"model.{name}", part, axes)
   _check_transporter(model)
   _check_inverse(model.inverse)
-  _check_predictor(model)
-  _check_backbone(model, axes)
-
-
-def check_transformer(where, part, axes) -> None:
-  """Raises ValueError unless the sizes of a TransformerConfig fit together."""
-  require(part.layers >= 1, f"{where}.layers", part.layers, "at least 1")
-  require(part.mlp_ratio >= 1, f"{where}.mlp_ratio", part.mlp_ratio, "at least 1")
-  require(part.num_heads >= 1 and part.width >= 1
-          and part.width % (2 * part.num_heads) == 0, f"{where}.num_heads",
-          part.num_heads, f"a number that divides the width {part.width} into even head widths")
-  require(part.num_kv_heads >= 1 and part.num_heads % part.num_kv_heads == 0,
-          f"{where}.num_kv_heads", part.num_kv_heads,
-          f"a divisor of num_heads {part.num_heads}")
-  require(part.width // part.num_heads >= 2 * axes, f"{where}.num_heads", part.num_heads,
-          f"head widths of at least {2 * axes} for {axes} rotary axes")
+  check_predictor(model)
+  check_backbone(model, axes)
 
 
 def _check_transporter(model):
@@ -255,55 +182,3 @@ def _check_inverse(inverse):
           "a change of an entry between 0 and 1, such as 1e-6")
   require(inverse.max_iterations >= 0, "model.inverse.max_iterations", inverse.max_iterations,
           "0 (as many as are exact) or more")
-
-
-def _check_predictor(model):
-  predictor = model.predictor
-  if model.kind == "flow_matching":
-    unread(predictor, "model.predictor", "model.kind 'ntm'", context="markov",
-           mean_correction=False)
-    return
-  require(predictor.output == "velocity" or not predictor.mean_correction,
-          "model.predictor.mean_correction", predictor.mean_correction,
-          "False unless model.predictor.output is 'velocity'")
-  require(predictor.output != "velocity" or predictor.reads_noise,
-          "model.predictor.reads_noise", predictor.reads_noise,
-          "True with model.predictor.output = 'velocity': a velocity is read off its input")
-
-
-def _check_backbone(model, axes):
-  backbone, predictor, kind = model.backbone, model.predictor, model.backbone.kind
-  if extension.is_path(kind):
-    return
-  velocity = model.kind == "flow_matching" or (
-      predictor.output == "velocity" and predictor.context == "markov")
-  require(kind == "dit" or velocity, "model.backbone.kind", kind, "'dit' unless model.kind is "
-          "'flow_matching', or model.predictor has output 'velocity' and context 'markov'")
-  require(kind == "dit" or axes == 2, "model.image_shape", model.image_shape,
-          f"rows, columns and channels with model.backbone.kind = {kind!r}")
-  require(kind != "sit" or len(set(model.patch_shape)) == 1, "model.patch_shape",
-          model.patch_shape, "square patches with model.backbone.kind = 'sit'")
-  require(kind != "sit" or model.num_classes, "model.num_classes", model.num_classes,
-          "1 or more with model.backbone.kind = 'sit'")
-  text = (backbone.text_tokens, backbone.text_width)
-  known = {"dit": text == (0, 0) or min(text) >= 1, "sit": text == (0, 0), "flux2": min(text) >= 1}
-  require(known[kind], "model.backbone.text_tokens", text, "tokens and width of the text "
-          "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")
-  require(not text[0] or (not model.num_classes and predictor.context == "markov"),
-          "model.backbone.text_tokens", text, "0 and 0 with classes or the history predictor: a "
-          "model is conditioned on a class or on a text")
-  if kind == "flux2":
-    require(backbone.double_layers >= 1, "model.backbone.double_layers", backbone.double_layers,
-            "1 or more with model.backbone.kind = 'flux2'")
-  else:
-    unread(backbone, "model.backbone", "kind 'flux2'", double_layers=0)
-  if kind != "dit":
-    require(predictor.num_kv_heads == predictor.num_heads, "model.predictor.num_kv_heads",
-            predictor.num_kv_heads,
-            f"num_heads, {predictor.num_heads}, with model.backbone.kind = {kind!r}")
-    # Of SiT's position table, and of the four rotary axes of FLUX.2.
-    size, divisor = {"sit": (predictor.width, 4),
-                     "flux2": (predictor.width // predictor.num_heads, 8)}[kind]
-    require(size % divisor == 0, "model.predictor.width", predictor.width,
-            f"a width{' per head' * (kind == 'flux2')} divisible by {divisor} with "
-            f"model.backbone.kind = {kind!r}")

@@ -4,7 +4,9 @@ import dataclasses
 from typing import Literal
 
 from ntm.config.checking import require, unread
-from ntm.config.model import Extension, ModelConfig, TransformerConfig, check_transformer
+from ntm.config.extension import Extension
+from ntm.config.model import ModelConfig
+from ntm.config.transformer import TransformerConfig, check_transformer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,9 @@
-"""The training loop: data in, checkpoints, metrics and pictures out.
+"""The training loop: batches in, a trained state and checkpoints out.
 
 The loop does not wait for a step it has just dispatched, except to log: the device
 works on step i while the host fetches batch i + 1. All processes run the same loop.
 """
 
-import datetime
-import functools
 import logging
 import os
 import signal
@@ -20,8 +18,7 @@ from ntm.config import Config, extension
 from ntm.data.pipeline import TrainIterator
 from ntm.losses.task import Task
 from ntm.nn import partitioning
-from ntm.sampling import pictures
-from ntm.training import checkpoint, checks, data_record, multihost, profile
+from ntm.training import checkpoint, checks, data_record, multihost, profile, report
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
@@ -123,15 +120,15 @@ class _Run:
 
   def __init__(self, task: Task, make_task, config: Config, workdir, mesh: Mesh, checkpointer,
                iterator, held_out, first_step):
-    self.task, self.make_task, self.config, self.mesh = task, make_task, config, mesh
-    self.frozen, self.warned = state_lib.place_frozen(task, mesh), False
-    self.checkpointer, self.iterator, self.held_out = checkpointer, iterator, held_out
+    self.make_task, self.config, self.mesh = make_task, config, mesh
+    self.frozen = state_lib.place_frozen(task, mesh)
+    self.checkpointer, self.iterator = checkpointer, iterator
     self.unreadable, self.first_step = data_record.Unreadable(workdir, iterator), first_step
     self.writer = metrics_lib.Writer(workdir, first_step, task.primary_metric, task.unit)
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
     self.clock = Throughput(config.train.batch_size * config.model.num_tokens * task.levels, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
-    self.eval_step = step_lib.make_eval_step(task, mesh)
+    self.report = report.Reporter(task, config, mesh, self.writer, self.frozen, held_out)
     # Of the iterator after each step since the last log: one of them may be the last finite step.
     self.positions = {first_step: iterator.get_state()}
 
@@ -159,7 +156,7 @@ class _Run:
         clock.restart()  # Rates exclude compilation.
       if step % train.log_every == 0 or last or stop:
         self.require_finite(state)  # Waits for the step.
-        self.log(step, state, pending, norms)
+        self.report.training(state, pending, norms, clock.scalars(), self.unreadable.update())
         if problem := self.unreadable.too_many():
           self.end(problem, state)
         pending, self.positions = [], {step: self.positions[step]}
@@ -171,9 +168,9 @@ class _Run:
         self.require_finite(state)
         with clock.paused():  # Rates are of updates alone.
           if draws:
-            self.sample(step, state)
+            self.report.samples(state)
           if saves:
-            self.save(state, self.evaluate(step, state), wait=last or stop)
+            self.save(state, self.report.held_out(state), wait=last or stop)
           self.writer.curves()
       if stop and not last:
         name = "Ctrl-C" if stop == signal.SIGINT else "SIGTERM"
@@ -181,58 +178,10 @@ class _Run:
         return stop
     return 0
 
-  def log(self, step, state, pending, norms):
-    """Writes one line of metrics, averaged over the steps since the last one."""
-    # Skipped updates are in no mean.
-    pending = [part for part in jax.device_get(pending) if np.isfinite(part.loss)]
-    rates = self.clock.scalars()
-    scalars = _scalars(pending)
-    if not self.warned and (warning := self.task.warning(scalars)):
-      self.warned = True
-      _LOG.warning("step %d: %s", step, warning)
-    values = {f"train/{name}": value for name, value in scalars.items()}
-    values |= {name: float(value) for name, value in norms.items() if np.isfinite(value)}
-    if self.config.train.max_nonfinite_steps:
-      values["skipped"] = int(state.skipped)
-    if unreadable := self.unreadable.update():  # Collective.
-      values["unreadable"] = unreadable
-    speed = ""
-    if rates:
-      left = (self.config.train.steps - step) * rates["step_seconds"]
-      values |= rates | {"seconds_left": left}
-      speed = (f"   {rates['steps_per_second']:.2f} steps/s   "
-               f"{datetime.timedelta(seconds=round(left))} left")
-    self.writer.scalars(step, values)
-    _LOG.info("step %d of %d   %.4f %s%s", step, self.config.train.steps,
-              values.get(f"train/{self.task.primary_metric}", np.nan), self.task.unit, speed)
-
-  def evaluate(self, step, state) -> dict[str, float]:
-    """Held-out metrics of the averaged parameters; empty without held-out data."""
-    parts = multihost.to_host([
-        self.eval_step(state.ema, self.frozen, multihost.put_whole_batch(self.mesh, batch), seed)
-        for seed, batch in enumerate(self.held_out)])
-    if not parts:
-      return {}
-    metric = self.task.primary_metric
-    values = {f"held_out/{name}": value for name, value in _scalars(parts).items()
-              if name.endswith(metric)}
-    self.writer.scalars(step, values)
-    _LOG.info("step %d   held out: %.4f %s", step, values[f"held_out/{metric}"], self.task.unit)
-    return values
-
   def save(self, state, metrics, wait):
     """Starts a save, or waits for it, with the metrics up to it written before."""
     self.writer.flush()
     self.checkpointer.save(state, self.positions[int(state.step)], metrics, wait)
-
-  def sample(self, step, state):
-    """Writes pictures of the current parameters, where samples are pictures of classes."""
-    model = self.config.model
-    if pictures.drawable(model.image_shape) and not model.backbone.text_tokens:
-      with partitioning.activations(self.mesh):
-        drawn = self.task.samples(state.ema, self.frozen)
-      for name, images in drawn.items():
-        self.writer.picture(step, name, pictures.draw(multihost.to_host(images)))
 
   def require_finite(self, state):
     """Raises after a non-finite step, with the last finite state saved."""
@@ -258,8 +207,3 @@ class _Run:
       self.save(state, {}, wait=True)
       problem = f"{problem} The state after step {step} is saved; the same command resumes there."
     raise ValueError(f"{problem}")
-
-
-def _scalars(parts) -> dict[str, float]:
-  """Scalars of the merged metrics of several batches; none for no batch."""
-  return functools.reduce(lambda a, b: a.merge(b), parts).scalars() if parts else {}

@@ -6,52 +6,36 @@ from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
 from ntm.data import pipeline, sources
-
-
-class _Numbers:
-  """Examples that say which one they are."""
-
-  def __init__(self, count):
-    self._count = count
-
-  def __len__(self):
-    return self._count
-
-  def __getitem__(self, index):
-    return {"image": np.full((1, 1, 1), index, np.float32), "label": np.int32(index)}
-
-
-def _labels(iterator, count):
-  return np.stack([next(iterator)["label"] for _ in range(count)])
+from tests.helpers.numbered import Numbers, labels
 
 
 class PipelineTest(parameterized.TestCase):
 
   def test_the_order_is_a_function_of_the_seed(self):
-    draw = lambda seed: _labels(pipeline.train_iterator(_Numbers(20), 4, seed), 10)
+    draw = lambda seed: labels(pipeline.train_iterator(Numbers(20), 4, seed), 10)
     np.testing.assert_array_equal(draw(0), draw(0))
     self.assertFalse(np.array_equal(draw(0), draw(1)))
 
   def test_epochs_are_whole_and_reshuffled(self):
-    epochs = _labels(pipeline.train_iterator(_Numbers(20), 4, 0), 10).reshape(2, 20)
+    epochs = labels(pipeline.train_iterator(Numbers(20), 4, 0), 10).reshape(2, 20)
     for epoch in epochs:
       np.testing.assert_array_equal(np.sort(epoch), np.arange(20))
     self.assertFalse(np.array_equal(*epochs))
 
   @parameterized.parameters(2, 4)
   def test_the_order_does_not_depend_on_the_number_of_hosts(self, hosts):
-    whole = _labels(pipeline.train_iterator(_Numbers(23), 8, 3), 12)
-    parts = [_labels(pipeline.train_iterator(_Numbers(23), 8, 3, host, hosts), 12)
+    whole = labels(pipeline.train_iterator(Numbers(23), 8, 3), 12)
+    parts = [labels(pipeline.train_iterator(Numbers(23), 8, 3, host, hosts), 12)
              for host in range(hosts)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
   def test_state_restores_the_position(self):
-    iterator = pipeline.train_iterator(_Numbers(20), 4, 0)
-    _labels(iterator, 7)
-    state, expected = iterator.get_state(), _labels(iterator, 5)
-    fresh = pipeline.train_iterator(_Numbers(20), 4, 0)
+    iterator = pipeline.train_iterator(Numbers(20), 4, 0)
+    labels(iterator, 7)
+    state, expected = iterator.get_state(), labels(iterator, 5)
+    fresh = pipeline.train_iterator(Numbers(20), 4, 0)
     fresh.set_state(state)
-    np.testing.assert_array_equal(_labels(fresh, 5), expected)
+    np.testing.assert_array_equal(labels(fresh, 5), expected)
 
   def test_endless_digits_resume_exactly(self):
     make = lambda: pipeline.train_iterator(sources.EndlessDigits("train"), 4, 0)
@@ -64,15 +48,15 @@ class PipelineTest(parameterized.TestCase):
     self.assertLen(np.unique(np.concatenate(images).reshape(20, 64), axis=0), 20)
 
   def test_ordered_batches_keep_the_remainder(self):
-    batches = pipeline.ordered_batches(_Numbers(20), 8, 18)
+    batches = pipeline.ordered_batches(Numbers(20), 8, 18)
     self.assertEqual([len(batch["label"]) for batch in batches], [8, 8, 2])
     np.testing.assert_array_equal(np.concatenate([b["label"] for b in batches]), np.arange(18))
 
   def test_mistakes_are_named(self):
     with self.assertRaisesRegex(ValueError, "batch_size 6 is not divisible by 4 processes"):
-      pipeline.train_iterator(_Numbers(20), 6, 0, 0, 4)
+      pipeline.train_iterator(Numbers(20), 6, 0, 0, 4)
     with self.assertRaisesRegex(ValueError, "source is empty"):
-      pipeline.train_iterator(_Numbers(0), 6, 0)
+      pipeline.train_iterator(Numbers(0), 6, 0)
 
 
 class HeldOutTest(absltest.TestCase):

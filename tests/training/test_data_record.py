@@ -20,6 +20,8 @@ from ntm.nn import partitioning
 from ntm.training import checkpoint, data_record, loop, metrics, multihost
 from ntm.training import state as state_lib
 from tests.helpers import tiny
+from tests.helpers.numbered import Numbers
+from tests.helpers.stop import StopAfter
 
 _DEVICES = jax.devices()
 
@@ -59,21 +61,8 @@ def _train(config, workdir, stop_after=None):
   # No pictures, which take longest to compile.
   make_task = lambda config: dataclasses.replace(
       task.density(config), samples=lambda params, frozen: {})
-  with mock.patch.object(multihost, "Preemption", lambda first: _Stop(stop_after)):
+  with mock.patch.object(multihost, "Preemption", StopAfter(stop_after)):
     loop.train(make_task, config, workdir, iterator, held_out)
-
-
-class _Stop:
-  """Stands in for the signal: asks to stop at the given step."""
-
-  def __init__(self, step):
-    self._step = step
-
-  def __enter__(self):
-    return lambda step: step == self._step
-
-  def __exit__(self, *exc_info):
-    pass
 
 
 def _final(config, workdir):
@@ -151,8 +140,8 @@ class DamagedDataTest(absltest.TestCase):
     whole = tempfile.mkdtemp()
     _train(config, whole)
     # One epoch is twelve batches: an example of the last one.
-    ids = pipeline.train_iterator(_Numbers(96), 8, config.train.seed)
-    poison = [next(ids)["index"] for _ in range(12)][-1][0]
+    ids = pipeline.train_iterator(Numbers(96), 8, config.train.seed)
+    poison = [next(ids)["label"] for _ in range(12)][-1][0]
     images = np.load(root / "train" / "image.npy", mmap_mode="r+")
     value = images[poison, 0, 1, 0]
     images[poison, 0, 1, 0] = np.nan
@@ -166,18 +155,6 @@ class DamagedDataTest(absltest.TestCase):
     images.flush()
     _train(config, self.workdir)
     chex.assert_trees_all_equal(_final(config, self.workdir), _final(config, whole))
-
-
-class _Numbers:
-
-  def __init__(self, count):
-    self._count = count
-
-  def __len__(self):
-    return self._count
-
-  def __getitem__(self, index):
-    return {"index": np.int64(index)}
 
 
 class RecordTest(absltest.TestCase):

@@ -1,0 +1,19 @@
+"""A signal that comes at a known step of a run."""
+
+import signal
+
+
+class StopAfter:
+  """Stands in for `multihost.Preemption`: asks to stop with SIGTERM at the given step."""
+
+  def __init__(self, step):
+    self._step = step
+
+  def __call__(self, first_step):
+    return self
+
+  def __enter__(self):
+    return lambda step: signal.SIGTERM if step == self._step else 0
+
+  def __exit__(self, *exc_info):
+    pass
