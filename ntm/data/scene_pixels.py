@@ -3,7 +3,8 @@
 A shape's distance d to its border, negative inside, is a formula in the offset from its centre,
 and a pixel's coverage is clip(1/2 - d, 0, 1) with d in pixels: anti-aliased without supersampling.
 Every value of the picture is continuous: the background is graded, the light falls off across
-the scene, and each pixel has a little noise of its own. None is clipped, so a density of the pixels exists.
+the scene, and each pixel has a little noise of its own. None is clipped, so a density of the
+pixels exists.
 """
 
 import numpy as np

@@ -12,7 +12,8 @@ Its category is i mod 6, and its caption names everything in the picture:
 | position | two groups of one or two, how they lie, every second time with their colours |
 | colour attribution | two different shapes with their different colours |
 
-The categories are those of GenEval [Ghosh et al., 2023]. Things never touch each other or the frame.
+The categories are those of GenEval [Ghosh et al., 2023]. Things never touch each other or the
+frame.
 
 Some combinations are in no picture of `train` and `test`; a scene of `unseen` has exactly one of
 them (`HELD_OUT`), the one that its category is about, and its caption names it.
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ntm.data import scene_captions, scene_pixels
+from ntm.data import scene_captions, scene_layout, scene_pixels
 from ntm.data.scene_captions import Phrase
 from ntm.data.scene_pixels import COLOURS, RADII, SHAPES
 
@@ -34,7 +35,6 @@ SPLITS = ("train", "test", "unseen")
 SIDES = (32, 64)
 _AT_A_TIME = 2 ** 16  # Pixels drawn at once: fits in caches.
 _NUMBERS = 96  # Random numbers for a scene without its look; fewer are used.
-_GAP = 0.03  # Around a thing, in sides of the picture.
 _RADIUS_JITTER = 0.04
 
 _shapes, _colours, _sizes = tuple(SHAPES), tuple(COLOURS), tuple(RADII)
@@ -65,7 +65,7 @@ _PAIRED, _ = _choices("pair", _shapes)
 class Thing:
   """A thing of a scene: its shape, colour and size by name, and where it is.
 
-  `row` and `column` of its centre and its `radius` are in sides of the picture, from the upper left.
+  `row` and `column` of its centre, from the upper left, and `radius` are in sides of the picture.
   """
 
   shape: str
@@ -173,7 +173,7 @@ def draw(category: str, unseen: bool, numbers: Sequence[float]) -> Scene:
   axis = int(relation in ("left of", "right of")) if relation else int(2 * next(u))
   swapped = relation in ("right of", "below")
   radii = [[thing[-1] for thing in group] for group in groups]
-  places = _layout(radii[::-1] if swapped else radii, ((0.0, 1.0), (0.0, 1.0)), axis, u)
+  places = scene_layout.place(radii[::-1] if swapped else radii, axis, u)
   if swapped:
     places = places[len(groups[1]):] + places[:len(groups[1])]
   objects = tuple(Thing(shape, colour, size, row, column, radius) for
@@ -217,23 +217,3 @@ def _halves(things):
   """One or two groups."""
   half = len(things) // 2
   return [things[:half], things[half:]] if half else [things]
-
-
-def _layout(radii, box, axis, u):
-  """Centres (row, column) of one or two groups of one or two things each, group by group.
-
-  The box ((top, bottom), (left, right)) is cut across the axis between two groups, each of whose
-  parts is cut the other way between two things, anywhere that leaves room for both.
-  """
-  if len(radii) == 1:
-    if len(radii[0]) == 1:
-      reach = radii[0][0] + _GAP
-      return [tuple(low + reach + next(u) * (high - low - 2 * reach) for low, high in box)]
-    radii = [[radius] for radius in radii[0]]
-  (low, high), (first, second) = box[axis], (2 * (max(group) + _GAP) for group in radii)
-  cut = low + first + next(u) * (high - low - first - second)
-  places = []
-  for group, part in zip(radii, ((low, cut), (cut, high))):
-    inner = (part, box[1]) if axis == 0 else (box[0], part)
-    places += _layout([group], inner, 1 - axis, u)
-  return places

@@ -105,8 +105,12 @@ def find(images: np.ndarray) -> list[list[Thing]]:
   chroma -= np.median(frame, axis=1)[:, None, None]
   strength = np.linalg.norm(chroma, axis=-1)
   labels, _ = ndimage.label(strength > _CHROMA, _PLANAR)
+  least = _LEAST_AREA * images.shape[1] * images.shape[2]
+  counts = np.bincount(labels.ravel())
   found = [[] for _ in images]
   for label, (picture, rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+    if counts[label] < least / 2:
+      continue  # Specks of noise, of which there may be hundreds.
     b = picture.start
     window = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in (rows, columns))
     inside, others = labels[b][window] == label, labels[b][window] > 0
@@ -115,7 +119,7 @@ def find(images: np.ndarray) -> list[list[Thing]]:
     direction = chroma[b][window][core].mean(axis=0)
     cover = chroma[b][window] @ direction / (direction @ direction)
     cover[others | ~ndimage.binary_dilation(inside, np.ones((3, 3)))] = 0
-    if cover.sum() >= _LEAST_AREA * images.shape[1] * images.shape[2]:
+    if cover.sum() >= least:
       found[b].append(_thing(cover, window, rgb[b][window][core].mean(axis=0), images.shape[1:3]))
   return found
 
