@@ -52,7 +52,7 @@ class OptionsTest(parameterized.TestCase):
   def test_trains_restores_samples_and_scores(self, config):
     source, workdir = config.data.source, tempfile.mkdtemp()
     iterator = None
-    if source in ("folder", "arrays", "mixture"):
+    if source in ("folder", "arrays", "mixture", "scenes"):
       config = dataclasses.replace(config, data=dataclasses.replace(
           config.data, path=options.write_data(source, config)))
       iterator, _ = pipeline.training_data(config)

@@ -15,7 +15,8 @@ class DataConfig:
 
   Attributes:
     source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays', 'mixture' (fresh
-      draws from a known density) or an extension.
+      draws from a known density), 'scenes' (procedural pictures of coloured shapes, see
+      `ntm.data.scenes`) or an extension.
     path: folder: the directory of images, one sub-directory per class;
       tfds: the data set's name, such as 'cifar10'; arrays: the directory of
       latents and conditions prepared ahead, see `ntm.data.arrays`.
@@ -32,7 +33,7 @@ class DataConfig:
     num_templates: templates: number of glyphs.
   """
 
-  source: Literal["digits", "folder", "tfds", "arrays", "mixture"] | Extension = "digits"
+  source: Literal["digits", "folder", "tfds", "arrays", "mixture", "scenes"] | Extension = "digits"
   path: str = ""
   data_dir: str = ""
   test_fraction: float = 0.1

@@ -1,4 +1,4 @@
-"""Random-access sources: digits, a folder of images, tfds, prepared arrays, known mixtures.
+"""Random-access sources: digits, folders of images, tfds, prepared arrays, mixtures, scenes.
 
 With `config.data.augment` the digits are endless: `EndlessDigits`.
 
@@ -16,6 +16,7 @@ from ntm.data.arrays import Arrays
 from ntm.data.external import External
 from ntm.data.folder import Folder
 from ntm.data.mixture import Mixture
+from ntm.data.scenes import Scenes
 from ntm.data.unreadable import Source, first_readable
 
 SPLITS = ("train", "test")
@@ -53,6 +54,8 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
     source = (EndlessDigits if data.augment else Digits)(split, data.left_out)
   elif mixture:
     source = Mixture(data, split, model.image_shape)
+  elif data.source == "scenes":
+    source = Scenes(split, model.image_shape[0])
   elif data.source == "folder":
     source = Folder(data.path, split, model.image_shape, data.test_fraction)
   else:
@@ -214,13 +217,14 @@ def level_spacing(config: DataConfig) -> float:
   """Distance between neighbouring values of the data, in the scale [-1, 1].
 
   Raises:
-    ValueError: prepared arrays and mixtures, whose values are anything, and interpolated digits.
+    ValueError: prepared arrays, mixtures and scenes, whose values are anything, and interpolated
+      digits.
   """
   if config.augment:
     raise ValueError("config.data.augment is True, and interpolated images have no levels of known "
                      "distance; expected False. `ntm evaluate` and Model.log_prob give the density "
                      "of these.")
-  if config.source in ("arrays", "mixture") or extension.is_path(config.source):
+  if config.source in ("arrays", "mixture", "scenes") or extension.is_path(config.source):
     raise ValueError(f"config.data.source is {config.source!r}; expected images whose values have "
                      "levels of known distance. For others, `ntm evaluate` and Model.log_prob give "
                      "the density.")

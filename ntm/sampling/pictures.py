@@ -1,12 +1,15 @@
-"""Samples as PNG, grids of images or points of the plane: arrays in, one picture out."""
+"""Samples as PNG, grids of images with or without captions, or points of the plane."""
 
 import os
+import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from etils import epath
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 _SIDE, _REACH = 240, 1.5  # Pixels of a panel of the plane, and what it shows: [-1.5, 1.5]^2.
+_FONT_SIZE, _LINE, _MARGIN = 12, 15, 4  # Of captions, in pixels.
 
 
 def draw(rows) -> np.ndarray:
@@ -50,6 +53,35 @@ def grid(rows, min_side: int = 48) -> np.ndarray:
   pixels = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=96)
   count, columns, height, width, channels = pixels.shape
   return pixels.transpose(0, 2, 1, 3, 4).reshape(count * height, columns * width, channels)
+
+
+def captioned(rows, captions: Sequence[Sequence[str]], side: int = 144) -> np.ndarray:
+  """`grid` with a caption below every image, in as many lines as the longest needs.
+
+  Args:
+    rows: [rows, columns, H, W, C], as `grid` takes them.
+    captions: a text per image, [rows][columns].
+    side: images are enlarged to at least so many pixels.
+
+  Returns:
+    uint8, [height, width, 3].
+  """
+  tiles = [[grid(np.asarray(image)[None, None], side) for image in row] for row in rows]
+  height, width, channels = tiles[0][0].shape
+  font = ImageFont.load_default(_FONT_SIZE)
+  room = int((width - 2 * _MARGIN) / font.getlength("abcdefghijklm nopqrstuvwxyz") * 27)
+  texts = [[textwrap.wrap(text, max(1, room)) for text in row] for row in captions]
+  height += _LINE * max(len(lines) for row in texts for lines in row) + 2 * _MARGIN
+  page = Image.new("RGB", (width * len(tiles[0]), height * len(tiles)), "white")
+  draw = ImageDraw.Draw(page)
+  for i, row in enumerate(tiles):
+    for j, tile in enumerate(row):
+      page.paste(Image.fromarray(np.broadcast_to(tile, (*tile.shape[:2], 3)) if channels == 1
+                                 else tile), (j * width, i * height))
+      for k, line in enumerate(texts[i][j]):
+        draw.text((j * width + _MARGIN, i * height + tile.shape[0] + _MARGIN + _LINE * k), line,
+                  "black", font)
+  return np.asarray(page)
 
 
 def drawable(image_shape: tuple[int, ...]) -> bool:

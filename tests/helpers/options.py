@@ -44,6 +44,8 @@ _NEEDS = {
     ("train__time_sampling", "uniform"): {"model__kind": "flow_matching"},
     ("data__source", "arrays"): {"model__num_classes": 0},
     ("data__source", "mixture"): _PLANE,
+    ("data__source", "scenes"): {"model__image_shape": (32, 32, 3), "model__patch_shape": (16, 16),
+                                 "model__num_classes": 0},
     ("data__mixture", "ring8"): _PLANE,
     ("data__mixture", "checkerboard"): _PLANE,
     ("data__mixture", "templates"): _PLANE | {

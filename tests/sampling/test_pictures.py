@@ -35,6 +35,25 @@ class PicturesTest(absltest.TestCase):
       picture = pictures.grid(np.zeros((1, 1, side, side + 3, 1)))
       self.assertEqual(picture.shape, (side * zoom + 2, (side + 3) * zoom + 2, 1))
 
+  def test_captions_are_below_their_images(self):
+    rows = np.zeros((2, 3, 32, 32, 3))
+    blank = pictures.captioned(rows, [[" ", " ", " "]] * 2, side=96)
+    texts = [["a ring", "", ""], ["", "", "a blue ring to the left of two orange crosses"]]
+    picture = pictures.captioned(rows, texts, side=96)
+    (height, width), (low, _) = (np.array(p.shape[:2]) // (2, 3) for p in (picture, blank))
+    self.assertGreater(height, low)  # The long one takes several lines.
+    for i in range(2):
+      for j in range(3):
+        tile = picture[i * height:(i + 1) * height, j * width:(j + 1) * width]
+        np.testing.assert_array_equal(tile[:98], pictures.grid(rows[:1, :1], 96))
+        self.assertEqual(bool((tile[98:] < 128).any()), bool(texts[i][j]))
+        self.assertTrue((tile[98:, -2:] == 255).all())  # Within its column.
+
+  def test_grey_images_have_captions_too(self):
+    picture = pictures.captioned(np.ones((1, 1, 8, 8, 1)), [["seven"]], side=48)
+    self.assertTrue((picture[1:49, 1:49] == 255).all())
+    self.assertLess(picture[50:].min(), 64)
+
   def test_points_are_dark_where_they_are(self):
     points = np.zeros((2, 5, 2, 1))
     points[0, :3, :, 0] = [0.75, 0.0]  # To the right of the middle,
