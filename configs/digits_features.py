@@ -3,8 +3,8 @@
   ntm train --config=configs/digits_features.py --workdir=runs/digits_features
   ntm evaluate --workdir=runs/digits_features
 
-Hardware: two CPU cores. Duration and numbers to expect: docs/digits.md. Sampled without guidance,
-which needs a transporter that does not read the class.
+Hardware: two CPU cores. Duration and numbers to expect: docs/digits.md. Guidance is refused: it
+needs a transporter that does not read the class, and features of the noisier state carry it.
 """
 
 import ntm.config

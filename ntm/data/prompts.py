@@ -77,8 +77,10 @@ class Tokenizer:
 
     Raises:
       ImportError: transformers is not installed.
-      ValueError: there is no tokenizer, or it has no padding token.
+      ValueError: there is no tokenizer, or it has no padding token, or `template` is none.
     """
+    if not isinstance(template, Template):
+      raise ValueError(f"template is {template!r}; expected a Template such as KLEIN.")
     try:
       import transformers
     except ImportError as error:
@@ -94,6 +96,10 @@ class Tokenizer:
       raise ValueError(f"the tokenizer {os.fspath(source)!r} has no padding token; set pad_token "
                        "in its tokenizer_config.json.")
     self._template = template
+    if not self._tokenise(["a"]).mask_BM.any():
+      # What transformers makes of a folder with a model and no tokenizer.
+      raise ValueError(f"the tokenizer {os.fspath(source)!r} gives no tokens for text; expected a "
+                       "folder with tokenizer.json, next to the encoder's folder rather than it.")
 
   def __call__(self, prompts: Sequence[str]) -> Tokens:
     """The tokens of prompts in the template; warns once per call if any text is cut.

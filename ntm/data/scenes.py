@@ -108,12 +108,15 @@ class Scenes:
     """Scenes of `split`, in pictures of `side` pixels; every seed has its own.
 
     Raises:
-      ValueError: another split or side.
+      ValueError: another split, side or seed.
     """
     if split not in SPLITS:
       raise ValueError(f"split is {split!r}; expected one of {SPLITS}.")
     if side not in SIDES:
-      raise ValueError(f"scenes have a side of {side} pixels; expected one of {SIDES}.")
+      raise ValueError(f"scenes have a side of {side!r} pixels; expected one of {SIDES}, which "
+                       "config.model.image_shape sets.")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+      raise ValueError(f"the seed of scenes is {seed!r}; expected an integer of at least 0.")
     self._split, self._side, self._seed = split, side, seed
 
   def __len__(self) -> int:

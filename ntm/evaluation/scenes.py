@@ -24,6 +24,7 @@ from ntm.data import scene_pixels
 from ntm.data.scenes import CATEGORIES, Scene, Thing
 
 NOTHING = "unknown"  # Shape or colour of a thing that has none of ours.
+_LARGEST = 10.0  # Of a sample in [-1, 1]; pixels in 0..255 are beyond.
 _CHROMA = 0.16  # Half of that of the palest colour under the weakest light.
 _CORE = 0.8  # Of the strongest chroma.
 _LEAST_AREA = 0.005  # Of the picture; the smallest thing has 0.016.
@@ -38,18 +39,28 @@ def score(images: np.ndarray, scenes: Sequence[Scene]) -> np.ndarray:
   """Whether each picture shows what its scene's caption says, [B] bool.
 
   Args:
-    images: [B, H, W, 3] in [-1, 1]; values outside are clipped.
+    images: [B, H, W, 3], floats in [-1, 1], of which samples may miss a little: they are clipped.
     scenes: the B that they should show.
 
   Raises:
-    ValueError: another shape or number of pictures, or NaN or infinite values.
+    ValueError: another shape or number of pictures, pictures that are not square, integers, or
+      values that are far outside, NaN or infinite.
   """
-  images = np.asarray(images, np.float32)
-  if images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(scenes):
-    raise ValueError(f"images have shape {images.shape}; expected ({len(scenes)}, height, width, "
-                     "3), one picture per scene.")
+  images = np.asarray(images)
+  if images.dtype.kind != "f":
+    raise ValueError(f"images have type {images.dtype.name}; expected floats in [-1, 1]: divide "
+                     "uint8 by 127.5 and subtract 1.")
+  if (images.ndim != 4 or images.shape[-1] != 3 or images.shape[1] != images.shape[2]
+      or len(images) != len(scenes)):
+    raise ValueError(f"images have shape {images.shape}; expected ({len(scenes)}, side, side, 3), "
+                     "one square picture per scene.")
   if not np.isfinite(images).all():
     raise ValueError("images have NaN or infinite values; expected numbers in [-1, 1].")
+  if np.abs(images).max(initial=0) > _LARGEST:
+    raise ValueError(f"images reach {np.abs(images).max():g}; expected numbers in [-1, 1].")
+  if not len(images):
+    return np.zeros(0, bool)
+  images = images.astype(np.float32)
   return np.array([shows(things, scene) for things, scene in zip(find(images), scenes)], bool)
 
 
@@ -60,10 +71,19 @@ def breakdown(right_B: np.ndarray, scenes: Sequence[Scene]) -> dict[str, dict[st
     {category: {"share", "standard_error", "count"}}. The error of k of n is
     sqrt(p (1 - p) / n) with p = (k + 1) / (n + 2), which is not 0 where all are right; that of the
     mean has the categories as they are. Categories without a picture are left out.
+
+  Raises:
+    ValueError: no scenes, or not one boolean per scene.
   """
+  right_B = np.asarray(right_B)
+  if right_B.shape != (len(scenes),) or right_B.dtype != bool:
+    raise ValueError(f"right_B has shape {right_B.shape} and type {right_B.dtype.name}; expected "
+                     f"({len(scenes)},) and bool, what `score` returns.")
+  if not len(scenes):
+    raise ValueError("scenes is empty; expected at least one.")
   result = {}
   for category in CATEGORIES:
-    part = np.asarray(right_B)[[scene.category == category for scene in scenes]]
+    part = right_B[[scene.category == category for scene in scenes]]
     if len(part):
       p = (part.sum() + 1) / (len(part) + 2)
       result[category] = {"share": float(part.mean()), "count": len(part),

@@ -127,6 +127,17 @@ class PromptsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "^[^\n]*holds no tokenizer that can be read[^\n]*$"):
       prompts.Tokenizer(self.directory, prompts.KLEIN)
 
+  def test_the_folder_of_an_encoder_is_no_tokenizer(self):
+    import transformers
+    config = transformers.Qwen3Config(
+        vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, num_key_value_heads=1, head_dim=8)
+    transformers.Qwen3Model(config).save_pretrained(self.directory)
+    with self.assertRaisesRegex(ValueError, "gives no tokens for text"):
+      prompts.Tokenizer(self.directory, prompts.KLEIN)
+    with self.assertRaisesRegex(ValueError, "template is 'KLEIN'; expected a Template"):
+      prompts.Tokenizer(self.directory, "KLEIN")
+
   def test_a_tokenizer_without_padding(self):
     tiny_tokenizer.save(self.directory, pad_token=None)
     with self.assertRaisesRegex(ValueError, "has no padding token"):

@@ -104,6 +104,9 @@ class ScenesTest(parameterized.TestCase):
   def test_bad_arguments_are_named(self):
     with self.assertRaisesRegex(ValueError, "split is 'fresh'; expected one of"):
       Scenes("fresh")
+    for seed in (-1, 1.5):
+      with self.assertRaisesRegex(ValueError, f"the seed of scenes is {seed}; expected an integer"):
+        scenes.Scenes("test", seed=seed)
     with self.assertRaisesRegex(ValueError, "a side of 48 pixels; expected one of"):
       Scenes("train", 48)
 

@@ -106,12 +106,23 @@ class ScorerTest(parameterized.TestCase):
     self.assertEqual([*scorer.breakdown(right[:1], scenes[:1])], ["single object", "mean"])
 
   @parameterized.parameters(
-      (np.zeros((2, 32, 32, 3)), r"shape \(2, 32, 32, 3\); expected \(1, height"),
+      (np.zeros((2, 32, 32, 3)), r"shape \(2, 32, 32, 3\); expected \(1, side"),
       (np.zeros((1, 32, 32, 1)), r"shape \(1, 32, 32, 1\); expected"),
+      (np.zeros((1, 16, 32, 3)), "one square picture per scene"),
+      (np.zeros((1, 32, 32, 3), np.uint8), "images have type uint8; expected floats"),
+      (np.full((1, 32, 32, 3), 200.0), "images reach 200; expected"),
       (np.full((1, 32, 32, 3), np.nan), "images have NaN or infinite values"))
   def test_bad_images_are_named(self, images, message):
     with self.assertRaisesRegex(ValueError, message):
       scorer.score(images, [Scenes("test").scene(0)])
+
+  @parameterized.parameters(
+      (np.ones(2, bool), 1, r"right_B has shape \(2,\) and type bool"),
+      (np.ones(1), 1, "type float64; expected .* bool"),
+      (np.ones(0, bool), 0, "scenes is empty"))
+  def test_bad_results_are_named(self, right_B, count, message):
+    with self.assertRaisesRegex(ValueError, message):
+      scorer.breakdown(right_B, [Scenes("test").scene(0)] * count)
 
 
 if __name__ == "__main__":
