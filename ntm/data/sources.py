@@ -73,7 +73,7 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
 
 def endless(data: DataConfig) -> bool:
   """Whether every example is a draw of its own, which a run sees once."""
-  return data.augment or data.source == "mixture"
+  return data.augment or data.source in ("mixture", "scenes")
 
 
 class Digits:

@@ -91,6 +91,8 @@ class HeldOutTest(absltest.TestCase):
     for data, model, text in (
         ({}, {}, "1500 training and 297 test images"),
         ({"augment": True}, {}, "training on fresh draws, each seen once"),
+        ({"source": "scenes"}, {"image_shape": (32, 32, 3), "num_classes": 6},
+         "training on fresh draws, each seen once"),
         ({"source": "mixture"}, {"image_shape": (2, 1), "patch_shape": (1,), "num_classes": 0},
          "training on fresh draws, each seen once")):
       with self.assertLogs("ntm", "INFO") as logs:
