@@ -35,7 +35,7 @@ class Family:
       sampled and finetuned, or None if no config describes these sizes. Leave out for
       models that are not runs.
     prefix: path of these parameters within those of the run, with a final "/".
-    configure: (what `recognise` gives, the JSON object of the `config.json` beside the file) →
+    configure: (what `recognise` gives, the JSON object of the `config.json` next to the file) →
       architecture, for models whose tensors do not show every setting; the file must then be
       there. Raises ValueError for settings that are not supported.
   """

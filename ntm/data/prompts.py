@@ -77,7 +77,7 @@ class Tokenizer:
 
     Raises:
       ImportError: transformers is not installed.
-      ValueError: there is no tokenizer, or it has no padding token, or `template` is none.
+      ValueError: there is no tokenizer, or it has no padding token, or `template` is another type.
     """
     if not isinstance(template, Template):
       raise ValueError(f"template is {template!r}; expected a Template such as KLEIN.")

@@ -15,7 +15,7 @@ def place(radii: Sequence[Sequence[float]], axis: int, numbers: Iterator[float]
 
   Args:
     radii: of the things, by group; twice the sum of the largest of two and their gaps is at most 1.
-    axis: 0 for groups above each other, 1 for groups beside each other.
+    axis: 0 for groups above each other, 1 for groups next to each other.
     numbers: uniform in [0, 1), as many as are needed, at most 11.
   """
   return _place(radii, ((0.0, 1.0), (0.0, 1.0)), axis, numbers)

@@ -1,7 +1,7 @@
 """Qwen3 and Qwen2.5-VL checkpoints in the layout of Hugging Face transformers.
 
 The number of heads, the base of the rotary positions and eps are not in the tensors: sizes come
-from the `config.json` beside the file, and every tensor is checked against them. Ignored are
+from the `config.json` next to the file, and every tensor is checked against them. Ignored are
 the readout of the language model and the vision tower, whose tensors are kept for `export`.
 """
 
