@@ -6,6 +6,7 @@ from typing import Literal
 from ntm.config.checking import require, unread
 from ntm.config.extension import Extension
 from ntm.config.model import ModelConfig
+from ntm.config.text import TextConfig, check_text
 from ntm.config.transformer import TransformerConfig, check_transformer
 
 
@@ -163,6 +164,7 @@ class Config:
 
   data: DataConfig = DataConfig()
   model: ModelConfig = ModelConfig()
+  text: TextConfig = TextConfig()
   process: ProcessConfig = ProcessConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
@@ -182,6 +184,7 @@ def check_run(config) -> None:
   require(not config.data.augment or config.data.source == "digits", "data.augment",
           config.data.augment, "False unless data.source is 'digits'")
   _check_mixture(config.data, config.model.image_shape)
+  check_text(config)
   _check_process(config)
   _check_train(config)
   _check_optimizer(config.optimizer, config.train.steps)

@@ -21,6 +21,7 @@ from ntm.data.unreadable import Replacing, Source
 
 _LOG = logging.getLogger("ntm")
 _HELD_OUT = 1024  # Test images behind the held-out loss during training, or fewer that take
+_CAPTIONS = 16  # Under pictures of held-out texts.
 _HELD_OUT_BYTES = 2**30  # this much, on every process.
 
 
@@ -30,12 +31,14 @@ class TrainIterator:
   Attributes:
     max_unreadable: examples that may be unreadable before a run should end.
     record: {split: lines that say which examples it has}; empty if unknown.
+    captions: of the first held-out examples, of sources with captions.
   """
 
   def __init__(self, batches: grain.DatasetIterator, source: Replacing):
     self._batches, self._source = batches, source
     self.max_unreadable = unreadable.max_unreadable(len(source))
     self.record: dict[str, list[str]] = {}
+    self.captions: list[str] = []
 
   def __iter__(self):
     return self
@@ -71,12 +74,13 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
     seed: of the order.
     process_index: p.
     process_count: P, dividing batch_size.
-    text_dropout: share of the texts replaced by `source.null_text`.
+    text_dropout: share of the texts replaced by `source.null_text`, what an example of the empty
+      text has.
 
   Returns:
     An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32}, or
-    "text" in place of the label. An example that cannot be read is replaced by
-    the next one that can.
+    "text", or "ids" and "mask", in place of the label. An example that cannot be read
+    is replaced by the next one that can.
 
   Raises:
     ValueError: a batch that the processes do not divide, an empty source, no
@@ -108,7 +112,7 @@ class _DropText(grain.transforms.RandomMap):
 
   def random_map(self, example, rng: np.random.Generator):
     dropped = rng.random() < self._rate
-    return example | {"text": self._null_text} if dropped else example
+    return example | self._null_text if dropped else example
 
 
 def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[str, Any]]:
@@ -145,8 +149,8 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
-  source = sources.load(config.data, config.model, "train")
-  test = sources.load(config.data, config.model, "test")
+  source = sources.load(config.data, config.model, "train", config.text)
+  test = sources.load(config.data, config.model, "test", config.text)
   if sources.endless(config.data):
     _LOG.info("training on fresh draws, each seen once")
   else:
@@ -157,6 +161,8 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
                             jax.process_index(), jax.process_count(),
                             config.train.label_dropout if by_text else 0.0)
   iterator.record = record
+  if config.text.tokenizer:
+    iterator.captions = test.captions(range(min(_CAPTIONS, len(test))))
   example = sum(np.asarray(part).nbytes for part in unreadable.first_readable(test).values())
   return iterator, ordered_batches(test, config.train.batch_size,
                                    min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))
@@ -172,7 +178,8 @@ def evaluation_data(config: Config, limit: int
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
-  splits = {split: sources.load(config.data, config.model, split) for split in sources.SPLITS}
+  splits = {split: sources.load(config.data, config.model, split, config.text)
+            for split in sources.SPLITS}
   read = lambda split: ordered_batches(splits[split], limit, limit)[0]
   train = None if config.data.source == "mixture" else read("train")
   return train, read("test"), {name: split.record() for name, split in splits.items()}

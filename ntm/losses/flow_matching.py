@@ -74,9 +74,9 @@ def velocity(config: Config) -> task.Task:
 
   draw = ode.make_generator(model, build.patches(config.model), config.process)
 
-  def samples(params, frozen):
+  def samples(params, frozen, examples=None):
     del frozen
-    cond, shape = task.grid_condition(config)
+    cond, shape = task.grid_condition(config, examples)
     rng = jax.random.key(config.train.seed)
     return {f"euler_{n}": draw(rng, params, cond, shape[0] * shape[1], n, "euler").reshape(shape)
             for n in _SAMPLE_STEPS}
