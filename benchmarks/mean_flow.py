@@ -9,8 +9,10 @@ v = eps - x. The right side is a fixed target, its derivative one Jacobian-vecto
 
 |.|^2 sums over the entries of an example. t and r are logit-normal (mean -0.4, width 1), and equal
 for three quarters of the examples, where the loss is flow matching's: the best settings of the
-paper's comparison on ImageNet. The loss has derivatives by time, so the network reads levels divided
-by 100: its fastest sinusoid then turns by 10 radians between data and noise, not by 1,000. A recipe of benchmarks/endless.py trains it: objective=mean_flow.
+paper's comparison on ImageNet. The loss has derivatives by time, so the network reads levels
+divided by 100: its fastest sinusoid then turns by 10 radians from data to noise, not by 1,000.
+
+A recipe of benchmarks/endless.py trains it: objective=mean_flow.
 """
 
 from collections.abc import Callable
