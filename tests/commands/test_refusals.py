@@ -114,6 +114,7 @@ _SAMPLE = [
     (["--workdir={plain}", "--labels=1"],
      ["--labels does not apply: the model is uncond", "leave"]),
     (["--workdir={run}", "--text={files}/none.npz"], ["--text does not apply"]),
+    (["--workdir={run}", "--layout=geneval"], ["--layout is geneval; expected a folder"]),
     (["--workdir={run}", "--prompts=a ring"], ["--prompts does not apply", "no tokenizer"]),
     (["--workdir={text}", "--prompts_file=x.txt"], ["--prompts_file does not apply"]),
     (["--workdir={text}"], ["expected features in --text=FILE.npz"]),
