@@ -105,6 +105,10 @@ def _print(result):
   print(f"memory                {gib(result['hbm_per_chip_bytes'])} per chip"
         + (f" of {gib(result['hbm_limit_bytes'])}" if result["hbm_limit_bytes"] else ""))
   print(f"model FLOPs           {result['flops_per_chip']:.4g} per chip")
+  if result["autoencoder_bytes"]:
+    share = result["autoencoder_flops_per_chip"] / result["flops_per_chip"]
+    print(f"autoencoder           {share:.1%} of them, "
+          f"{gib(result['autoencoder_bytes'])} of parameters per chip")
   for kind, size in result["collective_bytes"].items():
     print(f"{kind:21} {gib(size)} per chip")
   if "bounds_seconds" in result:

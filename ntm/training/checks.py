@@ -8,9 +8,10 @@ from jax.sharding import Mesh
 
 from ntm.config import Config, extension
 from ntm.losses.task import Task
+from ntm.models import autoencoder
 from ntm.nn import partitioning
 from ntm.process import schedule
-from ntm.training import multihost
+from ntm.training import frozen_record, multihost
 from ntm.training import workdir as workdir_lib
 
 
@@ -26,8 +27,8 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
 
   Raises:
     ValueError: sizes that do not fit the devices or processes, processes with
-      different configs, levels that do not ascend, a workdir of another model or
-      that cannot be written.
+      different configs, levels that do not ascend, a workdir of another model, with other
+      frozen networks, or that cannot be written.
   """
   workdir_lib.check_same(config, workdir=os.fspath(workdir))
   mesh = partitioning.make_mesh(config.mesh)
@@ -39,6 +40,7 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
       schedule.padded_times(process.schedule, num_steps, num_steps, t_min,
                             config.model.num_tokens)
   workdir_lib.check(workdir, config)
+  frozen_record.check(workdir, config)
   return mesh
 
 
@@ -57,7 +59,8 @@ def check_extensions(task: Task, config: Config, params) -> None:
   if not extension.named_in(config).keys() - {"data.source"}:
     return
   array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype)
-  batch = {"image": array(model.image_shape, jnp.float32), "label": array((), jnp.int32),
+  batch = {"image": array(autoencoder.image_shape(config), jnp.float32),
+           "label": array((), jnp.int32),
            "text": array((model.backbone.text_tokens, model.backbone.text_width), jnp.float32)}
   shapes = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
   rng = jax.random.key(0)

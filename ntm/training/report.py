@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from ntm.config import Config
 from ntm.losses.task import Task
+from ntm.models import autoencoder
 from ntm.nn import partitioning
 from ntm.sampling import pictures
 from ntm.training import multihost
@@ -90,8 +91,8 @@ class Reporter:
 
   def samples(self, state: TrainState) -> None:
     """Writes pictures of the averaged parameters, where samples are pictures of classes."""
-    model = self._config.model
-    if pictures.drawable(model.image_shape) and not model.backbone.text_tokens:
+    shape = autoencoder.image_shape(self._config)
+    if pictures.drawable(shape) and not self._config.model.backbone.text_tokens:
       with partitioning.activations(self._mesh):
         drawn = self._task.samples(state.ema, self._frozen)
       for name, images in drawn.items():
