@@ -31,6 +31,8 @@ class Condition:
     num_steps_B: T of the trajectory; only where one model serves several T.
     label_B: class index, `num_classes` for the null class.
     text_BMW: features of a text, in place of a class.
+    ids_BM: token ids of a text that the network embeds itself, in place of features, int32.
+    mask_BM: with them, True for tokens and False for padding.
     features_BNF: what the predictor reads off the noisier state for a conditional transporter;
       [K, B, N, F] for several levels.
   """
@@ -40,6 +42,8 @@ class Condition:
   num_steps_B: Array | None = None
   label_B: Array | None = None
   text_BMW: Array | None = None
+  ids_BM: Array | None = None
+  mask_BM: Array | None = None
   features_BNF: Array | None = None
 
   def at(self, time_B: Array, next_time_B: Array | None = None) -> "Condition":

@@ -7,19 +7,21 @@ import jax
 import numpy as np
 
 from ntm.config import Config, ModelConfig
+from ntm.data import captions
+from ntm.data.prompts import Tokens
 from ntm.typing import Condition
 
 _LOG = logging.getLogger("ntm")
 
 
-def guidance(config: ModelConfig, scale: float, cond: Condition, null_text) -> Condition | None:
+def guidance(config: Config, scale: float, cond: Condition, null_text) -> Condition | None:
   """What the branch without condition reads, one row of it; None without guidance.
 
   Args:
-    config: of the model.
+    config: of the run.
     scale: of guidance.
     cond: what `condition` returned.
-    null_text: features of the empty text, or None.
+    null_text: features of the empty text, or None; a model of prompts has its own.
 
   Raises:
     ValueError: a negative scale, or one without a condition; a text that is
@@ -29,14 +31,22 @@ def guidance(config: ModelConfig, scale: float, cond: Condition, null_text) -> C
     raise ValueError(f"guidance is {scale!r}; expected a number, 0 (none) or more.")
   if scale and not jax.tree.leaves(cond):
     raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
-  by_text = bool(scale and config.backbone.text_tokens)
+  model = config.model
+  by_text = bool(scale and model.backbone.text_tokens and not config.text.tokenizer)
   if by_text != (null_text is not None):
     raise ValueError(f"guidance is {scale} and null_text is "
                      f"{'missing' if null_text is None else 'given'}; expected the features of "
                      "the empty text with guidance by text, and with nothing else.")
   if by_text:
-    return Condition(text_BMW=texts(config, np.asarray(null_text)[None]))
-  return Condition(label_B=np.full(1, config.num_classes, np.int32)) if scale else None
+    return Condition(text_BMW=texts(model, np.asarray(null_text)[None]))
+  return null_condition(config) if scale else None
+
+
+def null_condition(config: Config) -> Condition:
+  """One row of the null class, or of the empty prompt."""
+  if config.text.tokenizer:
+    return _tokens(captions.tokenizer(config.text, config.model.backbone).unconditional())
+  return Condition(label_B=np.full(1, config.model.num_classes, np.int32))
 
 
 def warn_of_untrained_guidance(config: Config, scale: float) -> None:
@@ -61,25 +71,32 @@ def texts(config: ModelConfig, values) -> np.ndarray:
   return values.astype(np.float32)
 
 
-def condition(config: ModelConfig, values, count: int | None) -> tuple[Condition, int]:
-  """(class as int32 or text features as float32 of every image, number of images).
+def condition(config: Config, values, count: int | None) -> tuple[Condition, int]:
+  """(class, token ids or text features of every image, number of images).
 
   Args:
-    config: of the model.
-    values: class indices, text features, or None.
+    config: of the run.
+    values: class indices, prompts or their `Tokens`, text features, or None.
     count: images of an unconditional model; otherwise None, or that of the values.
 
   Raises:
     ValueError: labels missing, surplus, out of range, or of wrong type; no count.
   """
-  classes = config.num_classes
+  model, classes = config.model, config.model.num_classes
   if count is not None and values is not None and np.ndim(values) and len(values) != count:
     raise ValueError(f"num_samples is {count}, but there are {len(values)} labels; leave "
                      "num_samples out, or pass a label for every image.")
-  if config.backbone.text_tokens:
+  if config.text.tokenizer:
+    if values is None:
+      raise ValueError("prompts is None, but the model is conditioned on text; pass a list of "
+                       "strings.")
+    if not isinstance(values, Tokens):
+      values = captions.tokenizer(config.text, model.backbone)(values)
+    return _tokens(values), len(values.ids_BM)
+  if model.backbone.text_tokens:
     if values is None:
       raise ValueError("labels is None, but the model is conditioned on text; pass its features.")
-    return Condition(text_BMW=texts(config, values)), len(values)
+    return Condition(text_BMW=texts(model, values)), len(values)
   if not classes:
     if values is not None:
       raise ValueError("labels were given, but the model is unconditional; pass None.")
@@ -96,6 +113,29 @@ def condition(config: ModelConfig, values, count: int | None) -> tuple[Condition
   if wrong.size:
     raise ValueError(f"label {wrong[0]} is out of range; classes are 0 to {classes - 1}.")
   return Condition(label_B=values.astype(np.int32)), len(values)
+
+
+def _tokens(tokens: Tokens) -> Condition:
+  return Condition(ids_BM=tokens.ids_BM, mask_BM=tokens.mask_BM)
+
+
+def prompts_or_labels(config: Config, prompts, labels):
+  """What conditions samples.
+
+  Raises:
+    ValueError: both are given, or prompts for a model that reads none.
+  """
+  if prompts is None:
+    return labels
+  if labels is not None:
+    raise ValueError("labels and prompts are given; expected prompts alone.")
+  if not config.text.tokenizer:
+    model = config.model
+    expected = ("text features as labels" if model.backbone.text_tokens else
+                "class indices as labels" if model.num_classes else "none, it is unconditional")
+    raise ValueError("prompts are given, but the model has no text.tokenizer; expected "
+                     f"{expected}.")
+  return prompts
 
 
 def finite(what: str, values_B) -> None:

@@ -13,7 +13,7 @@ from ntm.losses.inputs import Frozen
 from ntm.models import build
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate
-from ntm.typing import Condition, PRNGKey
+from ntm.typing import PRNGKey
 
 _LOG = logging.getLogger("ntm")
 
@@ -40,7 +40,7 @@ class Model:
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
              refine: str | None = "score", num_samples: int | None = None,
-             clip_percentile: float = 100.0, null_text=None,
+             clip_percentile: float = 100.0, prompts=None, null_text=None,
              progress: batching.Progress | None = None, decode: bool = True) -> np.ndarray:
     """Generates images.
 
@@ -54,6 +54,7 @@ class Model:
         trajectory score refinement, 'denoiser' for the learned one.
       num_samples: number of images of an unconditional model; None if there are labels.
       clip_percentile: clips the score's entries; 100 does not.
+      prompts: text of every image, for a model with a tokenizer.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
       progress: called with (images done, images in all) after every 256 images.
       decode: of a model with an autoencoder, gives pixels in [-1, 1]; False gives latents.
@@ -65,9 +66,10 @@ class Model:
     Raises:
       ValueError: an argument out of range, with what was expected.
     """
-    cond, count = checks.condition(self.config.model, labels, num_samples)
+    labels = checks.prompts_or_labels(self.config, prompts, labels)
+    cond, count = checks.condition(self.config, labels, num_samples)
     num_steps = self._num_steps(num_steps)
-    null_cond = checks.guidance(self.config.model, guidance, cond, null_text)
+    null_cond = checks.guidance(self.config, guidance, cond, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
     transporter = self.config.model.transporter
     if guidance and (transporter.class_conditional or transporter.features):
@@ -107,8 +109,9 @@ class Model:
       images: ``[B, *image_shape]``, float in [-1, 1] or uint8 in [0, 255];
         latents are float of any range. Of a model with an autoencoder, pixels or latents: of
         pixels the likelihood is that of the mean of their latents, as encoded.
-      labels: class index of every image; None scores under the null class, or
-        an unconditional model. Text features ``[B, M, W]`` of a model of texts.
+      labels: class index of every image; None scores under the null class or the empty
+        text, or an unconditional model. Of a model of texts, prompts or text features
+        ``[B, M, W]``.
       num_steps: T, one the model was trained for; None is the first of those.
 
     Returns:
@@ -234,10 +237,10 @@ class Model:
     return jax.tree.map(lambda *a: np.concatenate(a, axis=-1)[..., :len(images)], *parts)
 
   def _scored_condition(self, labels, count):
-    """What to score under: the classes or texts given, or the null class."""
-    if self.config.model.num_classes and labels is None:
-      return Condition(label_B=np.full(count, self.config.model.num_classes, np.int32))
-    cond, given = checks.condition(self.config.model, labels, count if labels is None else None)
+    """What to score under: the classes or texts given, or the null class or empty text."""
+    if labels is None and (self.config.model.num_classes or self.config.text.tokenizer):
+      return batching.fill(checks.null_condition(self.config), count)
+    cond, given = checks.condition(self.config, labels, count if labels is None else None)
     if given != count:
       raise ValueError(f"there are {given} labels for {count} images; pass one for each.")
     return cond

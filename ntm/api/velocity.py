@@ -30,7 +30,7 @@ class VelocityModel:
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
              solver: str = "euler", num_samples: int | None = None,
-             null_text=None, progress: batching.Progress | None = None,
+             prompts=None, null_text=None, progress: batching.Progress | None = None,
              decode: bool = True) -> np.ndarray:
     """Generates images.
 
@@ -42,6 +42,7 @@ class VelocityModel:
       guidance: classifier-free guidance scale, 0 for none.
       solver: 'euler', 'heun', 'dpm++' or 'gaussian', see `ntm.sampling.ode`.
       num_samples: number of images of an unconditional model; None if there are labels.
+      prompts: text of every image, for a model with a tokenizer.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
       progress: called with (images done, images in all) after every 256 images.
       decode: of a model with an autoencoder, gives pixels in [-1, 1]; False gives latents.
@@ -53,8 +54,9 @@ class VelocityModel:
     Raises:
       ValueError: an argument out of range, with what was expected.
     """
-    cond, count = checks.condition(self.config.model, labels, num_samples)
-    null_cond = checks.guidance(self.config.model, guidance, cond, null_text)
+    labels = checks.prompts_or_labels(self.config, prompts, labels)
+    cond, count = checks.condition(self.config, labels, num_samples)
+    null_cond = checks.guidance(self.config, guidance, cond, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
     if num_steps < 1:
       raise ValueError(f"num_steps is {num_steps}; expected at least 1.")

@@ -26,7 +26,6 @@ from ntm.performance.accelerators import Chip
 from ntm.sampling import generate, ode
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from ntm.typing import Condition
 
 PROGRAMS = ("train", "sample", "distill")
 # Two ways in which XLA says that a program does not fit; the second is of temporaries alone.
@@ -163,13 +162,9 @@ def device_bytes(compiled: jax.stages.Compiled) -> int:
 
 def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes and shardings of one global batch."""
-  split, size, model = partitioning.batch_sharding(mesh), config.train.batch_size, config.model
-  array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype, sharding=split)
-  batch = {"image": array(autoencoder.image_shape(config), jnp.float32)}
-  if model.backbone.text_tokens:
-    text = (model.backbone.text_tokens, model.backbone.text_width)
-    return batch | {"text": array(text, jnp.float32)}
-  return batch | {"label": array((), jnp.int32)}
+  split = partitioning.batch_sharding(mesh)
+  return {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split)
+          for name, a in task_lib.batch_shapes(config, config.train.batch_size).items()}
 
 
 def _train(config, mesh, refine):
@@ -209,8 +204,7 @@ def _sample(config, mesh, refine):
   size, num_steps = config.train.batch_size, config.process.num_steps[0]
   partitioning.check_batch(size, 1, mesh)
   batch = abstract_batch(config, mesh)
-  cond = Condition(text_BMW=batch.get("text"),
-                   label_B=batch.get("label") if config.model.num_classes else None)
+  cond = task_lib.condition(batch, config)
   rng, patches = jax.eval_shape(lambda: jax.random.key(0)), build.patches(config.model)
   if config.model.kind == "flow_matching":
     params = state_lib.abstract_params(flow_matching.velocity(config).init, mesh)

@@ -1,9 +1,11 @@
 """Draws images from a trained model.
 
   ntm sample --workdir=runs/digits --labels=0,1,2 --num=8
+  ntm sample --workdir=runs/shapes --prompts="a red ring above a blue square" --num=4
 
-Writes OUTPUT.npz with `images` (float32, nominally [-1, 1], not clipped) and `labels`,
-and OUTPUT.png with one row per label or text; latents are written as .npz alone.
+Writes OUTPUT.npz with `images` (float32, nominally [-1, 1], not clipped) and `labels` or
+`prompts`, and OUTPUT.png with one row per label, text or prompt; latents are written as
+.npz alone.
 """
 
 import logging
@@ -11,6 +13,7 @@ import logging
 import jax
 import numpy as np
 from absl import flags
+from etils import epath
 
 from ntm import api
 from ntm.api import checks
@@ -29,7 +32,12 @@ _LABELS = flags.DEFINE_list("labels", None, "Class indices, one row of images pe
 _TEXT = flags.DEFINE_string(
     "text", None, "Text features for a model conditioned on text: a .npz file with `text` "
     "[rows, M, W] and, for guidance, `null_text` [M, W].", flag_values=FLAGS)
-_NUM = shared_flags.count(FLAGS, "num", 8, "Number of images per label or text; for an "
+_PROMPTS = flags.DEFINE_multi_string(
+    "prompts", None, "A text, for a model that reads prompts; repeat the flag for more rows.",
+    flag_values=FLAGS)
+_PROMPTS_FILE = flags.DEFINE_string("prompts_file", None, "File with one prompt per line.",
+                                    flag_values=FLAGS)
+_NUM = shared_flags.count(FLAGS, "num", 8, "Number of images per label, text or prompt; for an "
                           "unconditional model, in total.")
 _STEPS = shared_flags.sampling_steps(FLAGS)
 _GUIDANCE = shared_flags.guidance(FLAGS)
@@ -44,7 +52,7 @@ def main(_) -> None:
   """Samples and writes the files."""
   output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample", (".npz", ".png"))
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
-  rows, how = _conditions(model.config.model)
+  rows, how = _conditions(model.config)
   labels = np.repeat(rows, _NUM.value, axis=0) if len(rows) else None
   how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   if isinstance(model, api.Model):
@@ -58,17 +66,26 @@ def main(_) -> None:
                           num_samples=None if len(rows) else _NUM.value, progress=report, **how)
   checks.finite("images", images)
   entry_point.make_parent(output)
-  np.savez(f"{output}.npz", images=images, **({} if labels is None else {"labels": labels}))
+  prompted = bool(model.config.text.tokenizer)
+  np.savez(f"{output}.npz", images=images, **(
+      {} if labels is None else {"prompts" if prompted else "labels": labels}))
   drawn = pictures.drawable(images.shape[1:])
   if drawn:
-    pictures.save(f"{output}.png", pictures.draw(
-        images.reshape(len(rows) or 1, _NUM.value, *images.shape[1:])))
+    grid = images.reshape(len(rows) or 1, _NUM.value, *images.shape[1:])
+    pictures.save(f"{output}.png", pictures.captioned(grid, labels.reshape(grid.shape[:2]))
+                  if prompted else pictures.draw(grid))
   _LOG.info("wrote %s.npz%s: %d images of checkpoint %d", output, " and .png" if drawn else "",
             len(images), model.step)
 
 
 def _conditions(config) -> tuple[np.ndarray, dict]:
-  """(labels or text features of the rows, empty if unconditional; arguments for guidance)."""
+  """(labels, prompts or text features of the rows, empty if unconditional; guidance's arguments).
+  """
+  if config.text.tokenizer:
+    entry_point.refuse(FLAGS, ["labels", "text"], "the model reads prompts")
+    return np.array(_prompts()), {}
+  entry_point.refuse(FLAGS, ["prompts", "prompts_file"], "the model has no tokenizer")
+  config = config.model
   if config.backbone.text_tokens:
     entry_point.refuse(FLAGS, ["labels"], "the model is conditioned on text")
     if not _TEXT.value:
@@ -89,6 +106,26 @@ def _conditions(config) -> tuple[np.ndarray, dict]:
       raise ValueError(f"label {label} is out of range; classes are 0 to "
                        f"{config.num_classes - 1}.")
   return np.asarray(rows, np.int32), {}
+
+
+def _prompts() -> list[str]:
+  """The prompts of the flags."""
+  if bool(_PROMPTS.value) == bool(_PROMPTS_FILE.value):
+    raise ValueError("the model reads prompts; expected one of --prompts=TEXT and "
+                     "--prompts_file=FILE.")
+  if _PROMPTS.value:
+    return _PROMPTS.value
+  try:
+    lines = epath.Path(_PROMPTS_FILE.value).read_text().splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(f"--prompts_file is {_PROMPTS_FILE.value}, which cannot be read ({error}); "
+                     "expected a text file with one prompt per line.") from error
+  blank = [i for i, line in enumerate(lines, start=1) if not line.strip()]
+  if blank or not lines:
+    raise ValueError(f"{_PROMPTS_FILE.value} has "
+                     f"{f'a blank line, {blank[0]}' if blank else 'no lines'}; expected one prompt "
+                     "per line.")
+  return lines
 
 
 run = entry_point.command(main, FLAGS, __doc__)

@@ -38,6 +38,7 @@ from ntm.config.run import (
     TrainConfig,
     check_run,
 )
+from ntm.config.text import TextConfig
 from ntm.config.transformer import TransformerConfig
 
 _MAX_INT = 2**31 - 1  # Devices count in int32 and compute in float32.
@@ -55,6 +56,7 @@ __all__ = [
     "OptimizerConfig",
     "PredictorConfig",
     "ProcessConfig",
+    "TextConfig",
     "TrainConfig",
     "TransformerConfig",
     "TransporterConfig",

@@ -38,15 +38,18 @@ class BackboneConfig:
     kind: 'dit', ours; 'sit' or 'flux2', published ones, for velocities alone; or an
       extension.
     double_layers: flux2: blocks before the `layers` single-stream ones.
-    text_tokens: dit, flux2: tokens of the text features that stand in for a
-      class; 0 for none.
-    text_width: dit, flux2: width of those features.
+    text_tokens: dit, flux2: tokens of the text that stands in for a class; 0 for none.
+    text_width: dit, flux2: width of its features, if they come from elsewhere.
+    vocab_size: dit: token ids, each with a learned vector, in place of features; 0 for features.
+    text_layers: dit: layers that these vectors pass on their own, of the network's width.
   """
 
   kind: Literal["dit", "sit", "flux2"] | Extension = "dit"
   double_layers: int = 0
   text_tokens: int = 0
   text_width: int = 0
+  vocab_size: int = 0
+  text_layers: int = 2
 
 
 def check_predictor(model) -> None:
@@ -84,10 +87,8 @@ def check_backbone(model, axes: int) -> None:
           model.patch_shape, "square patches with model.backbone.kind = 'sit'")
   require(kind != "sit" or model.num_classes, "model.num_classes", model.num_classes,
           "1 or more with model.backbone.kind = 'sit'")
+  _check_text(backbone)
   text = (backbone.text_tokens, backbone.text_width)
-  known = {"dit": text == (0, 0) or min(text) >= 1, "sit": text == (0, 0), "flux2": min(text) >= 1}
-  require(known[kind], "model.backbone.text_tokens", text, "tokens and width of the text "
-          "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")
   require(not text[0] or (not model.num_classes and predictor.context == "markov"),
           "model.backbone.text_tokens", text, "0 and 0 with classes or the history predictor: a "
           "model is conditioned on a class or on a text")
@@ -106,3 +107,20 @@ def check_backbone(model, axes: int) -> None:
     require(size % divisor == 0, "model.predictor.width", predictor.width,
             f"a width{' per head' * (kind == 'flux2')} divisible by {divisor} with "
             f"model.backbone.kind = {kind!r}")
+
+
+def _check_text(backbone):
+  text, kind = (backbone.text_tokens, backbone.text_width), backbone.kind
+  if backbone.vocab_size:
+    require(kind == "dit" and backbone.vocab_size >= 2, "model.backbone.vocab_size",
+            backbone.vocab_size, "2 or more with model.backbone.kind = 'dit', or 0")
+    require(backbone.text_tokens >= 1 and not backbone.text_width, "model.backbone.text_tokens",
+            text, "tokens of a text and width 0 with model.backbone.vocab_size: the network "
+            "embeds token ids in its own width")
+    require(backbone.text_layers >= 1, "model.backbone.text_layers", backbone.text_layers,
+            "1 or more: without a layer of its own the order of a text is lost")
+    return
+  unread(backbone, "model.backbone", "a vocab_size", text_layers=2)
+  known = {"dit": text == (0, 0) or min(text) >= 1, "sit": text == (0, 0), "flux2": min(text) >= 1}
+  require(known[kind], "model.backbone.text_tokens", text, "tokens and width of the text "
+          "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")

@@ -7,6 +7,7 @@ from ntm.config.autoencoder import AutoencoderConfig, check_autoencoder
 from ntm.config.checking import require, unread
 from ntm.config.extension import Extension
 from ntm.config.model import ModelConfig
+from ntm.config.text import TextConfig, check_text
 from ntm.config.transformer import TransformerConfig, check_transformer
 
 
@@ -165,6 +166,7 @@ class Config:
   data: DataConfig = DataConfig()
   autoencoder: AutoencoderConfig = AutoencoderConfig()
   model: ModelConfig = ModelConfig()
+  text: TextConfig = TextConfig()
   process: ProcessConfig = ProcessConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
@@ -185,6 +187,7 @@ def check_run(config) -> None:
           config.data.augment, "False unless data.source is 'digits'")
   _check_mixture(config.data, config.model.image_shape)
   check_autoencoder(config)
+  check_text(config)
   _check_process(config)
   _check_train(config)
   _check_optimizer(config.optimizer, config.train.steps)

@@ -24,7 +24,7 @@ class Arrays:
   """One split of such a directory, checked against the model.
 
   Attributes:
-    null_text: features of the empty text, or None.
+    null_text: the features of the empty text under "text", or None.
   """
 
   def __init__(self, path: str, split: str, model: ModelConfig):
@@ -43,7 +43,7 @@ class Arrays:
         if len(null_text) != text[0]:
           raise ValueError(f"{root / 'null_text.npy'} has {len(null_text)} tokens, the texts have "
                            f"{text[0]}.")
-        self.null_text = _finite(null_text, f"{root / 'null_text.npy'}")
+        self.null_text = {"text": _finite(null_text, f"{root / 'null_text.npy'}")}
     elif model.num_classes:
       labels = self._arrays["label"] = _open(root / split / "label.npy", ())
       low, high = labels.min(), labels.max()

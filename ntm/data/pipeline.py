@@ -23,6 +23,7 @@ from ntm.models import autoencoder
 
 _LOG = logging.getLogger("ntm")
 _HELD_OUT = 1024  # Test images behind the held-out loss during training, or fewer that take
+_CAPTIONS = 16  # Under pictures of held-out texts.
 _HELD_OUT_BYTES = 2**30  # this much, on every process.
 
 
@@ -32,12 +33,14 @@ class TrainIterator:
   Attributes:
     max_unreadable: examples that may be unreadable before a run should end.
     record: {split: lines that say which examples it has}; empty if unknown.
+    captions: of the first held-out examples, of sources with captions.
   """
 
   def __init__(self, batches: grain.DatasetIterator, source: Replacing):
     self._batches, self._source = batches, source
     self.max_unreadable = unreadable.max_unreadable(len(source))
     self.record: dict[str, list[str]] = {}
+    self.captions: list[str] = []
 
   def __iter__(self):
     return self
@@ -73,12 +76,13 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
     seed: of the order.
     process_index: p.
     process_count: P, dividing batch_size.
-    text_dropout: share of the texts replaced by `source.null_text`.
+    text_dropout: share of the texts replaced by `source.null_text`, what an example of the empty
+      text has.
 
   Returns:
     An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32}, or
-    "text" in place of the label. An example that cannot be read is replaced by
-    the next one that can.
+    "text", or "ids" and "mask", in place of the label. An example that cannot be read
+    is replaced by the next one that can.
 
   Raises:
     ValueError: a batch that the processes do not divide, an empty source, no
@@ -110,7 +114,7 @@ class _DropText(grain.transforms.RandomMap):
 
   def random_map(self, example, rng: np.random.Generator):
     dropped = rng.random() < self._rate
-    return example | {"text": self._null_text} if dropped else example
+    return example | self._null_text if dropped else example
 
 
 def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[str, Any]]:
@@ -158,6 +162,8 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
                             jax.process_index(), jax.process_count(),
                             config.train.label_dropout if by_text else 0.0)
   iterator.record = record
+  if config.text.tokenizer:
+    iterator.captions = test.captions(range(min(_CAPTIONS, len(test))))
   example = sum(np.asarray(part).nbytes for part in unreadable.first_readable(test).values())
   return iterator, ordered_batches(test, config.train.batch_size,
                                    min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))
@@ -182,4 +188,5 @@ def evaluation_data(config: Config, limit: int
 def _load(config: Config, split: str) -> Source:
   """A split of the configured source, of images whose latents an autoencoder gives the model."""
   shape = autoencoder.image_shape(config)
-  return sources.load(config.data, dataclasses.replace(config.model, image_shape=shape), split)
+  model = dataclasses.replace(config.model, image_shape=shape)
+  return sources.load(config.data, model, split, config.text)

@@ -42,6 +42,7 @@ class Template:
     return self.text.replace(_PLACE, prompt)
 
 
+PLAIN = Template("{prompt}", length=256)  # The words alone.
 # One user turn and an empty thought, as FLUX.2 [klein] gives it to Qwen3.
 KLEIN = Template("<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
                  "<think>\n\n</think>\n\n", length=512)
@@ -66,6 +67,9 @@ class Tokenizer:
   """Prompts → Tokens, by a tokenizer of Hugging Face transformers and a template.
 
   Padding and cutting are on the sides that the tokenizer's files say.
+
+  Attributes:
+    vocab_size: ids are below it.
   """
 
   def __init__(self, source: str | os.PathLike, template: Template):
@@ -95,7 +99,7 @@ class Tokenizer:
     if self._tokenizer.pad_token_id is None:
       raise ValueError(f"the tokenizer {os.fspath(source)!r} has no padding token; set pad_token "
                        "in its tokenizer_config.json.")
-    self._template = template
+    self._template, self.vocab_size = template, len(self._tokenizer)
     if not self._tokenise(["a"]).mask_BM.any():
       # What transformers makes of a folder with a model and no tokenizer.
       raise ValueError(f"the tokenizer {os.fspath(source)!r} gives no tokens for text; expected a "
@@ -108,17 +112,7 @@ class Tokenizer:
       ValueError: no prompts, one string in place of several, a prompt that is not a string, or
         one that is empty or blank; `unconditional` gives the empty one.
     """
-    if isinstance(prompts, str):
-      raise ValueError(f"prompts is the string {prompts!r}; expected a list of strings.")
-    if not len(prompts):
-      raise ValueError("prompts is empty; expected at least one string.")
-    for i, prompt in enumerate(prompts):
-      if not isinstance(prompt, str):
-        raise ValueError(f"prompt {i} is {prompt!r}, of type {type(prompt).__name__}; expected a "
-                         "string.")
-      if not prompt.strip():
-        raise ValueError(f"prompt {i} is {prompt!r}; expected some text. Tokenizer.unconditional "
-                         "gives the tokens of the empty prompt.")
+    check(prompts)
     tokens = self._tokenise(prompts)
     if tokens.truncated_B.any():
       _LOG.warning("%d of %d prompts have more than %d tokens with the template and are cut",
@@ -138,3 +132,18 @@ class Tokenizer:
     truncated_B = np.array([full and len(self._tokenizer(text)["input_ids"]) > length
                             for full, text in zip(full_B, texts)])
     return Tokens(found["input_ids"].astype(np.int32), mask_BM, truncated_B)
+
+
+def check(prompts: Sequence[str]) -> None:
+  """Raises ValueError unless these are strings with some text, at least one of them."""
+  if isinstance(prompts, str):
+    raise ValueError(f"prompts is the string {prompts!r}; expected a list of strings.")
+  if not len(prompts):
+    raise ValueError("prompts is empty; expected at least one string.")
+  for i, prompt in enumerate(prompts):
+    if not isinstance(prompt, str):
+      raise ValueError(f"prompt {i} is {prompt!r}, of type {type(prompt).__name__}; expected a "
+                       "string.")
+    if not prompt.strip():
+      raise ValueError(f"prompt {i} is {prompt!r}; expected some text. Tokenizer.unconditional "
+                       "gives the tokens of the empty prompt.")

@@ -5,7 +5,11 @@ plurals and verbs agree.
 """
 
 import dataclasses
+import functools
+import re
 from collections.abc import Callable
+
+from ntm.data import scene_pixels
 
 RELATIONS = {"left of": ("left of", "to the left of"), "right of": ("right of", "to the right of"),
              "above": ("above", "over"), "below": ("below", "under")}
@@ -50,6 +54,15 @@ def noun_phrase(phrase: Phrase) -> str:
   if phrase.count > 1:
     return " ".join([NUMBERS[phrase.count], *words[:-1], _plural(words[-1])])
   return " ".join(["an" if words[0][0] in "aeiou" else "a", *words])
+
+
+@functools.cache
+def vocabulary() -> tuple[str, ...]:
+  """Every word of every caption, and the comma, in alphabetical order."""
+  names = (*scene_pixels.SHAPES, *map(_plural, scene_pixels.SHAPES), *scene_pixels.COLOURS,
+           *scene_pixels.RADII, *(word for count, word in NUMBERS.items() if count > 1))
+  texts = (*_ONE, *_TWO, *_RELATED, *sum(RELATIONS.values(), ()), "an", "is", "are")
+  return tuple(sorted({*names, *re.findall(r"[a-z]+|,", re.sub("{[a-z]+}", "", " ".join(texts)))}))
 
 
 def _plural(noun):

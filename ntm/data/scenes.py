@@ -104,8 +104,10 @@ class Scenes:
 
   num_classes = len(CATEGORIES)
 
-  def __init__(self, split: str, side: int = 32, seed: int = 0):
+  def __init__(self, split: str, side: int = 32, seed: int = 0, with_captions: bool = False):
     """Scenes of `split`, in pictures of `side` pixels; every seed has its own.
+
+    With captions, examples have their text too, as "caption".
 
     Raises:
       ValueError: another split, side or seed.
@@ -118,6 +120,7 @@ class Scenes:
     if not isinstance(seed, int | np.integer) or seed < 0:
       raise ValueError(f"the seed of scenes is {seed!r}; expected an integer of at least 0.")
     self._split, self._side, self._seed = split, side, seed
+    self._with_captions = with_captions
 
   def __len__(self) -> int:
     return 2 ** 30  # Grain shuffles up to 2^32 indices.
@@ -125,7 +128,8 @@ class Scenes:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """{"image": float32 [side, side, 3] in (-1, 1), "label": int32, the category}."""
     images, (scene,) = self.batch([index])
-    return {"image": images[0], "label": np.int32(CATEGORIES.index(scene.category))}
+    example = {"image": images[0], "label": np.int32(CATEGORIES.index(scene.category))}
+    return example | ({"caption": scene.caption} if self._with_captions else {})
 
   def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, list[Scene]]:
     """Pictures [M, side, side, 3] float32 in (-1, 1) at M indices, and their M scenes."""

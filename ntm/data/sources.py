@@ -10,8 +10,8 @@ What other kinds of pixels and sizes become is in `ntm.data.images`.
 
 import numpy as np
 
-from ntm.config import DataConfig, ModelConfig, extension
-from ntm.data import affine, images
+from ntm.config import DataConfig, ModelConfig, TextConfig, extension
+from ntm.data import affine, captions, images
 from ntm.data.arrays import Arrays
 from ntm.data.external import External
 from ntm.data.folder import Folder
@@ -25,8 +25,11 @@ _STREAMS = {"train": 0, "test": 1, "fresh": 2}  # Of random maps.
 _AT_A_TIME = 4096  # Images mapped at once: fits in caches, four times faster than 100,000.
 
 
-def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
+def load(data: DataConfig, model: ModelConfig, split: str,
+         text: TextConfig | None = None) -> Source:
   """Opens a split of the configured source and checks it against the model.
+
+  With a tokenizer, captions become token ids, see `ntm.data.captions`.
 
   Returns:
     Examples, with `record()`: lines that say which they are, for the workdir.
@@ -43,9 +46,11 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
     return External(extension.call(data.source, data, model, split), data.source, model)
   if data.source == "arrays":
     return Arrays(data.path, split, model)
-  if model.backbone.text_tokens:
-    raise ValueError(f"config.data.source is {data.source!r}, which has no text features; "
-                     "expected 'arrays'.")
+  by_text = bool(text and text.tokenizer)
+  if model.backbone.text_tokens and (not by_text or data.source != "scenes"):
+    raise ValueError(f"config.data.source is {data.source!r}, which has no "
+                     f"{'captions' if by_text else 'text features'}; expected "
+                     f"{'scenes' if by_text else 'arrays'!r}.")
   mixture = data.source == "mixture"
   if not mixture and (len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3)):
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "
@@ -55,7 +60,7 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
   elif mixture:
     source = Mixture(data, split, model.image_shape)
   elif data.source == "scenes":
-    source = Scenes(split, model.image_shape[0])
+    source = Scenes(split, model.image_shape[0], with_captions=by_text)
   elif data.source == "folder":
     source = Folder(data.path, split, model.image_shape, data.test_fraction)
   else:
@@ -69,7 +74,7 @@ def load(data: DataConfig, model: ModelConfig, split: str) -> Source:
     raise ValueError(f"{data.source} has {source.num_classes} classes, but "
                      f"config.model.num_classes is {model.num_classes}; set it to that, or to 0 "
                      "for an unconditional model.")
-  return source
+  return captions.Tokenised(source, captions.tokenizer(text, model.backbone)) if by_text else source
 
 
 def endless(data: DataConfig) -> bool:

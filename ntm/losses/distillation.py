@@ -78,8 +78,8 @@ def distill(config: Config, frozen: inputs.Frozen | None) -> task.Task:
     return errors(params, frozen, draw_trajectory(
         rng, x0_BNC, cond, process, t_min_B, process.num_steps[0]))
 
-  def draw(params, frozen):
-    cond, shape = task.grid_condition(config)
+  def draw(params, frozen, examples=None):
+    cond, shape = task.grid_condition(config, examples)
     out = generator(jax.random.key(config.train.seed), frozen.teacher, cond, shape[0] * shape[1],
                     process.num_steps[0], None, params)
     return {"denoised": decode(frozen, out.images.reshape(shape))}

@@ -74,8 +74,8 @@ def velocity(config: Config, frozen: inputs.Frozen | None = None) -> task.Task:
   draw = ode.make_generator(model, build.patches(config.model), config.process)
   decode = inputs.make_decoder(config)
 
-  def samples(params, frozen):
-    cond, shape = task.grid_condition(config)
+  def samples(params, frozen, examples=None):
+    cond, shape = task.grid_condition(config, examples)
     rng = jax.random.key(config.train.seed)
     euler = lambda n: draw(rng, params, cond, shape[0] * shape[1], n, "euler").reshape(shape)
     return {f"euler_{n}": decode(frozen, euler(n)) for n in _SAMPLE_STEPS}

@@ -16,7 +16,7 @@ from ntm.config import Config, extension
 from ntm.losses import alignment as alignment_lib
 from ntm.losses import inputs, trajectory_likelihood
 from ntm.losses.inputs import Batch, Frozen
-from ntm.models import build
+from ntm.models import autoencoder, build
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate, pictures
 from ntm.typing import Array, Condition, Trajectory
@@ -33,7 +33,8 @@ class Task:
     loss: (rng, params, frozen, batch, step) → (loss, metrics). Metrics are sums
       over the batch with `merge` and `scalars`, as `trajectory_likelihood.Metrics`.
     evaluate: (params, frozen, batch, rng) → metrics on held-out data.
-    samples: (params, frozen) → {name: images [rows, columns, *image_shape]}.
+    samples: (params, frozen, batch) → {name: images [rows, columns, *image_shape]}, for the texts
+      of the batch in a model that reads texts.
     primary_metric: the scalar that is logged, and whose smallest held-out value marks
       the best checkpoint.
     unit: of the primary metric.
@@ -88,9 +89,9 @@ def density(config: Config, frozen: Frozen | None = None) -> Task:
     trajectory = draw_trajectory(rng, x0_BNC, cond, config.process, t_min_B, num_steps)
     return trajectory_likelihood.trajectory_loss(model, params, trajectory)[1]
 
-  def draw(params, frozen):
+  def draw(params, frozen, examples=None):
     """Raw and refined samples; one sample's trajectory per row, or of points one level per row."""
-    cond, shape = grid_condition(config)
+    cond, shape = grid_condition(config, examples)
     rng = jax.random.key(config.train.seed)
     out = generator(rng, params, cond, shape[0] * shape[1], num_steps)
     strips = jnp.concatenate([out.states[::-1], out.images[None]])
@@ -139,26 +140,51 @@ def velocity_init(config: Config) -> Callable:
 
 
 def to_tokens(batch: Batch, config: Config) -> tuple[Array, Condition]:
-  """(x0_BNC, the class or text of each example) of a batch."""
-  x0_BNC = build.patches(config.model).to_tokens(batch["image"])
-  if config.model.backbone.text_tokens:
-    return x0_BNC, Condition(text_BMW=batch["text"])
-  return x0_BNC, Condition(label_B=batch["label"] if config.model.num_classes else None)
+  """(x0_BNC, the class or text of each example) of a batch as `inputs.encode` gives it."""
+  return build.patches(config.model).to_tokens(batch["image"]), condition(batch, config)
+
+
+def condition(batch: Batch, config: Config) -> Condition:
+  """The class or text of each example of a batch that `batch_shapes` describes."""
+  backbone = config.model.backbone
+  if backbone.vocab_size:
+    return Condition(ids_BM=batch["ids"], mask_BM=batch["mask"])
+  if backbone.text_tokens:
+    return Condition(text_BMW=batch["text"])
+  return Condition(label_B=batch["label"] if config.model.num_classes else None)
+
+
+def batch_shapes(config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """What a batch of `size` examples holds: images, and classes, token ids or text features."""
+  array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype)
+  backbone = config.model.backbone
+  shapes, length = {"image": array(autoencoder.image_shape(config), jnp.float32)}, (
+      backbone.text_tokens,)
+  if backbone.vocab_size:
+    return shapes | {"ids": array(length, jnp.int32), "mask": array(length, jnp.bool_)}
+  if backbone.text_tokens:
+    return shapes | {"text": array((*length, backbone.text_width), jnp.float32)}
+  return shapes | {"label": array((), jnp.int32)}
 
 
 def example_condition(config: Config) -> Condition:
   """A condition of the right shapes for one example."""
-  backbone = config.model.backbone
-  if backbone.text_tokens:
-    return Condition(text_BMW=jnp.zeros((1, backbone.text_tokens, backbone.text_width)))
-  return Condition(label_B=jnp.zeros((1,), jnp.int32) if config.model.num_classes else None)
+  shapes = batch_shapes(config, 1)
+  return condition({name: jnp.zeros(a.shape, a.dtype) for name, a in shapes.items()}, config)
 
 
-def grid_condition(config: Config) -> tuple[Condition, tuple[int, ...]]:
-  """Classes of a sample grid, one row per class (ten at most), and the shape of its images.
+def grid_condition(config: Config, examples: Batch | None = None
+                   ) -> tuple[Condition, tuple[int, ...]]:
+  """Classes or texts of a sample grid, and the shape of its images.
 
-  A row has ten images, or 2,000 points of the plane, which need only one row without classes.
+  A row has ten images of a class (of ten at most), or 2,000 points of the plane, which need only
+  one row without classes. Of texts, the first 16 of `examples` have an image each, four in a row.
   """
+  if config.model.backbone.text_tokens:
+    columns = min(4, len(examples["image"]))
+    rows = min(4, len(examples["image"]) // columns)
+    cond = jax.tree.map(lambda a: a[:rows * columns], condition(examples, config))
+    return cond, (rows, columns) + config.model.image_shape
   classes, planar = min(config.model.num_classes, 10), pictures.planar(config.model.image_shape)
   rows, columns = classes or (1 if planar else 4), 2000 if planar else 10
   label_B = jnp.arange(rows).repeat(columns) if classes else None

@@ -8,6 +8,7 @@ function takes the ModelConfig and the Numerics and returns the module:
                              see `ntm.models.predictor.network_outputs`
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -51,6 +52,7 @@ def denoiser(config: Config) -> Denoiser:
   model = config.model
   outputs = FrozenDict(readout=(model.num_channels,))
   return Denoiser(DiT(config.denoiser, model.grid_shape, outputs, model.num_classes,
+                      _text_encoder(model, config.denoiser), model.backbone.vocab_size,
                       numerics=numerics(model)))
 
 
@@ -109,7 +111,8 @@ def network(config: ModelConfig, outputs: Outputs, noise_token: bool = False,
     caches = ("init_caches",) if sizes.context == "history" else ()
     return _with_methods(module, kind, "__call__", *caches)
   if kind == "dit":
-    return DiT(_transformer(sizes), config.grid_shape, outputs, config.num_classes, noise_token,
+    return DiT(_transformer(sizes), config.grid_shape, outputs, config.num_classes,
+               _text_encoder(config, sizes), config.backbone.vocab_size, noise_token,
                zero_init_conditions, types)
   if kind == "sit":
     return External(SiT(sit_config(config), types), lambda cond: (cond.label_B,), outputs, types)
@@ -127,6 +130,13 @@ def _with_methods(module, path: str, *names: str) -> nn.Module:
     raise ValueError(f"{path!r} returns {type(module).__name__}, which lacks {', '.join(missing)}; "
                      "add the method, see docs/extending.md.")
   return module
+
+
+def _text_encoder(config: ModelConfig, sizes: TransformerConfig) -> TransformerConfig | None:
+  """The sizes of the layers that embed token ids: of the network that reads them, but for depth."""
+  if not config.backbone.vocab_size:
+    return None
+  return dataclasses.replace(_transformer(sizes), layers=config.backbone.text_layers)
 
 
 def _transformer(sizes: TransformerConfig) -> TransformerConfig:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.config import TransformerConfig
+from ntm.models.text_encoder import TextEncoder
 from ntm.nn import embeddings, layers, rotary, stack
 from ntm.nn.numerics import Numerics
 from ntm.typing import Array, Condition
@@ -22,6 +23,8 @@ class DiT(nn.Module):
     outputs: shapes of what is read out for every token, by name; "features" do not start at
       zero.
     num_classes: classes it is conditioned on; 0 does not read the class.
+    text_encoder: sizes of the layers that embed token ids; None for text features, or no text.
+    vocab_size: of the token ids.
     noise_token: a learned token replaces those of levels at t = 1.
     zero_init_conditions: names of conditions ('next_time', 'steps') without effect at
       first, for a network whose other weights were trained without them.
@@ -32,6 +35,8 @@ class DiT(nn.Module):
   grid_shape: tuple[int, ...]
   outputs: Mapping[str, tuple[int, ...]]
   num_classes: int = 0
+  text_encoder: TransformerConfig | None = None
+  vocab_size: int = 0
   noise_token: bool = False
   zero_init_conditions: tuple[str, ...] = ()
   numerics: Numerics = Numerics()
@@ -43,7 +48,8 @@ class DiT(nn.Module):
 
     Args:
       u_BGNC: tokens of every level.
-      cond: its times are [B, G]. Text features join the sequence, of one level only.
+      cond: its times are [B, G]. Text features, or those of token ids, join the sequence, of one
+        level only; padding among the ids is not attended to.
       mask: boolean, True = attend, [B or 1, 1, G N, G N].
       caches: keys and values of the levels before, one per layer.
       index: tokens in the caches.
@@ -72,12 +78,15 @@ class DiT(nn.Module):
     positions = np.tile(rotary.grid_positions(self.grid_shape), (num_levels, 1))
     angles_ME = rotary.rotary_angles(positions, width // self.transformer.num_heads)
     h_BMD = h_BGND.reshape(batch_size, -1, width)
-    num_texts = 0 if cond.text_BMW is None else cond.text_BMW.shape[1]
+    text_BMD = self._text(cond)
+    num_texts = 0 if text_BMD is None else text_BMD.shape[1]
     if num_texts:
-      text_BMD = layers.dense(width, (None, "embed"), name="text", **types)(
-          cond.text_BMW.astype(numerics.dtype))
       h_BMD = jnp.concatenate([text_BMD, h_BMD], axis=1)
       angles_ME = np.concatenate([np.zeros((num_texts, angles_ME.shape[1])), angles_ME])
+    if self.text_encoder is not None:
+      seen_BM = jnp.pad(cond.mask_BM, ((0, 0), (0, h_BMD.shape[1] - num_texts)),
+                        constant_values=True)
+      mask = jnp.broadcast_to(seen_BM[:, None, None], (batch_size, 1, *2 * h_BMD.shape[1:2]))
     net = stack.Stack(self.transformer, numerics=numerics, name="stack")
     if caches is None:
       h_BMD = net(h_BMD, c_BGD, angles_ME, mask)
@@ -93,6 +102,17 @@ class DiT(nn.Module):
                        name=name, **types)(h_BMD)
       out[name] = a.astype(u_BGNC.dtype).reshape(u_BGNC.shape[:3] + shape)
     return out if caches is None else (out, caches)
+
+  def _text(self, cond):
+    """text_BMD of features or token ids, or None."""
+    width = self.transformer.width
+    if self.text_encoder is not None:
+      return TextEncoder(self.text_encoder, self.vocab_size, self.numerics, name="text_encoder")(
+          cond.ids_BM, cond.mask_BM)
+    if cond.text_BMW is None:
+      return None
+    return layers.dense(width, (None, "embed"), name="text", **self.numerics.types)(
+        cond.text_BMW.astype(self.numerics.dtype))
 
   @nn.nowrap
   def init_caches(self, batch_size: int, num_levels: int) -> list:

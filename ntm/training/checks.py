@@ -3,12 +3,11 @@
 import os
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from ntm.config import Config, extension
+from ntm.losses import task as task_lib
 from ntm.losses.task import Task
-from ntm.models import autoencoder
 from ntm.nn import partitioning
 from ntm.process import schedule
 from ntm.training import frozen_record, multihost
@@ -55,16 +54,12 @@ def check_extensions(task: Task, config: Config, params) -> None:
   Raises:
     ValueError: a part that breaks its contract, see docs/extending.md.
   """
-  model, size = config.model, config.train.batch_size
+  size = config.train.batch_size
   if not extension.named_in(config).keys() - {"data.source"}:
     return
-  array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype)
-  batch = {"image": array(autoencoder.image_shape(config), jnp.float32),
-           "label": array((), jnp.int32),
-           "text": array((model.backbone.text_tokens, model.backbone.text_width), jnp.float32)}
+  batch = task_lib.batch_shapes(config, size)
   shapes = lambda tree: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
   rng = jax.random.key(0)
   jax.eval_shape(lambda params, frozen, batch: task.loss(rng, params, frozen, batch, 0),
                  shapes(params), shapes(task.frozen), batch)
-  if not model.backbone.text_tokens:
-    jax.eval_shape(task.samples, shapes(params), shapes(task.frozen))
+  jax.eval_shape(task.samples, shapes(params), shapes(task.frozen), batch)

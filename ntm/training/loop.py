@@ -137,7 +137,8 @@ class _Run:
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
     self.clock = Throughput(config.train.batch_size * config.model.num_tokens * task.levels, mesh)
     self.train_step = step_lib.make_train_step(task, config, mesh)
-    self.report = report.Reporter(task, config, mesh, self.writer, self.frozen, held_out)
+    self.report = report.Reporter(task, config, mesh, self.writer, self.frozen, held_out,
+                                  getattr(iterator, "captions", ()))
     # Of the iterator after each step since the last log: one of them may be the last finite step.
     self.positions = {first_step: iterator.get_state()}
 

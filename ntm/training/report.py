@@ -27,7 +27,7 @@ class Reporter:
   """Reports on the training of one task. All processes call its methods, which are collective."""
 
   def __init__(self, task: Task, config: Config, mesh: Mesh, writer: Writer, frozen: Any,
-               held_out: Sequence[dict[str, np.ndarray]]):
+               held_out: Sequence[dict[str, np.ndarray]], captions: Sequence[str] = ()):
     """Makes the evaluation step.
 
     Args:
@@ -37,9 +37,11 @@ class Reporter:
       writer: of its metrics and pictures.
       frozen: `task.frozen`, placed on the mesh.
       held_out: batches for the held-out metrics; may be empty.
+      captions: of the first held-out examples, for pictures; empty for none.
     """
     self._task, self._config, self._mesh, self._writer = task, config, mesh, writer
     self._frozen, self._held_out, self._warned = frozen, held_out, False
+    self._captions = list(captions)
     self._eval_step = step_lib.make_eval_step(task, mesh)
 
   def training(self, state: TrainState, pending: list, norms: dict[str, jax.Array],
@@ -90,13 +92,19 @@ class Reporter:
     return values
 
   def samples(self, state: TrainState) -> None:
-    """Writes pictures of the averaged parameters, where samples are pictures of classes."""
-    shape = autoencoder.image_shape(self._config)
-    if pictures.drawable(shape) and not self._config.model.backbone.text_tokens:
-      with partitioning.activations(self._mesh):
-        drawn = self._task.samples(state.ema, self._frozen)
-      for name, images in drawn.items():
-        self._writer.picture(int(state.step), name, pictures.draw(multihost.to_host(images)))
+    """Writes pictures of the averaged parameters: of classes, or of held-out texts."""
+    if not pictures.drawable(autoencoder.image_shape(self._config)) or (
+        self._config.model.backbone.text_tokens and not self._held_out):
+      return
+    with partitioning.activations(self._mesh):
+      drawn = self._task.samples(state.ema, self._frozen,
+                                 self._held_out[0] if self._held_out else {})
+    for name, images in drawn.items():
+      rows = multihost.to_host(images)
+      picture = (pictures.captioned(rows, np.reshape(self._captions[:rows.shape[0] * rows.shape[1]],
+                                                     rows.shape[:2]))
+                 if self._captions and name != "trajectory" else pictures.draw(rows))
+      self._writer.picture(int(state.step), name, picture)
 
 
 def _scalars(parts) -> dict[str, float]:

@@ -12,15 +12,15 @@ class ChecksTest(parameterized.TestCase):
 
   @parameterized.parameters(([2, 0],), ((2, 0),), (np.uint8([2, 0]),), (jnp.array([2, 0]),))
   def test_labels_of_any_integers_are_int32(self, labels):
-    cond, count = checks.condition(tiny.config().model, labels, None)
+    cond, count = checks.condition(tiny.config(), labels, None)
     self.assertEqual((count, cond.label_B.dtype), (2, np.int32))
     np.testing.assert_array_equal(cond.label_B, [2, 0])
 
   def test_without_guidance_nothing_is_left_out(self):
-    model = tiny.config().model
-    cond, _ = checks.condition(model, [0], None)
-    self.assertIsNone(checks.guidance(model, 0.0, cond, None))
-    np.testing.assert_array_equal(checks.guidance(model, 2.0, cond, None).label_B, [3])
+    config = tiny.config()
+    cond, _ = checks.condition(config, [0], None)
+    self.assertIsNone(checks.guidance(config, 0.0, cond, None))
+    np.testing.assert_array_equal(checks.guidance(config, 2.0, cond, None).label_B, [3])
 
   def test_guidance_by_what_was_never_trained_is_warned_of(self):
     config = tiny.config(train__label_dropout=0.0)

@@ -20,7 +20,6 @@ from ntm.sampling import generate, ode
 from ntm.training import checks, loop
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from ntm.typing import Condition
 from tests.helpers import tiny
 
 _VELOCITY = {"model__predictor__output": "velocity", "model__predictor__reads_noise": True,
@@ -46,6 +45,9 @@ _NEEDS = {
     ("data__source", "mixture"): _PLANE,
     ("data__source", "scenes"): {"model__image_shape": (32, 32, 3), "model__patch_shape": (16, 16),
                                  "model__num_classes": 0},
+    ("text__template", "klein"): {
+        "text__tokenizer": "tokenizer", "model__num_classes": 0, "model__backbone__text_tokens": 3,
+        "model__backbone__vocab_size": 9},
     ("data__mixture", "ring8"): _PLANE,
     ("data__mixture", "checkerboard"): _PLANE,
     ("data__mixture", "templates"): _PLANE | {
@@ -82,9 +84,12 @@ def batch(config: Config, size: int, seed: int = 0) -> dict[str, np.ndarray]:
   """A random batch of the model's shapes."""
   rng, model = np.random.default_rng(seed), config.model
   out = {"image": rng.uniform(-1, 1, (size, *model.image_shape)).astype(np.float32)}
+  shape = (size, model.backbone.text_tokens)
+  if model.backbone.vocab_size:
+    return out | {"ids": rng.integers(0, model.backbone.vocab_size, shape).astype(np.int32),
+                  "mask": rng.random(shape) < 0.7}
   if model.backbone.text_tokens:
-    shape = (size, model.backbone.text_tokens, model.backbone.text_width)
-    return out | {"text": rng.normal(size=shape).astype(np.float32)}
+    return out | {"text": rng.normal(size=(*shape, model.backbone.text_width)).astype(np.float32)}
   return out | {"label": rng.integers(0, max(model.num_classes, 1), size).astype(np.int32)}
 
 
@@ -104,8 +109,7 @@ def trace(config: Config) -> None:
   what, rng = task(config), jax.random.key(0)
   size, steps = config.train.batch_size, config.process.num_steps[0]
   jax.eval_shape(lambda p, b: what.evaluate(p, None, b, rng), params, examples)
-  cond = Condition(text_BMW=examples.get("text"),
-                   label_B=examples.get("label") if config.model.num_classes else None)
+  cond = task_lib.condition(examples, config)
   patches = build.patches(config.model)
   if config.model.kind == "flow_matching":
     sampler = ode.make_generator(build.velocity(config), patches, config.process)
@@ -126,6 +130,8 @@ _GOOD = [
     {"model__patch_shape": (4, 4)}, {"model__patch_shape": (1, 1)},
     {"model__num_classes": 0}, {"model__num_classes": 1},
     {"model__num_classes": 0, "model__backbone__text_tokens": 3, "model__backbone__text_width": 5},
+    {"model__num_classes": 0, "model__backbone__text_tokens": 3, "model__backbone__vocab_size": 7,
+     "text__tokenizer": "scenes"},
     {"model__unroll": 3},
     {"model__transporter__num_blocks": 0}, {"model__transporter__num_blocks": 3},
     {"model__transporter__features": 4},

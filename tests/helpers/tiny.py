@@ -73,8 +73,13 @@ def model_and_params(cfg: config_lib.Config, dtype=jnp.float32, scale: float = 0
 
 
 def condition(cfg: config_lib.Config, batch_size: int) -> Condition:
-  """Different classes or random text features, or neither for an unconditional model."""
+  """Different classes, texts of different lengths, random text features, or nothing."""
   model, text = cfg.model, cfg.model.backbone
+  if text.vocab_size:
+    rng = np.random.default_rng(3)
+    ids_BM = rng.integers(0, text.vocab_size, (batch_size, text.text_tokens)).astype(np.int32)
+    length_B1 = 1 + np.arange(batch_size)[:, None] % text.text_tokens
+    return Condition(ids_BM=ids_BM, mask_BM=np.arange(text.text_tokens) < length_B1)
   if text.text_tokens:
     shape = (batch_size, text.text_tokens, text.text_width)
     return Condition(text_BMW=jax.random.normal(jax.random.key(3), shape))

@@ -44,13 +44,15 @@ class ReporterTest(absltest.TestCase):
         report.step_lib, "make_eval_step",
         lambda task, mesh: lambda params, frozen, batch, seed: _batch(*batch["sums"][0])))
 
-  def _reporter(self, held_out=(), warning=lambda scalars: "", **changes):
+  def _reporter(self, held_out=(), warning=lambda scalars: "", captions=(), **changes):
     config = tiny.config(**changes)
     task = types.SimpleNamespace(
         primary_metric="error", unit="mm", warning=warning,
-        samples=lambda params, frozen: {"raw": np.zeros((2, 3, *config.model.image_shape))})
+        samples=lambda params, frozen, examples: {
+            "raw": np.zeros((2, 3, *config.model.image_shape)),
+            **({"text": np.zeros((1, 2, *config.model.image_shape))} if examples else {})})
     mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
-    return report.Reporter(task, config, mesh, self.writer, None, held_out)
+    return report.Reporter(task, config, mesh, self.writer, None, held_out, captions)
 
   def test_a_line_is_the_mean_over_examples_without_skipped_updates(self):
     pending = [_batch(2, 1), _batch(np.nan, 1), _batch(6, 3)]
@@ -91,13 +93,19 @@ class ReporterTest(absltest.TestCase):
     self.assertEqual(self._reporter().held_out(_state(4)), {})
     self.assertEmpty(self.lines)
 
-  def test_only_samples_of_classes_are_drawn(self):
+  def test_samples_of_classes_are_drawn_and_latents_are_not(self):
     self._reporter().samples(_state(4))
     self.assertEqual(self.pictures, [(4, "raw", 3)])
-    self._reporter(model__num_classes=0, model__backbone={"text_tokens": 3, "text_width": 5}
-                   ).samples(_state(4))
     self._reporter(model__image_shape=(4, 4, 5)).samples(_state(4))
     self.assertLen(self.pictures, 1)
+
+  def test_samples_of_texts_need_held_out_texts(self):
+    by_text = {"model__num_classes": 0, "model__backbone": {"text_tokens": 3, "text_width": 5}}
+    self._reporter(**by_text).samples(_state(4))
+    self.assertEmpty(self.pictures)
+    self._reporter([{"text": 0}], captions=[f"caption {i}" for i in range(6)], **by_text
+                   ).samples(_state(4))
+    self.assertEqual([name for _, name, _ in self.pictures], ["raw", "text"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""Captions of examples as token ids: tokenised where examples are read, in Grain's threads."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+
+from ntm.config import BackboneConfig, TextConfig
+from ntm.data import prompts
+from ntm.data.prompts import Tokenizer
+from ntm.data.unreadable import Source
+from ntm.data.words import Words
+
+_TEMPLATES = {"plain": prompts.PLAIN, "klein": prompts.KLEIN}
+
+
+@functools.cache
+def tokenizer(text: TextConfig, backbone: BackboneConfig) -> Tokenizer | Words:
+  """What turns captions into the token ids that a model reads.
+
+  Args:
+    text: names the tokenizer and the template.
+    backbone: of the model, with the tokens of a text and the size of its vocabulary.
+
+  Raises:
+    ValueError: there is no such tokenizer, or it has more ids than the model.
+    ImportError: transformers is not installed.
+  """
+  if text.tokenizer == "scenes":
+    found = Words(backbone.text_tokens)
+  else:
+    found = Tokenizer(text.tokenizer, dataclasses.replace(_TEMPLATES[text.template],
+                                                          length=backbone.text_tokens))
+  if found.vocab_size > backbone.vocab_size:
+    raise ValueError(f"the tokenizer {text.tokenizer!r} has {found.vocab_size} token ids, but "
+                     f"config.model.backbone.vocab_size is {backbone.vocab_size}; set it to at "
+                     f"least {found.vocab_size}.")
+  return found
+
+
+class Tokenised:
+  """A source whose captions are replaced by token ids.
+
+  Examples have "ids" [M] int32 and "mask" [M] bool in place of "caption" and "label".
+
+  Attributes:
+    null_text: ids and mask of the empty text.
+  """
+
+  def __init__(self, source: Source, tokenizer: Tokenizer | Words):
+    """Takes a source whose examples have a "caption"."""
+    self._source, self._tokenizer = source, tokenizer
+    empty = tokenizer.unconditional()
+    self.null_text = {"ids": empty.ids_BM[0], "mask": empty.mask_BM[0]}
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    """One example; ValueError if its caption is missing, blank or cannot be tokenised."""
+    example = dict(self._source[index])
+    example.pop("label", None)
+    tokens = self._tokenizer([example.pop("caption")])
+    return example | {"ids": tokens.ids_BM[0], "mask": tokens.mask_BM[0]}
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Of the examples, where they have names."""
+    return getattr(self._source, "names", ())
+
+  def captions(self, indices: Iterable[int]) -> list[str]:
+    """The captions at some indices."""
+    return [self._source[index]["caption"] for index in indices]
+
+  def record(self) -> list[str]:
+    """The record of the source."""
+    return self._source.record()
