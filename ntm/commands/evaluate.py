@@ -69,6 +69,9 @@ def main(_) -> None:
     train, test, record = pipeline.evaluation_data(
         model.config, _ENDLESS_LIMIT if endless else _LIMIT)
     data_record.warn_if_changed(_WORKDIR.value, record)
+  if "image" not in test:
+    raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
+                     "compared with images; expected data of images.")
   if "label" not in test and "ids" not in test:
     raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the metrics "
                      "need a classifier; use ntm.restore and its log_prob.")

@@ -4,8 +4,8 @@
   ntm sample --workdir=runs/shapes --prompts="a red ring above a blue square" --num=4
 
 Writes OUTPUT.npz with `images` (float32, nominally [-1, 1], not clipped) and `labels` or
-`prompts`, and OUTPUT.png with one row per label, text or prompt; latents are written as
-.npz alone. For the official tools of GenEval and DPG-Bench:
+`prompts`, and OUTPUT.png with one row per label, text or prompt; latents of a model
+without an autoencoder are written as .npz alone. For the official tools of GenEval and DPG-Bench:
 
   ntm sample --workdir=DIR --layout=geneval --prompts_file=evaluation_metadata.jsonl --output=OUT
 """

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from ntm.config.autoencoder import AutoencoderConfig, check_autoencoder
 from ntm.config.checking import require, unread
 from ntm.config.extension import Extension
 from ntm.config.model import ModelConfig
@@ -163,6 +164,7 @@ class Config:
   """A run, complete; `denoiser` is read by distillation alone."""
 
   data: DataConfig = DataConfig()
+  autoencoder: AutoencoderConfig = AutoencoderConfig()
   model: ModelConfig = ModelConfig()
   text: TextConfig = TextConfig()
   process: ProcessConfig = ProcessConfig()
@@ -184,6 +186,7 @@ def check_run(config) -> None:
   require(not config.data.augment or config.data.source == "digits", "data.augment",
           config.data.augment, "False unless data.source is 'digits'")
   _check_mixture(config.data, config.model.image_shape)
+  check_autoencoder(config)
   check_text(config)
   _check_process(config)
   _check_train(config)

@@ -9,7 +9,7 @@ from absl.testing import absltest
 from PIL import Image
 
 import ntm
-from tests.helpers import processes, runs
+from tests.helpers import processes, runs, tiny_autoencoder
 
 
 class SampleTest(absltest.TestCase):
@@ -52,6 +52,17 @@ class SampleTest(absltest.TestCase):
       code, stderr = runs.call("sample", f"--workdir={workdir}", *flags)
       self.assertEqual(code, 1)
       self.assertIn(message, stderr)
+
+  def test_latents_are_decoded_to_a_picture(self):
+    workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
+    runs.write(workdir, tiny_autoencoder.config("kl", model__kind="flow_matching"))
+    code, stderr = runs.call("sample", f"--workdir={workdir}", "--labels=2,0", "--num=3",
+                             "--steps=2")
+    self.assertEqual(code, 0, stderr)
+    images = np.load(workdir / "samples" / "sample.npz")["images"]
+    self.assertEqual(images.shape, (6, 8, 8, 3))
+    self.assertLessEqual(np.abs(images).max(), 1)
+    self.assertEqual(Image.open(workdir / "samples" / "sample.png").size, (3 * 50, 2 * 50))
 
   def test_samples_that_are_not_finite_are_not_written(self):
     workdir = processes.diverged()
