@@ -126,7 +126,7 @@ def images(config: Config, values) -> np.ndarray:
   if values.shape[1:] != shape or not values.size:
     raise ValueError(f"images have shape {values.shape}; expected (batch, "
                      f"{', '.join(map(str, shape))}), at least one.")
-  latents = config.data.source in ("arrays", "mixture")
+  latents = config.data.source in ("arrays", "shards", "mixture")
   if values.dtype == np.uint8 and not latents:
     return values.astype(np.float32) / 127.5 - 1
   if not np.issubdtype(values.dtype, np.floating):

@@ -17,6 +17,7 @@ import numpy as np
 
 from ntm.config import Config
 from ntm.data import sources, unreadable
+from ntm.data.shards import ChooseMirror, Shards
 from ntm.data.unreadable import Replacing, Source
 
 _LOG = logging.getLogger("ntm")
@@ -75,7 +76,8 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
 
   Returns:
     An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32}, or
-    "text" in place of the label. An example that cannot be read is replaced by
+    "text" in place of the label; of shards, "mean" and "std" in place of the image,
+    of the image or of its mirror image at random. An example that cannot be read is replaced by
     the next one that can.
 
   Raises:
@@ -86,8 +88,11 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
     raise ValueError(f"batch_size {batch_size} is not divisible by {process_count} processes.")
   if not len(source):
     raise ValueError("the data source is empty; there is nothing to train on.")
-  replacing = Replacing(source)
+  mirrors = isinstance(source, Shards)
+  replacing = Replacing(source.pairs() if mirrors else source)
   dataset = grain.MapDataset.source(replacing).seed(seed).shuffle().repeat()
+  if mirrors:
+    dataset = dataset.random_map(ChooseMirror())
   if text_dropout:
     if source.null_text is None:
       raise ValueError(f"train.label_dropout is {text_dropout}, but there is no null_text.npy with "
