@@ -39,6 +39,7 @@ def main(_) -> None:
   _check_workdir(_WORKDIR.value)
   source = _source(config)
   checks.check_run(config, _WORKDIR.value)
+  checks.warn_of_kept_tokens(config)
   data = pipeline.training_data(config)
   if config.model.kind == "flow_matching":
     make_task = flow_matching.velocity
