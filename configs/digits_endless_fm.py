@@ -5,7 +5,9 @@
 
 As many tokens as that model: four levels of 32 images per update there, one level of
 128 images here.
-Hardware: two CPU cores. Duration: at most 15 minutes. Numbers to expect: not yet measured.
+Hardware: two CPU cores. Duration: at most 15 minutes. To expect, of this model on an H100
+(docs/measurements/endless_h100.jsonl; `python benchmarks/endless.py`, one seed): Frechet
+distance of 5,000 samples 0.47 with these eight steps of Heun, 0.46 with 50 of Euler.
 """
 
 import ntm.config

@@ -3,7 +3,6 @@
 import logging
 import numbers
 
-import jax
 import numpy as np
 
 from ntm.config import Config, ModelConfig
@@ -14,23 +13,18 @@ from ntm.typing import Condition
 _LOG = logging.getLogger("ntm")
 
 
-def guidance(config: Config, scale: float, cond: Condition, null_text) -> Condition | None:
+def guidance(config: Config, scale: float, null_text) -> Condition | None:
   """What the branch without condition reads, one row of it; None without guidance.
 
   Args:
     config: of the run.
     scale: of guidance.
-    cond: what `condition` returned.
     null_text: features of the empty text, or None; a model of prompts has its own.
 
   Raises:
-    ValueError: a negative scale, or one without a condition; a text that is
-      missing, surplus or of another shape.
+    ValueError: as `guidance_scale`; a text that is missing, surplus or of another shape.
   """
-  if not isinstance(scale, numbers.Real) or not 0 <= scale < np.inf:
-    raise ValueError(f"guidance is {scale!r}; expected a number, 0 (none) or more.")
-  if scale and not jax.tree.leaves(cond):
-    raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
+  guidance_scale(config, scale)
   model = config.model
   by_text = bool(scale and model.backbone.text_tokens and not config.text.tokenizer)
   if by_text != (null_text is not None):
@@ -40,6 +34,24 @@ def guidance(config: Config, scale: float, cond: Condition, null_text) -> Condit
   if by_text:
     return Condition(text_BMW=texts(model, np.asarray(null_text)[None]))
   return null_condition(config) if scale else None
+
+
+def guidance_scale(config: Config, scale: float) -> None:
+  """Refuses guidance that the model does not support.
+
+  Raises:
+    ValueError: a negative scale; one of an unconditional model, or of an NTM whose transporter
+      reads the class.
+  """
+  if not isinstance(scale, numbers.Real) or not 0 <= scale < np.inf:
+    raise ValueError(f"guidance is {scale!r}; expected a number, 0 (none) or more.")
+  model, transporter = config.model, config.model.transporter
+  if scale and not (model.num_classes or model.backbone.text_tokens):
+    raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
+  if scale and model.kind == "ntm" and (transporter.class_conditional or transporter.features):
+    raise ValueError(f"guidance is {scale}, but the transporter reads the class"
+                     f"{' through features' if transporter.features else ''}, so the two "
+                     "branches have no common u-space; pass 0.")
 
 
 def null_condition(config: Config) -> Condition:
@@ -80,7 +92,7 @@ def condition(config: Config, values, count: int | None) -> tuple[Condition, int
     count: images of an unconditional model; otherwise None, or that of the values.
 
   Raises:
-    ValueError: labels missing, surplus, out of range, or of wrong type; no count.
+    ValueError: labels or token ids missing, surplus, out of range, or of wrong type; no count.
   """
   model, classes = config.model, config.model.num_classes
   if count is not None and values is not None and np.ndim(values) and len(values) != count:
@@ -92,6 +104,7 @@ def condition(config: Config, values, count: int | None) -> tuple[Condition, int
                        "strings.")
     if not isinstance(values, Tokens):
       values = captions.tokenizer(config.text, model.backbone)(values)
+    values.check_vocabulary(model.backbone.vocab_size)
     return _tokens(values), len(values.ids_BM)
   if model.backbone.text_tokens:
     if values is None:

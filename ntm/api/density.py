@@ -69,13 +69,8 @@ class Model:
     labels = checks.prompts_or_labels(self.config, prompts, labels)
     cond, count = checks.condition(self.config, labels, num_samples)
     num_steps = self._num_steps(num_steps)
-    null_cond = checks.guidance(self.config, guidance, cond, null_text)
+    null_cond = checks.guidance(self.config, guidance, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
-    transporter = self.config.model.transporter
-    if guidance and (transporter.class_conditional or transporter.features):
-      raise ValueError(f"guidance is {guidance}, but the transporter reads the class"
-                       f"{' through features' if transporter.features else ''}, so the two "
-                       "branches have no common u-space; pass 0.")
     refine = None if refine == "none" else refine
     if refine not in generate.REFINEMENTS:
       raise ValueError(f"refine is {refine!r}; expected one of 'none', 'score', 'denoiser'.")

@@ -56,7 +56,7 @@ class VelocityModel:
     """
     labels = checks.prompts_or_labels(self.config, prompts, labels)
     cond, count = checks.condition(self.config, labels, num_samples)
-    null_cond = checks.guidance(self.config, guidance, cond, null_text)
+    null_cond = checks.guidance(self.config, guidance, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
     if num_steps < 1:
       raise ValueError(f"num_steps is {num_steps}; expected at least 1.")

@@ -42,7 +42,8 @@ _WORKDIR = shared_flags.workdir(FLAGS)
 _CHECKPOINT = shared_flags.checkpoint(FLAGS)
 _JSON = shared_flags.json(FLAGS)
 _NUM_SAMPLES = shared_flags.count(FLAGS, "num_samples", 2000, "Number of samples to draw, equally "
-                                  "many per class.", lowest=2)
+                                  "many per class. Likelihoods are of up to 10,000 images per "
+                                  "split, of endless digits 2,000.", lowest=2)
 _STEPS = shared_flags.sampling_steps(FLAGS)
 _GUIDANCE = shared_flags.guidance(FLAGS)
 _REFINE = shared_flags.refine(FLAGS)
@@ -59,6 +60,7 @@ def main(_) -> None:
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
+  checks.guidance_scale(model.config, _GUIDANCE.value)
   known = model.config.data.source == "mixture"
   if known:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
@@ -103,7 +105,8 @@ def main(_) -> None:
 
 def _nll(model, rng, train, test) -> dict[str, float | list[float]]:
   """Negative log-likelihood of test and training images, in nats per dimension."""
-  _LOG.info("scoring %d test and %d training images", len(test["image"]), len(train["image"]))
+  _LOG.info("scoring %d test and %d training images, independently of --num_samples",
+            len(test["image"]), len(train["image"]))
   found = {}
   for split, batch in (("test", test), ("training", train)):
     labels = captions.conditions(model.config, batch)
@@ -125,7 +128,7 @@ def _nll_figures(model, nll_S, error) -> dict[str, float | list[float]]:
 
 def _divergence(model, rng, draws) -> dict[str, float | list[float]]:
   """Likelihood and divergence from the truth over forward trajectories of draws of the data."""
-  _LOG.info("scoring %d draws of the data", len(draws["image"]))
+  _LOG.info("scoring %d draws of the data, independently of --num_samples", len(draws["image"]))
   labels = draws["label"] if model.config.model.num_classes else None
   mixture = named.build(model.config.data, model.config.model.image_shape)
   with progress("comparing with the truth") as report:

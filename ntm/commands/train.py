@@ -39,6 +39,7 @@ def main(_) -> None:
   _check_workdir(_WORKDIR.value)
   frozen = inputs.load(config, _source(config))
   checks.check_run(config, _WORKDIR.value)
+  checks.warn_of_kept_tokens(config)
   data = pipeline.training_data(config)
   make_task = flow_matching.velocity if config.model.kind == "flow_matching" else task.density
   loop.train(functools.partial(make_task, frozen=frozen), config, _WORKDIR.value, *data)

@@ -25,12 +25,12 @@ import ml_collections
 
 from ntm.config import extension, renamed
 from ntm.config.autoencoder import AutoencoderConfig
+from ntm.config.data import DataConfig
 from ntm.config.extension import Extension
 from ntm.config.model import InverseConfig, ModelConfig, TransporterConfig, check_model
 from ntm.config.predictor import BackboneConfig, PredictorConfig
 from ntm.config.run import (
     Config,
-    DataConfig,
     FinetuneConfig,
     MeshConfig,
     OptimizerConfig,

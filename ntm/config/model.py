@@ -156,8 +156,8 @@ def _check_transporter(model):
     unread(transporter, "model.transporter", "spline_bins of 2 or more", spline_range=4.0)
   if transporter.kind == "coupling" or (
       transporter.kind == "autoregressive" and not transporter.num_blocks):
-    unread(transporter, "model.transporter", "an autoregressive block",
-           autoregressive_channels=False)
+    unread(transporter, "model.transporter", "a model.transporter.kind 'autoregressive' with "
+           "model.transporter.num_blocks of 1 or more", autoregressive_channels=False)
   require(not transporter.autoregressive_channels or model.num_channels > 1,
           "model.transporter.autoregressive_channels", True,
           "False for tokens of one channel: there is none before it")

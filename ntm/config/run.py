@@ -5,48 +5,11 @@ from typing import Literal
 
 from ntm.config.autoencoder import AutoencoderConfig, check_autoencoder
 from ntm.config.checking import require, unread
+from ntm.config.data import DataConfig, check_data
 from ntm.config.extension import Extension
 from ntm.config.model import ModelConfig
 from ntm.config.text import TextConfig, check_text
 from ntm.config.transformer import TransformerConfig, check_transformer
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-  """Where images come from.
-
-  Attributes:
-    source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays', 'shards' (latents that
-      `ntm encode` wrote), 'mixture' (fresh draws from a known density), 'scenes' (procedural
-      pictures of coloured shapes, see `ntm.data.scenes`) or an extension.
-    path: folder: the directory of images, one sub-directory per class;
-      tfds: the data set's name, such as 'cifar10'; arrays: the directory of
-      latents and conditions prepared ahead, see `ntm.data.arrays`; shards: the
-      --target of `ntm encode`, or a directory with such `train` and `test`.
-    data_dir: tfds: where prepared data sets are; '' for tfds's default.
-    test_fraction: folder: share of every class held out as the test split; shards:
-      share of all examples, unless `path` has a directory per split.
-    left_out: digits: a class that the run never sees, for `ntm likelihood` to
-      find strange; -1 leaves none out.
-    augment: digits: a fresh random affine map for every example, so that none is
-      seen twice, see `ntm.data.affine`.
-    mixture: mixture: 'grid25' and 'ring8' (Gaussians in the plane), 'checkerboard'
-      (uniform on the dark squares) or 'templates' (glyphs with pixel noise), see
-      `ntm.truth.named`.
-    noise: mixture: standard deviation of a Gaussian component.
-    num_templates: templates: number of glyphs.
-  """
-
-  source: Literal["digits", "folder", "tfds", "arrays", "shards", "mixture",
-                  "scenes"] | Extension = "digits"
-  path: str = ""
-  data_dir: str = ""
-  test_fraction: float = 0.1
-  left_out: int = -1
-  augment: bool = False
-  mixture: Literal["grid25", "ring8", "checkerboard", "templates"] = "grid25"
-  noise: float = 0.035
-  num_templates: int = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,14 +144,7 @@ class Config:
 def check_run(config) -> None:
   """Raises ValueError unless the rest of a Config makes sense."""
   check_transformer("denoiser", config.denoiser, len(config.model.image_shape) - 1)
-  require(0 < config.data.test_fraction < 1, "data.test_fraction",
-          config.data.test_fraction, "a share strictly between 0 and 1")
-  require(-1 <= config.data.left_out <= 9
-          and (config.data.left_out < 0 or config.data.source == "digits"),
-          "data.left_out", config.data.left_out, "a digit, with data.source 'digits', or -1")
-  require(not config.data.augment or config.data.source == "digits", "data.augment",
-          config.data.augment, "False unless data.source is 'digits'")
-  _check_mixture(config.data, config.model.image_shape)
+  check_data(config.data, config.model.image_shape)
   check_autoencoder(config)
   check_text(config)
   _check_process(config)
@@ -198,25 +154,6 @@ def check_run(config) -> None:
   sizes = (mesh.data, mesh.fsdp, mesh.tensor)
   require(all(n == -1 or n >= 1 for n in sizes) and sizes.count(-1) <= 1, "mesh",
           sizes, "positive sizes with at most one -1")
-
-
-def _check_mixture(data, image_shape):
-  if data.source != "mixture":
-    unread(data, "data", "data.source 'mixture'", mixture="grid25", noise=0.035, num_templates=16)
-    return
-  require(data.noise > 0, "data.noise", data.noise, "a positive standard deviation")
-  if data.mixture == "checkerboard":
-    unread(data, "data", "a data.mixture of Gaussians", noise=0.035)
-  if data.mixture == "templates":
-    require(1 <= data.num_templates <= 1000, "data.num_templates", data.num_templates,
-            "1 to 1000 glyphs")
-    require(len(image_shape) == 3 and image_shape[2] == 1 and 8 <= min(image_shape[:2])
-            and max(image_shape) <= 32, "model.image_shape", image_shape,
-            "(height, width, 1) of 8 to 32 pixels with data.mixture = 'templates'")
-  else:
-    unread(data, "data", "data.mixture 'templates'", num_templates=16)
-    require(image_shape == (2, 1), "model.image_shape", image_shape,
-            f"(2, 1), a point of the plane, with data.mixture = {data.mixture!r}")
 
 
 def _check_process(config):

@@ -60,12 +60,11 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
 
 def restore(directory: str | os.PathLike) -> dict[str, Any]:
   """All leaves as a nested dict of NumPy arrays; raises ValueError if they are damaged."""
-  options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
   with _errors_in_one_line(directory):
     written = checksums.read_manifest(_step(directory))
-    with ocp.CheckpointManager(_checkpoints(directory), options=options) as manager:
-      tree = manager.restore(
-          _STEP, args=ocp.args.Composite(**{_ITEM: ocp.args.StandardRestore()}))[_ITEM]
+    # Without a manager, which would warn that it only reads.
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+      tree = checkpointer.restore(_step(directory) / _ITEM, args=ocp.args.StandardRestore())
     checksums.verify(written, {_ITEM: tree})
   return tree
 
@@ -125,6 +124,7 @@ class _LeafHandler(ocp.type_handlers.NumpyHandler):
     self._sums = sums
 
   async def serialize(self, values: Sequence[Leaf], infos, args=None):
+    """Writes each leaf as a zarr array, its pieces as they are read, and notes its checksum."""
     for leaf, info in zip(values, infos):
       array = await tensorstore.open(
           _zarr(info.parent_dir / info.name), create=True, dtype=leaf.spec.dtype,

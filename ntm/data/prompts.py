@@ -7,6 +7,7 @@ other ones give features that the image model never saw.
 import dataclasses
 import logging
 import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,6 +63,16 @@ class Tokens:
   mask_BM: np.ndarray
   truncated_B: np.ndarray
 
+  def check_vocabulary(self, vocab_size: int) -> None:
+    """Raises ValueError if an id has no row in an encoder's table of `vocab_size` rows.
+
+    To be called before the encoder, which under jit would read another row in silence.
+    """
+    wrong = self.ids_BM[(self.ids_BM < 0) | (self.ids_BM >= vocab_size)]
+    if wrong.size:
+      raise ValueError(f"token id {wrong[0]} is out of range; the encoder has {vocab_size} ids, 0 "
+                       f"to {vocab_size - 1}. Use the encoder's own tokenizer.")
+
 
 class Tokenizer:
   """Prompts → Tokens, by a tokenizer of Hugging Face transformers and a template.
@@ -90,6 +101,7 @@ class Tokenizer:
     except ImportError as error:
       raise ImportError(
           "prompts are tokenised by transformers: pip install 'ntm[text]'") from error
+    _check_path(source)
     try:
       self._tokenizer = transformers.AutoTokenizer.from_pretrained(os.fspath(source))
     except Exception as error:  # Of many types, by what is missing.
@@ -132,6 +144,21 @@ class Tokenizer:
     truncated_B = np.array([full and len(self._tokenizer(text)["input_ids"]) > length
                             for full, text in zip(full_B, texts)])
     return Tokens(found["input_ids"].astype(np.int32), mask_BM, truncated_B)
+
+
+def _check_path(source) -> None:
+  """Raises ValueError for a folder that does not exist, which no name on the hub can be.
+
+  The hub would be asked for it, many times over on a machine without a network.
+  """
+  path = pathlib.Path(source)
+  could_be_name = (isinstance(source, str) and len(path.parts) <= 2 and not path.is_absolute()
+                   and not source.startswith((".", "~")) and not source.endswith("/")
+                   and not (len(path.parts) == 2 and path.parent.is_dir()))
+  if not path.exists() and not could_be_name:
+    raise ValueError(f"the folder {os.fspath(source)!r} does not exist; expected a folder with "
+                     "tokenizer.json and tokenizer_config.json, or a name on the hub whose first "
+                     "part is not a folder here.")
 
 
 def check(prompts: Sequence[str]) -> None:

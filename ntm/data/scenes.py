@@ -36,6 +36,7 @@ SIDES = (32, 64)
 _AT_A_TIME = 2 ** 16  # Pixels drawn at once: fits in caches.
 _NUMBERS = 96  # Random numbers for a scene without its look; fewer are used.
 _RADIUS_JITTER = 0.04
+_LENGTH = 2 ** 30  # Grain shuffles up to 2^32 indices.
 
 _shapes, _colours, _sizes = tuple(SHAPES), tuple(COLOURS), tuple(RADII)
 HELD_OUT = {
@@ -123,7 +124,7 @@ class Scenes:
     self._with_captions = with_captions
 
   def __len__(self) -> int:
-    return 2 ** 30  # Grain shuffles up to 2^32 indices.
+    return _LENGTH
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """{"image": float32 [side, side, 3] in (-1, 1), "label": int32, the category}."""
@@ -132,7 +133,11 @@ class Scenes:
     return example | ({"caption": scene.caption} if self._with_captions else {})
 
   def batch(self, indices: Sequence[int]) -> tuple[np.ndarray, list[Scene]]:
-    """Pictures [M, side, side, 3] float32 in (-1, 1) at M indices, and their M scenes."""
+    """Pictures [M, side, side, 3] float32 in (-1, 1) at M indices, and their M scenes.
+
+    Raises:
+      IndexError: an index below 0 or beyond the last.
+    """
     indices = [int(index) for index in indices]
     images, scenes = [np.empty((0, self._side, self._side, 3), np.float32)], []
     size = _AT_A_TIME // self._side ** 2
@@ -155,11 +160,13 @@ class Scenes:
     return {"image": images, "label": np.int32([CATEGORIES.index(s.category) for s in scenes])}
 
   def scene(self, index: int) -> Scene:
-    """The scene at an index, without its picture."""
+    """The scene at an index, without its picture; IndexError as `batch`."""
     return draw(CATEGORIES[index % len(CATEGORIES)], self._split == "unseen",
                 self._rng(index).random(_NUMBERS).tolist())
 
   def _rng(self, index):
+    if not 0 <= index < _LENGTH:
+      raise IndexError(f"scene {index} is out of range; indices are 0 to {_LENGTH - 1}.")
     return np.random.default_rng([self._seed, SPLITS.index(self._split), index])
 
   def record(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Everything about a run that can be checked before its data are read."""
 
+import logging
 import os
 
 import jax
@@ -12,6 +13,8 @@ from ntm.nn import partitioning
 from ntm.process import schedule
 from ntm.training import frozen_record, multihost
 from ntm.training import workdir as workdir_lib
+
+_LOG = logging.getLogger("ntm")
 
 
 def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
@@ -41,6 +44,14 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
   workdir_lib.check(workdir, config)
   frozen_record.check(workdir, config)
   return mesh
+
+
+def warn_of_kept_tokens(config: Config) -> None:
+  """Logs a warning of a transporter that never moves half of the tokens, exact as it is."""
+  model = config.model
+  if (model.kind, model.transporter.kind, model.transporter.num_blocks) == ("ntm", "coupling", 1):
+    _LOG.warning("one coupling block leaves half of the tokens as they are, so that their steps "
+                 "stay Gaussian; set config.model.transporter.num_blocks to 2 or more")
 
 
 def check_extensions(task: Task, config: Config, params) -> None:

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ntm import config as config_lib
 from ntm.api import checks
+from ntm.data.prompts import Tokens
 from tests.helpers import tiny
 
 
@@ -16,11 +18,21 @@ class ChecksTest(parameterized.TestCase):
     self.assertEqual((count, cond.label_B.dtype), (2, np.int32))
     np.testing.assert_array_equal(cond.label_B, [2, 0])
 
+  def test_token_ids_are_those_of_the_vocabulary(self):
+    config = config_lib.from_dict({
+        "model": {"num_classes": 0, "backbone": {"text_tokens": 4, "vocab_size": 200}},
+        "text": {"tokenizer": "scenes"}})
+    ids_BM = np.array([[1, 199, 0, 0]], np.int32)
+    cond, count = checks.condition(config, Tokens(ids_BM, ids_BM != 0, np.zeros(1, bool)), None)
+    np.testing.assert_array_equal(cond.ids_BM, ids_BM)
+    self.assertEqual(count, 1)
+    with self.assertRaisesRegex(ValueError, "token id 200 is out of range; the encoder has 200"):
+      checks.condition(config, Tokens(ids_BM + 1, ids_BM != 0, np.zeros(1, bool)), None)
+
   def test_without_guidance_nothing_is_left_out(self):
     config = tiny.config()
-    cond, _ = checks.condition(config, [0], None)
-    self.assertIsNone(checks.guidance(config, 0.0, cond, None))
-    np.testing.assert_array_equal(checks.guidance(config, 2.0, cond, None).label_B, [3])
+    self.assertIsNone(checks.guidance(config, 0.0, None))
+    np.testing.assert_array_equal(checks.guidance(config, 2.0, None).label_B, [3])
 
   def test_guidance_by_what_was_never_trained_is_warned_of(self):
     config = tiny.config(train__label_dropout=0.0)

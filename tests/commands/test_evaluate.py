@@ -12,6 +12,9 @@ from absl.testing import absltest, parameterized
 from ntm import config as config_lib
 from tests.helpers import processes, runs
 
+_READS_CLASS = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2, "num_blocks": 1,
+                "features": 4}
+
 
 class EvaluateTest(parameterized.TestCase):
 
@@ -37,6 +40,14 @@ class EvaluateTest(parameterized.TestCase):
     self.assertEqual(code, 1)
     self.assertRegex(stderr, "(?m)^error: 2000 of 2000 samples hold NaN or infinite numbers")
     self.assertFalse((workdir / "e.json").exists())
+
+  def test_guidance_that_the_model_does_not_support_is_refused_before_any_work(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(transporter=_READS_CLASS))
+    code, stderr = runs.call("evaluate", f"--workdir={workdir}", "--guidance=1")
+    self.assertEqual(code, 1)
+    self.assertRegex(stderr, "(?m)^error: guidance is 1.0, but the transporter reads the class")
+    self.assertNotRegex(stderr, "reading|drawing")
 
   @pytest.mark.slow
   def test_endless_digits(self):

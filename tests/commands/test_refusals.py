@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import json
 import pathlib
 import subprocess
 import sys
@@ -230,9 +231,9 @@ def _fixtures() -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
   runs.write(paths["plain"], runs.config(num_classes=0))
   text = runs.config(num_classes=0, backbone={"text_tokens": 3, "text_width": 5})
   runs.write(paths["text"], text)
-  record = (paths["text"] / "config.json").read_text()
-  (paths["text"] / "config.json").write_text(
-      record.replace('"digits"', '"arrays"').replace('"path": ""', '"path": "/nowhere"'))
+  record = json.loads((paths["text"] / "config.json").read_text())
+  record["data"] |= {"source": "arrays", "path": "/nowhere"}
+  (paths["text"] / "config.json").write_text(json.dumps(record))
   runs.write(paths["denoiser"], runs.config(), teacher=paths["run"])
   runs.write(paths["corrupt"], runs.config())
   (paths["corrupt"] / "config.json").write_text('{\n  "model": ')

@@ -10,12 +10,6 @@ from ntm import config as config_lib
 _CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
-def _plane(**data):
-  """A config of points of the plane."""
-  return {"data": {"source": "mixture"} | data,
-          "model": {"image_shape": (2, 1), "patch_shape": (1,), "num_classes": 0}}
-
-
 class ConfigTest(parameterized.TestCase):
 
   def test_the_default_round_trips_through_json(self):
@@ -44,15 +38,6 @@ class ConfigTest(parameterized.TestCase):
       ({"process": {"schedule": "cosine"}}, "schedule is 'cosine'"),
       ({"optimizer": {"peak_learning_rate": float("nan")}}, "expected a finite number"),
       ({"data": {"source": "mnist"}}, "source is 'mnist'"),
-      ({"data": {"source": "folder", "augment": True}}, "augment is True; .* 'digits'"),
-      ({"data": {"noise": 0.1}}, "noise is 0.1; .* only data.source 'mixture' reads it"),
-      ({"data": {"source": "mixture"}}, r"image_shape is \(8, 8, 1\); expected \(2, 1\), a point"),
-      (_plane(noise=0.0), "noise is 0.0; expected a positive"),
-      (_plane(mixture="ring9"), "mixture is 'ring9'; expected one of grid25, ring8"),
-      (_plane(mixture="checkerboard", noise=0.1), "noise is 0.1; .* a data.mixture of Gaussians"),
-      (_plane(num_templates=4), "num_templates is 4; .* only data.mixture 'templates'"),
-      (_plane(mixture="templates"), r"image_shape is \(2, 1\); expected \(height, width, 1\)"),
-      (_plane(mixture="templates", num_templates=0), "num_templates is 0; expected 1 to 1000"),
       ({"train": {"seed": 2**31}}, "seed is 2147483648; .* 32 bits"),
       ({"model": {"inverse": {"max_iterations": 2**31}}}, "max_iterations is .* 32 bits"),
       ({"process": {"num_steps": (2**31,)}}, "num_steps is .* 32 bits"),

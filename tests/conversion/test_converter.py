@@ -31,7 +31,8 @@ class ConverterTest(toy.ToyTest):
     tensors = toy.tensors(ml_dtypes.bfloat16)
     self.save(tensors)
     converter.convert(toy.FAMILY, self.source, self.target)
-    name, architecture, params = converter.load(self.target)
+    with self.assertNoLogs("absl", "WARNING"):
+      name, architecture, params = converter.load(self.target)
     self.assertEqual((name, architecture), ("toy", {"layers": toy.LAYERS}))
     self.assertEqual(params["blocks"]["kernel"].dtype, ml_dtypes.bfloat16)
     np.testing.assert_array_equal(params["blocks"]["kernel"][1], tensors["blocks.1.weight"].T)

@@ -127,6 +127,39 @@ class PromptsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "^[^\n]*holds no tokenizer that can be read[^\n]*$"):
       prompts.Tokenizer(self.directory, prompts.KLEIN)
 
+  @parameterized.parameters("./tokenizer", "/nowhere/tokenizer", "~/tokenizer", "name/",
+                            "model/text/tokenizer", "here/tokenizer", pathlib.Path("tokenizer"))
+  def test_a_folder_that_does_not_exist_is_not_asked_of_the_hub(self, source):
+    self.enterContext(contextlib.chdir(self.directory))
+    (self.directory / "here").mkdir()
+    import transformers
+    with mock.patch.object(transformers.AutoTokenizer, "from_pretrained") as load:
+      with self.assertRaisesRegex(ValueError, f"the folder '{source}' does not exist; expected"):
+        prompts.Tokenizer(source, prompts.KLEIN)
+    load.assert_not_called()
+
+  @parameterized.parameters("Qwen/Qwen3-4B", "gpt2")
+  def test_a_name_is_asked_of_the_hub(self, name):
+    self.enterContext(contextlib.chdir(self.directory))
+    import transformers
+    with mock.patch.object(transformers.AutoTokenizer, "from_pretrained",
+                           side_effect=OSError("no network")) as load:
+      with self.assertRaisesRegex(ValueError, "holds no tokenizer that can be read .no network"):
+        prompts.Tokenizer(name, prompts.KLEIN)
+    load.assert_called_once_with(name)
+
+  def test_ids_beyond_the_table_of_an_encoder_are_refused(self):
+    tiny_tokenizer.save(self.directory)
+    tokens = prompts.Tokenizer(self.directory, prompts.KLEIN)(["a circle"])
+    highest = int(tokens.ids_BM.max())
+    tokens.check_vocabulary(highest + 1)
+    with self.assertRaisesRegex(ValueError, f"token id {highest} is out of range; the encoder has "
+                                f"{highest} ids, 0 to {highest - 1}"):
+      tokens.check_vocabulary(highest)
+    negative = prompts.Tokens(-tokens.ids_BM - 1, tokens.mask_BM, tokens.truncated_B)
+    with self.assertRaisesRegex(ValueError, "token id -[0-9]+ is out of range"):
+      negative.check_vocabulary(10 ** 6)
+
   def test_the_folder_of_an_encoder_is_no_tokenizer(self):
     import transformers
     config = transformers.Qwen3Config(

@@ -110,6 +110,13 @@ class ScenesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "a side of 48 pixels; expected one of"):
       Scenes("train", 48)
 
+  @parameterized.parameters(-1, 2 ** 30, 2 ** 40)
+  def test_indices_out_of_range_are_refused(self, index):
+    source = Scenes("train")
+    for read in (source.scene, source.__getitem__, lambda index: source.batch([0, index])):
+      with self.assertRaisesRegex(IndexError, f"scene {index} is out of range; indices are 0 to"):
+        read(index)
+
 
 class SourceTest(parameterized.TestCase):
 
