@@ -62,6 +62,7 @@ def main(_) -> None:
   encoder = Encoder(_AUTOENCODER.value, _IMAGE_SIZE.value, _BATCH_SIZE.value)
   wanted = encode.settings(encoder, source, _FROM.value, _SOURCE.value)
   index = encode.check(target, wanted)
+  multihost.barrier("the target is checked")  # Before it changes.
   if multihost.is_primary_process():
     if index is None:
       encode.start(target, wanted)
