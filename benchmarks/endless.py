@@ -7,6 +7,8 @@ that no other update or seed sees, and judged by one classifier, `RESULTS/classi
 `RESULTS/results.jsonl`; `--table` prints their means over the seeds.
 
   --recipe='wide: model.predictor.width=256 train.steps=4000'   adds a recipe
+  --recipe='mean: objective=mean_flow model.kind=flow_matching' trains a published few-step method,
+                                                                benchmarks/mean_flow.py
   --common='train.steps=8000'                                   changes all of them
 
 What is done is not done again, and an interrupted training resumes. Recipes run side by
@@ -40,6 +42,7 @@ RECIPES = {
 REAL = {"fresh draws": "fresh", "held-out digits": "test"}  # Judged as if they were samples.
 _CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "digits_endless.py"
 _WORKER = pathlib.Path(__file__).with_name("endless_run.py")
+_MEAN_FLOW = "objective=mean_flow"
 _QUICK = "train.steps=20 optimizer.warmup_steps=2"
 _POLL_SECONDS, _REPORT_SECONDS = 0.5, 15
 
@@ -75,7 +78,7 @@ def run(args) -> int:
     for seed in args.seeds:
       config = config_lib.to_dict(config_of(f"{changes} {common} train.seed={seed}"))
       job = {"recipe": name, "seed": seed, "changes": f"{changes} {common}".split(),
-             "num_samples": count, "config": config}
+             "num_samples": count, "config": config} | objective_of(config, changes)
       if (name, seed) not in done:
         jobs.append(job)
       elif (before := done[name, seed]["changes"]) != job["changes"]:
@@ -114,6 +117,8 @@ def config_of(changes: str) -> config_lib.Config:
   """
   values = config_lib.load_sibling(str(_CONFIG), _CONFIG.name).to_dict()
   for change in changes.split():
+    if change == _MEAN_FLOW:
+      continue
     path, equals, text = change.partition("=")
     if not equals:
       raise ValueError(f"{change!r} is not a change; expected section.key=value.")
@@ -126,6 +131,20 @@ def config_of(changes: str) -> config_lib.Config:
     except (SyntaxError, ValueError):
       inner[key] = text
   return config_lib.from_dict(values)
+
+
+def objective_of(config: dict, changes: str) -> dict[str, str]:
+  """{"objective": "mean_flow"} if the changes say so, which no config does; otherwise nothing.
+
+  Raises:
+    ValueError: it is said of a model that is not a velocity.
+  """
+  if _MEAN_FLOW not in changes.split():
+    return {}
+  if config["model"]["kind"] != "flow_matching":
+    raise ValueError(f"{_MEAN_FLOW} with model.kind={config['model']['kind']}; expected "
+                     "model.kind=flow_matching, whose network it trains.")
+  return {"objective": "mean_flow"}
 
 
 def judge_real(results: pathlib.Path, seeds, count: int, done) -> None:

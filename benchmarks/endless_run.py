@@ -15,11 +15,12 @@ import sys
 import time
 
 import jax
+import mean_flow
 import numpy as np
 
 from ntm import api
 from ntm import config as config_lib
-from ntm.api import batching
+from ntm.api import batching, checks
 from ntm.commands import memory_allocator
 from ntm.data import sources
 from ntm.evaluation import sample_metrics
@@ -37,6 +38,7 @@ _SEGMENT = 100  # Updates per program.
 _SAVE_SECONDS = 60
 _SCORED, _DRAWS = 2000, 4  # Images behind a likelihood, trajectories per image.
 _SAMPLERS = {"ntm": [{"refine": None}, {"refine": "score"}],
+             "mean_flow": [{"num_steps": n} for n in (1, 2, 4, 8)],
              "flow_matching": [{"solver": solver, "num_steps": n} for solver, n in (
                  *(("euler", n) for n in (1, 2, 4, 8, 50)),
                  *((solver, n) for solver in ("heun", "dpm++") for n in (4, 8)))]}
@@ -49,23 +51,45 @@ def main():
   config = config_lib.from_dict(job["config"])
   if not config.data.augment:
     raise ValueError("config.data.augment is False; expected True, since these are endless digits.")
-  params, timing = train(config, workdir)
+  objective = job.get("objective", config.model.kind)
+  params, timing = train(config, workdir, objective)
   result = {key: job[key] for key in ("recipe", "seed", "changes", "num_samples")} | timing | {
       "updates": config.train.steps, "device": jax.devices()[0].device_kind, "jax": jax.__version__,
       "parameters": sum(leaf.size for leaf in jax.tree.leaves(params))}
   classifier = Classifier.load(workdir.parent / "classifier.npz")
   reference, others = sample_metrics.endless(config.data, _SCORED, classifier)
-  if config.model.kind == "flow_matching":
+  if objective == "mean_flow":
+    model = MeanFlowModel(config, params)
+  elif config.model.kind == "flow_matching":
     model = api.VelocityModel(config, params, config.train.steps)
   else:
     model = api.Model(config, params, config.train.steps)
     result |= likelihoods(model, others)
-  rows = [result | judged(model, reference, job, how) for how in _SAMPLERS[config.model.kind]]
+  rows = [result | judged(model, reference, job, how) for how in _SAMPLERS[objective]]
   (workdir / "rows.json").write_text(json.dumps(rows))
 
 
-def train(config: config_lib.Config, workdir: pathlib.Path):
+class MeanFlowModel:
+  """Samples of a mean velocity, as `api.VelocityModel` draws those of a velocity."""
+
+  def __init__(self, config: config_lib.Config, params):
+    self.config, self._params = config, params
+    self._generate = mean_flow.make_generator(config)
+
+  def sample(self, rng, labels, num_steps: int, num_samples: int | None) -> np.ndarray:
+    """Images of labels, or so many without."""
+    cond, count = checks.condition(self.config, labels, num_samples)
+    return batching.draw(lambda rng, cond, size: self._generate(
+        rng, self._params, cond, size, num_steps), rng, cond, count)
+
+
+def train(config: config_lib.Config, workdir: pathlib.Path, objective: str = ""):
   """Trains to the last step, from the newest checkpoint if there is one.
+
+  Args:
+    config: of the run.
+    workdir: of its checkpoints.
+    objective: 'mean_flow', or what the config says.
 
   Returns:
     (averaged parameters, {"train_seconds", "compile_seconds"}); training without
@@ -75,8 +99,9 @@ def train(config: config_lib.Config, workdir: pathlib.Path):
   if before not in (None, config):
     raise ValueError(f"{workdir} holds a run with another config; choose another name or folder.")
   velocity = (checkpoint.restore_ema(config.finetune.source)[1] if config.finetune.source else None)
-  run = (flow_matching.velocity(config) if config.model.kind == "flow_matching"
-         else task.density(config, inputs.load(config, velocity)))
+  run = (mean_flow.task(config) if objective == "mean_flow" else
+         flow_matching.velocity(config) if config.model.kind == "flow_matching" else
+         task.density(config, inputs.load(config, velocity)))
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
   workdir_lib.prepare(workdir, config)
   checkpointer = checkpoint.Checkpointer(workdir, config, run.primary_metric)
@@ -169,6 +194,8 @@ def judged(model, reference, job, how) -> dict[str, float | str]:
   seconds = time.perf_counter() - started
   if "solver" in how:
     name, evaluations = f"{how['solver']} {how['num_steps']}", ode.evaluations(**how)
+  elif "num_steps" in how:
+    name, evaluations = f"mean flow {how['num_steps']}", how["num_steps"]
   else:
     evaluations = model.config.process.num_steps[0]
     name = f"{evaluations} steps{', refined' if how['refine'] else ''}"

@@ -11,10 +11,12 @@ from unittest import mock
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
 
+from ntm import config as config_lib
 from ntm.data import sources
 from ntm.losses import task
 from ntm.nn import partitioning
@@ -92,6 +94,31 @@ class EndlessTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       self.endless.config_of(changes)
 
+  def test_the_objective_of_a_recipe_is_no_config(self):
+    changes = "objective=mean_flow model.kind=flow_matching model.unroll=1"
+    config = config_lib.to_dict(self.endless.config_of(changes))
+    self.assertEqual(self.endless.objective_of(config, changes), {"objective": "mean_flow"})
+    self.assertEqual(self.endless.objective_of(config, "model.kind=flow_matching"), {})
+    with self.assertRaisesRegex(ValueError, "objective=mean_flow with model.kind=ntm; expected"):
+      self.endless.objective_of(config_lib.to_dict(self.endless.config_of("")), changes)
+
+  def test_the_mean_velocity_of_a_gaussian(self):
+    scale = 0.3
+    sigma = lambda t: jnp.sqrt((1 - t) ** 2 * scale ** 2 + t ** 2)[:, None, None]
+
+    def velocity(z, r, t):
+      return z * (1 - sigma(r) / sigma(t)) / (t - r)[:, None, None]
+
+    z = jax.random.normal(jax.random.key(0), (5, 2, 3))
+    r, t = jnp.array([0, 0.1, 0.3, 0.5, 0.8]), jnp.array([0.2, 0.9, 0.5, 1, 0.95])
+    slope = jax.vmap(jax.grad(lambda t: jnp.log(sigma(t[None])[0, 0, 0])))(t)
+    u, target = self.worker.mean_flow.prediction_and_target(
+        velocity, z, z * slope[:, None, None], r, t)
+    np.testing.assert_allclose(u, target, rtol=1e-4, atol=1e-5)
+    for steps in (1, 4):  # The true mean velocity needs one step.
+      np.testing.assert_allclose(self.worker.mean_flow.sample(velocity, z, steps), scale * z,
+                                 rtol=1e-4)
+
   def test_recipes_are_chosen_and_added(self):
     chosen = self.endless.chosen_recipes(["affine_4"], ["wide: a.b=1 c.d=2"])
     self.assertEqual(chosen, {"affine_4": "", "wide": "a.b=1 c.d=2"})
@@ -164,6 +191,7 @@ class EndlessTest(parameterized.TestCase):
     tiny = _TINY_RECIPE.removesuffix(" train.seed=3")
     command = [sys.executable, _BENCHMARKS / "endless.py", f"--results={results}", "--quick",
                "--workers=2", "--recipes", "flow_matching", f"--recipe=tiny: {tiny}",
+               "--recipe=mean: objective=mean_flow model.kind=flow_matching",
                "--common=model.predictor.width=8 model.predictor.num_heads=2 "
                "model.predictor.num_kv_heads=2"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -31,9 +31,10 @@ _DIGITS = {
 }
 
 
-def config(**model) -> config_lib.Config:
-  """A model of one token per digit."""
-  return config_lib.from_dict(_DIGITS | {"model": _DIGITS["model"] | model})
+def config(data=None, text=None, **model) -> config_lib.Config:
+  """A model of one token per digit, or with sections of other data and texts."""
+  return config_lib.from_dict(_DIGITS | {"model": _DIGITS["model"] | model, "data": data or {},
+                                         "text": text or {}})
 
 
 def mesh(run: config_lib.Config) -> jax.sharding.Mesh:
