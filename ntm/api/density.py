@@ -102,6 +102,14 @@ class Model:
 
     return batching.draw(generate_images, rng, cond, count, progress)
 
+  def encode(self, images) -> np.ndarray:
+    """Images as the model reads them, float32: of pixels, the mean of their latents.
+
+    The other methods do so themselves; those that see the same images often can be given these.
+    Arguments and errors as `log_prob`.
+    """
+    return self._networks.encode(images)
+
   def log_prob(self, rng: PRNGKey, images, labels=None,
                num_steps: int | None = None) -> bounds.Likelihood:
     """Trajectory log-likelihood of images, one forward trajectory each.
@@ -125,7 +133,7 @@ class Model:
     Raises:
       ValueError: images or labels of wrong shape, type or range; NaN.
     """
-    images = self._networks.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     return self._chunked(self._likelihood, rng, images, cond, num_steps)
@@ -153,7 +161,7 @@ class Model:
     Raises:
       ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
     """
-    images = self._networks.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     if draws < 1:
@@ -182,7 +190,7 @@ class Model:
     Returns:
       float32 [S, B, N C], k = 1 first.
     """
-    images = self._networks.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     z_SDB = self._chunked(self._standardise, rng, images, cond, num_steps)
@@ -198,7 +206,7 @@ class Model:
       (states [K, B, D], images flattened, cleanest first; their levels [K, B];
       log p(x_{k-1} | x_k, y) [S, B], k = 1 first).
     """
-    images = self._networks.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     x_KDB, times_KB, step_SB = self._chunked(self._trace, rng, images, cond, num_steps)

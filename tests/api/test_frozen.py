@@ -45,12 +45,13 @@ class FrozenNetworksTest(absltest.TestCase):
     found, expected = (model.log_prob(rng, x, batch["label"]).log_prob_B
                        for x in (batch["image"], np.asarray(latents)))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_array_equal(model.encode(np.asarray(latents)), latents)
     levels = np.round((batch["image"] + 1) * 127.5).astype(np.uint8)
     with mock.patch.object(batching, "SIZE", 2):
       np.testing.assert_allclose(
-          model._networks.encode(levels), model._networks.encode(levels / np.float32(127.5) - 1),
+          model.encode(levels), model.encode(levels / np.float32(127.5) - 1),
           atol=1e-5)
-      np.testing.assert_allclose(model._networks.encode(batch["image"]), latents, atol=1e-5)
+      np.testing.assert_allclose(model.encode(batch["image"]), latents, atol=1e-5)
 
   def test_prompts_are_read_through_the_text_encoder(self):
     config = tiny_text_encoder.config()
