@@ -187,6 +187,7 @@ def evaluation_data(config: Config, limit: int
 
 def _load(config: Config, split: str) -> Source:
   """A split of the configured source, of images whose latents an autoencoder gives the model."""
-  shape = autoencoder.image_shape(config)
-  model = dataclasses.replace(config.model, image_shape=shape)
+  model = config.model
+  if config.data.source != "shards":  # These hold moments of latents in place of images.
+    model = dataclasses.replace(model, image_shape=autoencoder.image_shape(config))
   return sources.load(config.data, model, split, config.text)
