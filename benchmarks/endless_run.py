@@ -26,7 +26,7 @@ from ntm.data import sources
 from ntm.evaluation import sample_metrics
 from ntm.evaluation.classifier import Classifier
 from ntm.likelihood import estimates
-from ntm.losses import flow_matching, task
+from ntm.losses import flow_matching, inputs, task
 from ntm.nn import partitioning
 from ntm.sampling import ode
 from ntm.training import checkpoint
@@ -101,7 +101,7 @@ def train(config: config_lib.Config, workdir: pathlib.Path, objective: str = "")
   velocity = (checkpoint.restore_ema(config.finetune.source)[1] if config.finetune.source else None)
   run = (mean_flow.task(config) if objective == "mean_flow" else
          flow_matching.velocity(config) if config.model.kind == "flow_matching" else
-         task.density(config, velocity))
+         task.density(config, inputs.load(config, velocity)))
   mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
   workdir_lib.prepare(workdir, config)
   checkpointer = checkpoint.Checkpointer(workdir, config, run.primary_metric)

@@ -5,7 +5,9 @@
 
 Data, as ntm/data/arrays.py says: image.npy, 16 x 16 x 32 latents of the FAE
 autoencoder, and label.npy. The paper does not state the width; this one gives its
-number of parameters with layers [4, 4, 24] and 8 key/value heads.
+number of parameters with layers [4, 4, 24] and 8 key/value heads. As far as we found, the
+weights of FAE are not public: imagenet256_sd.py and imagenet256_flux2.py are for
+autoencoders whose weights are.
 Hardware: a slice that docs/scaling.md names; the paper: 64 H100. Not yet measured.
 Several T: imagenet256_multi_step.py. Smaller: imagenet256_768.py, imagenet256_1152.py.
 """

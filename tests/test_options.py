@@ -10,6 +10,7 @@ from absl.testing import absltest, parameterized
 
 import ntm
 from ntm.data import pipeline
+from ntm.data.prompts import Tokens
 from tests.helpers import options, tiny
 
 
@@ -61,7 +62,9 @@ class OptionsTest(parameterized.TestCase):
     options.train(config, workdir, iterator)
     model = ntm.restore(workdir)
     self.assertEqual((model.step, model.config), (2, config))
-    labels = next(iter(jax.tree.leaves(tiny.condition(config, 3))), None)
+    cond = tiny.condition(config, 3)
+    labels = (Tokens(cond.ids_BM, cond.mask_BM, np.zeros(3, bool)) if config.text.tokenizer
+              else next(iter(jax.tree.leaves(cond)), None))
     images = model.sample(jax.random.key(0), labels, num_samples=3 if labels is None else None)
     self.assertEqual(images.shape, (3, *config.model.image_shape))
     self.assertTrue(np.isfinite(images).all())

@@ -8,7 +8,8 @@ from etils import epath
 
 from ntm.api.density import Model
 from ntm.api.velocity import VelocityModel
-from ntm.training import checkpoint, teacher
+from ntm.losses import inputs
+from ntm.training import checkpoint, frozen_record, teacher
 
 __all__ = ["Model", "VelocityModel", "restore", "restore_density"]
 
@@ -30,13 +31,14 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
 
   Raises:
     FileNotFoundError: no run there, or no such complete checkpoint.
-    ValueError: a checkpoint that cannot be read, or the denoiser of another
-      model.
+    ValueError: a checkpoint that cannot be read, the denoiser of another model, or an
+      autoencoder that is missing or another one than the model was trained with.
   """
   config, params, step = checkpoint.restore_ema(workdir, step)
-  params = jax.device_put(params)
+  params, frozen = jax.device_put((params, inputs.load(config)))
+  frozen_record.check(workdir, config)
   if config.model.kind == "flow_matching":
-    return VelocityModel(config, params, step)
+    return VelocityModel(config, params, step, frozen)
   learned, default = None, epath.Path(workdir) / "denoiser"
   if denoiser is not None:
     learned = teacher.restore(denoiser, config, params)
@@ -45,7 +47,7 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
       learned = teacher.restore(default, config, params)
     except (FileNotFoundError, ValueError) as error:
       _LOG.warning("no denoiser: %s", error)
-  return Model(config, params, step, learned)
+  return Model(config, params, step, learned, frozen)
 
 
 def restore_density(workdir: str | os.PathLike, step: int | None = None,

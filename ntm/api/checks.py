@@ -169,17 +169,24 @@ def finite(what: str, values_B) -> None:
         "another --checkpoint or less --guidance; if all do, the model is damaged or diverged.")
 
 
-def images(config: Config, values) -> np.ndarray:
-  """Images as float32 in [-1, 1]; of prepared arrays and mixtures, of any range.
+def images(config: Config, values, pixel_shape: tuple[int, ...]) -> np.ndarray:
+  """Images as float32 in [-1, 1]; of latents, prepared arrays and mixtures, of any range.
+
+  Args:
+    config: of the run.
+    values: [B, *pixel_shape], or latents, [B, *config.model.image_shape].
+    pixel_shape: of the images that an autoencoder encodes; without one, the model's.
 
   Raises:
     ValueError: wrong shape, type or range; NaN.
   """
   values, shape = np.asarray(values), config.model.image_shape
-  if values.shape[1:] != shape or not values.size:
+  if values.shape[1:] not in (shape, pixel_shape) or not values.size:
+    latents = f", or latents (batch, {', '.join(map(str, shape))})" * (shape != pixel_shape)
     raise ValueError(f"images have shape {values.shape}; expected (batch, "
-                     f"{', '.join(map(str, shape))}), at least one.")
-  latents = config.data.source in ("arrays", "mixture")
+                     f"{', '.join(map(str, pixel_shape))}){latents}, at least one.")
+  latents = (values.shape[1:] != pixel_shape
+             or config.data.source in ("arrays", "mixture") and not config.autoencoder.path)
   if values.dtype == np.uint8 and not latents:
     return values.astype(np.float32) / 127.5 - 1
   if not np.issubdtype(values.dtype, np.floating):

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import batching, checks
+from ntm.api import batching, checks, pixels
 from ntm.config import Config
 from ntm.likelihood import bounds
+from ntm.losses.inputs import Frozen
 from ntm.models import build
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate
@@ -26,11 +27,12 @@ class Model:
     step: updates behind them.
   """
 
-  def __init__(self, config: Config, params, step: int, denoiser=None):
+  def __init__(self, config: Config, params, step: int, denoiser=None,
+               frozen: Frozen | None = None):
     self.config, self.params, self.step = config, params, step
     self._denoiser, self._denoiser_params = denoiser or (None, None)
     self._model, self._patches = build.ntm(config), build.patches(config.model)
-    self._generators = {}
+    self._generators, self._pixels = {}, pixels.Pixels(config, frozen)
     self._likelihood = jax.jit(self._draw_and_score, static_argnums=4)
     self._standardise = jax.jit(self._draw_and_standardise, static_argnums=4)
     self._trace = jax.jit(self._draw_and_trace, static_argnums=4)
@@ -39,7 +41,7 @@ class Model:
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
              refine: str | None = "score", num_samples: int | None = None,
              clip_percentile: float = 100.0, prompts=None, null_text=None,
-             progress: batching.Progress | None = None) -> np.ndarray:
+             progress: batching.Progress | None = None, decode: bool = True) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -55,6 +57,7 @@ class Model:
       prompts: text of every image, for a model with a tokenizer.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
       progress: called with (images done, images in all) after every 256 images.
+      decode: of a model with an autoencoder, gives pixels in [-1, 1]; False gives latents.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1]. Not checked
@@ -88,7 +91,7 @@ class Model:
                                    self._denoiser_params, batching.fill(null_cond, size))
       if out.fallbacks:
         _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
-      return out.images
+      return self._pixels.decode(out.images) if decode else out.images
 
     return batching.draw(generate_images, rng, cond, count, progress)
 
@@ -99,7 +102,8 @@ class Model:
     Args:
       rng: a key, of the forward noise.
       images: ``[B, *image_shape]``, float in [-1, 1] or uint8 in [0, 255];
-        latents are float of any range.
+        latents are float of any range. Of a model with an autoencoder, pixels or latents: of
+        pixels the likelihood is that of the mean of their latents, as encoded.
       labels: class index of every image; None scores under the null class or the empty
         text, or an unconditional model. Of a model of texts, prompts or text features
         ``[B, M, W]``.
@@ -114,7 +118,7 @@ class Model:
     Raises:
       ValueError: images or labels of wrong shape, type or range; NaN.
     """
-    images = checks.images(self.config, images)
+    images = self._pixels.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     return self._chunked(self._likelihood, rng, images, cond, num_steps)
@@ -132,7 +136,8 @@ class Model:
       draws: J, weights per image.
       level_spacing: distance of the data's levels in [-1, 1] (1/8 for the
         digits, 1/127.5 for 8-bit images): the weights are of the probability of
-        these levels. None: of the density at t_min of the images sent there.
+        these levels, which latents do not have. None: of the density at t_min of
+        the images sent there.
       progress: called with (draws done, draws) after every draw.
 
     Returns:
@@ -141,13 +146,16 @@ class Model:
     Raises:
       ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
     """
-    images = checks.images(self.config, images)
+    images = self._pixels.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     if draws < 1:
       raise ValueError(f"draws is {draws}; expected at least 1.")
     if level_spacing is not None and not level_spacing > 0:
       raise ValueError(f"level_spacing is {level_spacing}; expected a positive distance, or None.")
+    if level_spacing is not None and self.config.autoencoder.path:
+      raise ValueError(f"level_spacing is {level_spacing}, but the likelihood is that of latents, "
+                       "which have no levels; pass None.")
     weights = []
     for key in jax.random.split(rng, draws):
       # The density is that of one noisy state per image, the same for all draws.
@@ -167,7 +175,7 @@ class Model:
     Returns:
       float32 [S, B, N C], k = 1 first.
     """
-    images = checks.images(self.config, images)
+    images = self._pixels.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     z_SDB = self._chunked(self._standardise, rng, images, cond, num_steps)
@@ -183,7 +191,7 @@ class Model:
       (states [K, B, D], images flattened, cleanest first; their levels [K, B];
       log p(x_{k-1} | x_k, y) [S, B], k = 1 first).
     """
-    images = checks.images(self.config, images)
+    images = self._pixels.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     x_KDB, times_KB, step_SB = self._chunked(self._trace, rng, images, cond, num_steps)

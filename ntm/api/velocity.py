@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import batching, checks
+from ntm.api import batching, checks, pixels
 from ntm.config import Config
+from ntm.losses.inputs import Frozen
 from ntm.models import build
 from ntm.sampling import ode
 from ntm.typing import PRNGKey
@@ -21,15 +22,16 @@ class VelocityModel:
     step: updates behind them.
   """
 
-  def __init__(self, config: Config, params, step: int):
+  def __init__(self, config: Config, params, step: int, frozen: Frozen | None = None):
     self.config, self.params, self.step = config, params, step
+    self._pixels = pixels.Pixels(config, frozen)
     self._generate = ode.make_generator(build.velocity(config), build.patches(config.model),
                                         config.process)
 
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
              solver: str = "euler", num_samples: int | None = None,
-             prompts=None, null_text=None,
-             progress: batching.Progress | None = None) -> np.ndarray:
+             prompts=None, null_text=None, progress: batching.Progress | None = None,
+             decode: bool = True) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -43,6 +45,7 @@ class VelocityModel:
       prompts: text of every image, for a model with a tokenizer.
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
       progress: called with (images done, images in all) after every 256 images.
+      decode: of a model with an autoencoder, gives pixels in [-1, 1]; False gives latents.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1]. Not checked
@@ -62,7 +65,8 @@ class VelocityModel:
     guidance = jnp.float32(guidance) if guidance else None
 
     def generate(rng, cond, size):
-      return self._generate(rng, self.params, cond, size, num_steps, solver, guidance,
-                            batching.fill(null_cond, size))
+      images = self._generate(rng, self.params, cond, size, num_steps, solver, guidance,
+                              batching.fill(null_cond, size))
+      return self._pixels.decode(images) if decode else images
 
     return batching.draw(generate, rng, cond, count, progress)

@@ -7,16 +7,19 @@ text (`ntm.performance.collectives`) are then known before a machine is rented.
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from ntm.config import Config
-from ntm.losses import distillation, flow_matching
+from ntm.losses import alignment, distillation, flow_matching, inputs
 from ntm.losses import task as task_lib
-from ntm.models import build
+from ntm.losses.inputs import Frozen
+from ntm.models import autoencoder, build
 from ntm.nn import partitioning
 from ntm.performance import collectives, flops
 from ntm.performance.accelerators import Chip
@@ -46,6 +49,8 @@ class Report:
     flops_per_chip: of the model, see `model_flops`.
     executed_flops_per_chip: with what rematerialisation computes again.
     collective_bytes: by kind, see `ntm.performance.collectives`.
+    autoencoder_flops_per_chip: among the model's FLOPs, those that encode or decode its images.
+    autoencoder_bytes: of its parameters, encoder and decoder, of which a program reads one.
   """
 
   parameters: int
@@ -56,6 +61,8 @@ class Report:
   flops_per_chip: float
   executed_flops_per_chip: float
   collective_bytes: dict[str, int]
+  autoencoder_flops_per_chip: float = 0.0
+  autoencoder_bytes: int = 0
 
   def bounds(self, chip: Chip) -> dict[str, float]:
     """Seconds that the chip needs at least for arithmetic and for communication, at its peaks.
@@ -90,7 +97,11 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
   known = dict(
       parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
       flops_per_chip=model_flops(program, config, refine) / num_chips,
-      executed_flops_per_chip=executed_flops(program, config, refine) / num_chips)
+      executed_flops_per_chip=executed_flops(program, config, refine) / num_chips,
+      autoencoder_flops_per_chip=autoencoder_flops(program, config) / num_chips,
+      autoencoder_bytes=round(share * sum(
+          math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
+          for a in jax.tree.leaves(getattr(_frozen(config, mesh), "autoencoder", None)))))
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -130,6 +141,18 @@ def executed_flops(program: str, config: Config, refine: str | None = None) -> i
   return flops.count(function, *args)
 
 
+def autoencoder_flops(program: str, config: Config) -> int:
+  """FLOPs of encoding the images of one update, or of decoding those of one batch of samples."""
+  codec, mesh = autoencoder.codec(config), step_lib.COUNTING_MESH
+  if codec is None:
+    return 0
+  params, size = _frozen(config, mesh).autoencoder, config.train.batch_size
+  if program == "sample":
+    latents = jax.ShapeDtypeStruct((size, *config.model.image_shape), jnp.float32)
+    return flops.count(codec.decode, params, latents)
+  return flops.count(codec.moments, params, abstract_batch(config, mesh)["image"])
+
+
 def device_bytes(compiled: jax.stages.Compiled) -> int:
   """Memory per device that a program needs: arguments, temporaries and new outputs."""
   memory = compiled.memory_analysis()
@@ -147,21 +170,27 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
 def _train(config, mesh, refine):
   del refine
   partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
-  source = None
-  if config.model.kind == "flow_matching":
-    task = flow_matching.velocity(config)
-  else:
-    if config.finetune.source:
-      source = state_lib.abstract_params(task_lib.density(config).frozen_init, mesh)
-    task = task_lib.density(config, source)
-  return _step(task, config, mesh)
+  teacher = None
+  if config.finetune.source:
+    teacher = task_lib.velocity_init(alignment.velocity_config(config))
+  make_task = (flow_matching.velocity if config.model.kind == "flow_matching"
+               else task_lib.density)
+  return _step(make_task(config, _frozen(config, mesh, teacher)), config, mesh)
 
 
 def _distill(config, mesh, refine):
   del refine
   partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
-  teacher = state_lib.abstract_params(task_lib.density(config).init, mesh)
-  return _step(distillation.distill(config, teacher), config, mesh)
+  frozen = _frozen(config, mesh, task_lib.density(config).init)
+  return _step(distillation.distill(config, frozen), config, mesh)
+
+
+def _frozen(config, mesh, teacher=None) -> Frozen | None:
+  """The frozen networks that a config names, abstract; `teacher` is the init of the teacher."""
+  codec = autoencoder.codec(config)
+  inits = Frozen(teacher, codec and codec.init)
+  place = functools.partial(state_lib.abstract_params, mesh=mesh)
+  return jax.tree.map(place, inits) if jax.tree.leaves(inits) else None
 
 
 def _step(task, config, mesh) -> tuple[Callable, tuple, dict]:
@@ -193,12 +222,14 @@ def _sample(config, mesh, refine):
     run = lambda rng, params, cond: draw(rng, params["ntm"], cond, size, num_steps, None,
                                          params.get("denoiser")).images
 
-  def sampled(rng, params, cond):
+  decode = inputs.make_decoder(config)
+
+  def sampled(rng, params, cond, frozen):
     with partitioning.activations(mesh):
-      return run(rng, params, cond)
+      return decode(frozen, run(rng, params, cond))
 
   return (jax.jit(sampled, out_shardings=partitioning.batch_sharding(mesh)),
-          (rng, params, cond), params)
+          (rng, params, cond, _frozen(config, mesh)), params)
 
 
 _BUILD = {"train": _train, "sample": _sample, "distill": _distill}

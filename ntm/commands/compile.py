@@ -19,6 +19,7 @@ from ml_collections import config_flags
 from ntm import config as config_lib
 from ntm.commands import ahead_of_time, entry_point, shared_flags
 from ntm.commands.progress import progress
+from ntm.conversion import converter
 from ntm.nn import partitioning
 from ntm.performance import accelerators
 
@@ -48,6 +49,9 @@ def main(_) -> None:
   if _PROGRAM.value == "distill" and config.model.kind != "ntm":
     raise ValueError(f"--program is distill, but config.model.kind is {config.model.kind!r}; "
                      "expected the config of an NTM; only an NTM can teach a denoiser.")
+  if config.autoencoder.path and not converter.source_paths(config.autoencoder.path):
+    _LOG.info("no autoencoder in %s: taking the sizes of the published one with latents of %d "
+              "channels", config.autoencoder.path, config.model.image_shape[2])
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)
@@ -105,6 +109,10 @@ def _print(result):
   print(f"memory                {gib(result['hbm_per_chip_bytes'])} per chip"
         + (f" of {gib(result['hbm_limit_bytes'])}" if result["hbm_limit_bytes"] else ""))
   print(f"model FLOPs           {result['flops_per_chip']:.4g} per chip")
+  if result["autoencoder_bytes"]:
+    share = result["autoencoder_flops_per_chip"] / result["flops_per_chip"]
+    print(f"autoencoder           {share:.1%} of them, "
+          f"{gib(result['autoencoder_bytes'])} of parameters per chip")
   for kind, size in result["collective_bytes"].items():
     print(f"{kind:21} {gib(size)} per chip")
   if "bounds_seconds" in result:

@@ -4,7 +4,7 @@
 
 The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
 --workdir. Repeated with the same flags, the command resumes from the newest checkpoint.
-Model, process and data are the teacher's and override the config.
+Model, process, data and autoencoder are the teacher's and override the config.
 """
 
 import functools
@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from ntm import config as config_lib
 from ntm.commands import entry_point, shared_flags
 from ntm.data import pipeline
-from ntm.losses import distillation
+from ntm.losses import distillation, inputs
 from ntm.training import checkpoint, checks, data_record, loop, multihost, teacher
 from ntm.training import workdir as workdir_lib
 
@@ -46,6 +46,7 @@ def main(_) -> None:
   resumes = (path / "config.json").exists() or (path / "checkpoints").exists()
   if resumes:  # Before the configs are compared: the run may be of another model.
     teacher.check(workdir, params)
+  frozen = inputs.load(config, params)
   checks.check_run(config, workdir)
   data = pipeline.training_data(config)
   data_record.check(workdir, data[0].record)
@@ -53,8 +54,7 @@ def main(_) -> None:
   if not resumes:
     teacher.write(workdir, _TEACHER.value, step, params)
   _LOG.info("distilling step %d of %s", step, _TEACHER.value)
-  loop.train(functools.partial(distillation.distill, teacher_params=params), config, workdir,
-             *data)
+  loop.train(functools.partial(distillation.distill, frozen=frozen), config, workdir, *data)
 
 
 run = entry_point.command(main, FLAGS, __doc__, several_processes=True)

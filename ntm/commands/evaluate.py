@@ -6,7 +6,11 @@ For an NTM: negative log-likelihood of training and test images in nats per dime
 per step and averaged over the steps. For any model: Fréchet distance, precision, recall
 and class accuracy of samples, in the features of a small classifier that is fitted to
 the training images, next to the same metrics of the test images. Samples of endless
-digits are compared with 20,000 fresh draws, next to as many other fresh ones.
+digits or scenes are compared with 20,000 fresh draws, next to as many other fresh ones.
+
+For scenes with captions: the share of samples that show what their caption says, by
+category, of captions as in training, and of as many with a combination of words that no
+training caption has.
 
 For data of known density (data.source 'mixture'), whose draws are all fresh: the likelihood
 of 10,000 of them, the divergence from the truth in nats per trajectory, next to that of the
@@ -25,7 +29,8 @@ from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
-from ntm.data import pipeline
+from ntm.data import captions, pipeline, sources
+from ntm.data.scenes import Scenes
 from ntm.evaluation import truth
 from ntm.likelihood import estimates
 from ntm.training import data_record
@@ -47,7 +52,7 @@ _DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image, 
 _SEED = shared_flags.seed(FLAGS, "samples and trajectories")
 
 _LIMIT = 10_000  # Images read of either split, or points drawn,
-_ENDLESS_LIMIT = 2000  # or endless digits drawn.
+_ENDLESS_LIMIT = 2000  # or endless digits or scenes drawn.
 
 
 def main(_) -> None:
@@ -60,12 +65,16 @@ def main(_) -> None:
   if known:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
+  rng_unseen = jax.random.fold_in(rng_sample, 1)
   with progress("reading images"):
-    endless = model.config.data.augment
+    endless = sources.endless(model.config.data) and not known
     train, test, record = pipeline.evaluation_data(
         model.config, _ENDLESS_LIMIT if endless else _LIMIT)
     data_record.warn_if_changed(_WORKDIR.value, record)
-  if "label" not in test:
+  if "image" not in test:
+    raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
+                     "compared with images; expected data of images.")
+  if "label" not in test and "ids" not in test:
     raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the metrics "
                      "need a classifier; use ntm.restore and its log_prob.")
   result = {"checkpoint": model.step, "num_samples": _NUM_SAMPLES.value,
@@ -80,11 +89,17 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
     samples, labels, how = _draw(model, rng_sample, solver=_SOLVER.value)
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
-  result |= how | (_against_truth(model, samples) if known
-                   else _against_data(model.config.data, samples, labels, train, test))
+  result |= how
+  if known:
+    result |= _against_truth(model, samples)
+  elif model.config.text.tokenizer:
+    result |= _against_captions(model, rng_unseen, samples, how)
+  else:
+    result |= _against_data(model.config.data, samples, labels, train, test)
   with np.printoptions(suppress=True):
+    width = max(map(len, result))
     for name, value in result.items():  # Adding 0 makes -0 positive.
-      print(f"{name:34} {value if isinstance(value, str) else np.round(value, 4) + 0}")
+      print(f"{name:{width}} {value if isinstance(value, str) else np.round(value, 4) + 0}")
   entry_point.write_json(_JSON.value, result)
 
 
@@ -94,7 +109,7 @@ def _nll(model, rng, train, test) -> dict[str, float | list[float]]:
             len(test["image"]), len(train["image"]))
   found = {}
   for split, batch in (("test", test), ("training", train)):
-    labels = batch["label"] if model.config.model.num_classes else None
+    labels = captions.conditions(model.config, batch)
     with progress(f"scoring {split} images") as report:
       step_SB = estimates.step_log_prob(model, rng, batch["image"], labels, _STEPS.value,
                                         _DRAWS.value, report)
@@ -151,11 +166,38 @@ def _against_data(data, samples, labels, train, test) -> dict[str, float]:
   return result
 
 
-def _draw(model, rng, **how):
-  """(samples, their labels, the arguments of `sample` that the result records)."""
+def _against_captions(model, rng, samples, how) -> dict[str, float]:
+  """Metrics of samples of scenes, and of others whose captions are of another kind."""
+  from ntm.evaluation import sample_metrics
+  from ntm.evaluation import scenes as scorer
+  side, count = model.config.model.image_shape[0], len(samples)
+  unseen, _, _ = _draw(model, rng, split="unseen", **how)
+  result = {}
+  for split, images in (("test", samples), ("unseen", unseen)):
+    prefix = "unseen_" if split == "unseen" else ""
+    shown = _scenes(model, split)
+    result |= scorer.summary(scorer.score(np.clip(images, -1, 1), shown), shown, prefix)
+  with progress("measuring the samples"):
+    reference, real = sample_metrics.scenes(side, count)
+    for prefix, images in (("", samples), ("fresh_", real["image"])):
+      result |= {f"{prefix}{name}": value
+                 for name, value in reference.metrics(images, None).items()}
+  return result
+
+
+def _scenes(model, split):
+  """The first scenes of a split, one per sample."""
+  source = Scenes(split, model.config.model.image_shape[0])
+  return [source.scene(i) for i in range(_NUM_SAMPLES.value)]
+
+
+def _draw(model, rng, split="test", **how):
+  """(samples, their labels or prompts, the arguments of `sample` that the result records)."""
   _LOG.info("drawing %d samples", _NUM_SAMPLES.value)
   classes = model.config.model.num_classes
   labels = np.arange(_NUM_SAMPLES.value) % classes if classes else None
+  if model.config.text.tokenizer:
+    labels = [scene.caption for scene in _scenes(model, split)]
   steps = {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   with progress("sampling") as report:
     samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM_SAMPLES.value,

@@ -56,6 +56,10 @@ def main(_) -> None:
   config = model.config
   rng_weights, rng_residuals, rng_scores, rng_spread = jax.random.split(
       jax.random.key(_SEED.value), 4)
+  if config.autoencoder.path:
+    raise ValueError(f"{_WORKDIR.value} holds a model of latents, which have no levels of known "
+                     "distance; expected a model of pixels. `ntm evaluate` and Model.log_prob give "
+                     "the density of latents.")
   spacing = sources.level_spacing(config.data)
   with progress("reading images"):
     train, test, record = pipeline.evaluation_data(config, _LIMIT)

@@ -4,11 +4,14 @@
   ntm sample --workdir=runs/shapes --prompts="a red ring above a blue square" --num=4
 
 Writes OUTPUT.npz with `images` (float32, nominally [-1, 1], not clipped) and `labels` or
-`prompts`, and OUTPUT.png with one row per label, text or prompt; latents are written as
-.npz alone.
+`prompts`, and OUTPUT.png with one row per label, text or prompt; latents of a model
+without an autoencoder are written as .npz alone. For the official tools of GenEval and DPG-Bench:
+
+  ntm sample --workdir=DIR --layout=geneval --prompts_file=evaluation_metadata.jsonl --output=OUT
 """
 
 import logging
+import pathlib
 
 import jax
 import numpy as np
@@ -16,10 +19,11 @@ from absl import flags
 from etils import epath
 
 from ntm import api
-from ntm.api import checks
+from ntm.api import batching, checks
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
-from ntm.data import text_features
+from ntm.data import captions, text_features
+from ntm.evaluation import layouts
 from ntm.sampling import pictures
 
 _LOG = logging.getLogger("ntm")
@@ -37,8 +41,12 @@ _PROMPTS = flags.DEFINE_multi_string(
     flag_values=FLAGS)
 _PROMPTS_FILE = flags.DEFINE_string("prompts_file", None, "File with one prompt per line.",
                                     flag_values=FLAGS)
-_NUM = shared_flags.count(FLAGS, "num", 8, "Number of images per label, text or prompt; for an "
-                          "unconditional model, in total.")
+_LAYOUT = flags.DEFINE_enum(
+    "layout", None, layouts.LAYOUTS, "Write PNG files into the folder --output as the tools of "
+    "GenEval or DPG-Bench read them; --prompts_file is then their own file or folder of prompts. "
+    "The same command continues where an interrupted one stopped.", flag_values=FLAGS)
+_NUM = shared_flags.count(FLAGS, "num", None, "Number of images per label, text or prompt; for an "
+                          "unconditional model, in total. 8 by default, 4 with --layout.")
 _STEPS = shared_flags.sampling_steps(FLAGS)
 _GUIDANCE = shared_flags.guidance(FLAGS)
 _REFINE = shared_flags.refine(FLAGS)
@@ -50,20 +58,16 @@ _SEED = shared_flags.seed(FLAGS, "sampling")
 
 def main(_) -> None:
   """Samples and writes the files."""
+  if _LAYOUT.value:
+    return _sample_benchmark()
   output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample", (".npz", ".png"))
-  model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
-  rows, how = _conditions(model.config)
-  labels = np.repeat(rows, _NUM.value, axis=0) if len(rows) else None
-  how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
-  if isinstance(model, api.Model):
-    entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
-    how |= {"refine": _REFINE.value, "clip_percentile": _CLIP.value}
-  else:
-    entry_point.refuse(FLAGS, ["refine", "clip_percentile"], "the model is a flow-matching one")
-    how |= {"solver": _SOLVER.value}
+  model, num = api.restore(_WORKDIR.value, _CHECKPOINT.value), _NUM.value or 8
+  rows, conditions = _conditions(model.config)
+  labels = np.repeat(rows, num, axis=0) if len(rows) else None
+  how = conditions | _settings(model)
   with progress("sampling") as report:
-    images = model.sample(jax.random.key(_SEED.value), labels, guidance=_GUIDANCE.value,
-                          num_samples=None if len(rows) else _NUM.value, progress=report, **how)
+    images = model.sample(jax.random.key(_SEED.value), labels,
+                          num_samples=None if len(rows) else num, progress=report, **how)
   checks.finite("images", images)
   entry_point.make_parent(output)
   prompted = bool(model.config.text.tokenizer)
@@ -71,11 +75,59 @@ def main(_) -> None:
       {} if labels is None else {"prompts" if prompted else "labels": labels}))
   drawn = pictures.drawable(images.shape[1:])
   if drawn:
-    grid = images.reshape(len(rows) or 1, _NUM.value, *images.shape[1:])
+    grid = images.reshape(len(rows) or 1, num, *images.shape[1:])
     pictures.save(f"{output}.png", pictures.captioned(grid, labels.reshape(grid.shape[:2]))
                   if prompted else pictures.draw(grid))
   _LOG.info("wrote %s.npz%s: %d images of checkpoint %d", output, " and .png" if drawn else "",
             len(images), model.step)
+
+
+def _settings(model) -> dict:
+  """Arguments of `sample` from the flags; ValueError for one that the model does not read."""
+  how = {"guidance": _GUIDANCE.value}
+  how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
+  if isinstance(model, api.Model):
+    entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
+    return how | {"refine": _REFINE.value, "clip_percentile": _CLIP.value}
+  entry_point.refuse(FLAGS, ["refine", "clip_percentile"], "the model is a flow-matching one")
+  return how | {"solver": _SOLVER.value}
+
+
+def _sample_benchmark() -> None:
+  """Samples of all prompts of a benchmark, those that are done left out."""
+  layout, num = _LAYOUT.value, _NUM.value or layouts.NUM_IMAGES
+  if not _OUTPUT.value or not _PROMPTS_FILE.value or _PROMPTS.value:
+    raise ValueError(f"--layout is {layout}; expected a folder for the pictures in --output and "
+                     "the benchmark's prompts in --prompts_file, and nothing in --prompts.")
+  if layout == "dpg" and num != layouts.NUM_IMAGES:
+    raise ValueError(f"--num is {num}; expected {layouts.NUM_IMAGES} with --layout=dpg, whose "
+                     "files are grids of 2 x 2.")
+  items, directory = layouts.read(layout, _PROMPTS_FILE.value), pathlib.Path(_OUTPUT.value)
+  model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
+  if not model.config.text.tokenizer:
+    raise ValueError(f"--layout is {layout}, but the model in {_WORKDIR.value} has no tokenizer; "
+                     "expected one that reads prompts.")
+  how, size = _settings(model), max(1, batching.SIZE // num)
+  tokens = captions.tokenizer(model.config.text, model.config.model.backbone)
+  tokens([item.prompt for item in items])  # Refuses a prompt before the first is drawn.
+  settings = how | {"layout": layout, "prompts": len(items), "num": num, "seed": _SEED.value,
+                    "checkpoint": model.step}
+  layouts.check_settings(directory, settings)
+  with progress("sampling") as report:
+    # The same groups and keys in every run: what is drawn does not depend on where one stopped.
+    for i, start in enumerate(range(0, len(items), size)):
+      group = items[start:start + size]
+      if not all(layouts.is_done(layout, directory, item) for item in group):
+        prompts = [item.prompt for item in group for _ in range(num)]
+        images = model.sample(jax.random.fold_in(jax.random.key(_SEED.value), i), prompts=prompts,
+                              **how)
+        checks.finite("images", images)
+        for item, rows in zip(group, images.reshape(len(group), num, *images.shape[1:])):
+          if not layouts.is_done(layout, directory, item):
+            layouts.write(layout, directory, item, rows)
+      report(start + len(group), len(items))
+  _LOG.info("wrote %d images per prompt for %d prompts to %s, of checkpoint %d", num, len(items),
+            directory, model.step)
 
 
 def _conditions(config) -> tuple[np.ndarray, dict]:

@@ -18,7 +18,7 @@ from ntm import config as config_lib
 from ntm.commands import entry_point
 from ntm.conversion import converter
 from ntm.data import pipeline
-from ntm.losses import alignment, flow_matching, task
+from ntm.losses import alignment, flow_matching, inputs, task
 from ntm.training import checkpoint, checks, loop
 from ntm.training import workdir as workdir_lib
 
@@ -37,15 +37,12 @@ def main(_) -> None:
   config = config_lib.from_dict(_CONFIG.value)
   workdir_lib.check_same(config)  # Before they read the source together.
   _check_workdir(_WORKDIR.value)
-  source = _source(config)
+  frozen = inputs.load(config, _source(config))
   checks.check_run(config, _WORKDIR.value)
   checks.warn_of_kept_tokens(config)
   data = pipeline.training_data(config)
-  if config.model.kind == "flow_matching":
-    make_task = flow_matching.velocity
-  else:
-    make_task = functools.partial(task.density, velocity_params=source)
-  loop.train(make_task, config, _WORKDIR.value, *data)
+  make_task = flow_matching.velocity if config.model.kind == "flow_matching" else task.density
+  loop.train(functools.partial(make_task, frozen=frozen), config, _WORKDIR.value, *data)
 
 
 def _check_workdir(workdir):

@@ -24,6 +24,7 @@ from typing import Any
 import ml_collections
 
 from ntm.config import extension, renamed
+from ntm.config.autoencoder import AutoencoderConfig
 from ntm.config.data import DataConfig
 from ntm.config.extension import Extension
 from ntm.config.model import InverseConfig, ModelConfig, TransporterConfig, check_model
@@ -44,6 +45,7 @@ _MAX_INT = 2**31 - 1  # Devices count in int32 and compute in float32.
 _MIN_FLOAT = 1e-30
 
 __all__ = [
+    "AutoencoderConfig",
     "BackboneConfig",
     "Config",
     "DataConfig",

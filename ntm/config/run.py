@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from ntm.config.autoencoder import AutoencoderConfig, check_autoencoder
 from ntm.config.checking import require, unread
 from ntm.config.data import DataConfig, check_data
 from ntm.config.extension import Extension
@@ -129,6 +130,7 @@ class Config:
   """A run, complete; `denoiser` is read by distillation alone."""
 
   data: DataConfig = DataConfig()
+  autoencoder: AutoencoderConfig = AutoencoderConfig()
   model: ModelConfig = ModelConfig()
   text: TextConfig = TextConfig()
   process: ProcessConfig = ProcessConfig()
@@ -143,6 +145,7 @@ def check_run(config) -> None:
   """Raises ValueError unless the rest of a Config makes sense."""
   check_transformer("denoiser", config.denoiser, len(config.model.image_shape) - 1)
   check_data(config.data, config.model.image_shape)
+  check_autoencoder(config)
   check_text(config)
   _check_process(config)
   _check_train(config)

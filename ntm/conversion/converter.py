@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 import ntm
+from ntm import checksums
 from ntm.conversion import atomic, families, inspection, mapping, record, streaming
 from ntm.conversion import plan as plan_lib
 from ntm.conversion.families import Family
@@ -161,11 +162,28 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
     FileNotFoundError: the directory was not converted.
     ValueError: it is damaged.
   """
+  family, architecture, params = read(directory)
+  return family, architecture, jax.tree.map(jnp.asarray, params)
+
+
+def read(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, Any]]:
+  """As `load`, with parameters on the host, as NumPy arrays of the types on disk."""
   made = record.read(directory)
   params = streaming.restore(directory)
   for key in made["prefix"].split("/")[:-1]:
     params = params[key]
-  return made["family"], made["architecture"], jax.tree.map(jnp.asarray, params)
+  return made["family"], made["architecture"], params
+
+
+def checksum(directory: str | os.PathLike) -> int:
+  """A checksum of the family, architecture and parameters of a converted directory.
+
+  Raises:
+    FileNotFoundError: the directory was not converted.
+    ValueError: it is damaged.
+  """
+  made = record.read(directory)
+  return checksums.of_json([made["family"], made["architecture"], streaming.manifest(directory)])
 
 
 def source_paths(directory: str | os.PathLike) -> list[str]:

@@ -69,6 +69,15 @@ def restore(directory: str | os.PathLike) -> dict[str, Any]:
   return tree
 
 
+def manifest(directory: str | os.PathLike) -> dict[str, list]:
+  """[type, shape, checksum] of every leaf by its path; ValueError if they are damaged."""
+  with _errors_in_one_line(directory):
+    written = checksums.read_manifest(_step(directory))
+  if written is None:  # Of before there were manifests.
+    return checksums.of_tree(restore(directory))
+  return written["arrays"][_ITEM]
+
+
 class StoredLeaf:
   """A leaf on disk whose rows, or [...] for the whole, are read once each."""
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ntm.config import BackboneConfig, TextConfig
+from ntm.config import BackboneConfig, Config, TextConfig
 from ntm.data import prompts
-from ntm.data.prompts import Tokenizer
+from ntm.data.prompts import Tokenizer, Tokens
 from ntm.data.unreadable import Source
 from ntm.data.words import Words
 
@@ -76,3 +76,12 @@ class Tokenised:
   def record(self) -> list[str]:
     """The record of the source."""
     return self._source.record()
+
+
+def conditions(config: Config, batch: dict[str, np.ndarray]):
+  """What conditions the examples of a batch, as the methods of models take it for `labels`."""
+  if config.text.tokenizer:
+    return Tokens(batch["ids"], batch["mask"], np.zeros(len(batch["ids"]), bool))
+  if config.model.backbone.text_tokens:
+    return batch["text"]
+  return batch["label"] if config.model.num_classes else None

@@ -7,6 +7,7 @@ an iterator is the number of batches drawn. What is read in place of examples
 that cannot be is in `ntm.data.unreadable`.
 """
 
+import dataclasses
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from ntm.config import Config
 from ntm.data import sources, unreadable
 from ntm.data.unreadable import Replacing, Source
+from ntm.models import autoencoder
 
 _LOG = logging.getLogger("ntm")
 _HELD_OUT = 1024  # Test images behind the held-out loss during training, or fewer that take
@@ -149,8 +151,7 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
-  source = sources.load(config.data, config.model, "train", config.text)
-  test = sources.load(config.data, config.model, "test", config.text)
+  source, test = _load(config, "train"), _load(config, "test")
   if sources.endless(config.data):
     _LOG.info("training on fresh draws, each seen once")
   else:
@@ -178,8 +179,14 @@ def evaluation_data(config: Config, limit: int
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
-  splits = {split: sources.load(config.data, config.model, split, config.text)
-            for split in sources.SPLITS}
+  splits = {split: _load(config, split) for split in sources.SPLITS}
   read = lambda split: ordered_batches(splits[split], limit, limit)[0]
   train = None if config.data.source == "mixture" else read("train")
   return train, read("test"), {name: split.record() for name, split in splits.items()}
+
+
+def _load(config: Config, split: str) -> Source:
+  """A split of the configured source, of images whose latents an autoencoder gives the model."""
+  shape = autoencoder.image_shape(config)
+  model = dataclasses.replace(config.model, image_shape=shape)
+  return sources.load(config.data, model, split, config.text)

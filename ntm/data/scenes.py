@@ -154,6 +154,11 @@ class Scenes:
       images.append(scene_pixels.render(scenes[start:], look_BL, grain))
     return np.concatenate(images), scenes
 
+  def examples(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
+    """{"image": [M, side, side, 3], "label": [M] int32, the categories} at M indices."""
+    images, scenes = self.batch(indices)
+    return {"image": images, "label": np.int32([CATEGORIES.index(s.category) for s in scenes])}
+
   def scene(self, index: int) -> Scene:
     """The scene at an index, without its picture; IndexError as `batch`."""
     return draw(CATEGORIES[index % len(CATEGORIES)], self._split == "unseen",

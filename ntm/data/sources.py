@@ -54,7 +54,7 @@ def load(data: DataConfig, model: ModelConfig, split: str,
   mixture = data.source == "mixture"
   if not mixture and (len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3)):
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "
-                     "(height, width, 1 or 3).")
+                     "(height, width, 1 or 3); for a model of latents set config.autoencoder.path.")
   if data.source == "digits":
     source = (EndlessDigits if data.augment else Digits)(split, data.left_out)
   elif mixture:
@@ -68,7 +68,8 @@ def load(data: DataConfig, model: ModelConfig, split: str,
   first = first_readable(source)
   if first["image"].shape != model.image_shape:
     raise ValueError(f"{data.source} images have shape {first['image'].shape}, but "
-                     f"config.model.image_shape is {model.image_shape}; set them equal.")
+                     f"the run reads {model.image_shape}: config.model.image_shape, or the images "
+                     "of config.autoencoder.path; set them equal.")
   if model.num_classes and source.num_classes != model.num_classes:
     raise ValueError(f"{data.source} has {source.num_classes} classes, but "
                      f"config.model.num_classes is {model.num_classes}; set it to that, or to 0 "

@@ -3,17 +3,21 @@
 Of a data set of finite size the classifier is fitted to the training images, and
 samples are compared with these. Of endless digits it is fitted to 20,000 training
 draws, and samples are compared with 20,000 fresh draws of the same distribution,
-which no run is trained on: nothing is gained by memory.
+which no run is trained on: nothing is gained by memory. Likewise of scenes, whose classifier
+tells their categories.
 """
 
 import numpy as np
 
 from ntm.config import DataConfig
 from ntm.data import sources
+from ntm.data.scenes import Scenes
 from ntm.evaluation import frechet, neighbours
 from ntm.evaluation.classifier import Classifier
 
 _ENDLESS_IMAGES = 20_000  # Behind the classifier, and in the reference.
+_SCENES_EPOCHS = 10
+_LATE = 2 ** 20  # The first scene of the reference: those before it are scored and drawn.
 _ENDLESS_EPOCHS = 40  # About as many updates as 400 passes over the 1,500 digits.
 
 
@@ -74,6 +78,24 @@ def endless(data: DataConfig, count: int, classifier: Classifier | None = None
   others = {"fresh": _draws(data, "fresh", _ENDLESS_IMAGES, count),
             "test": _draws(data, "test", 0, count)}
   return Reference(classifier or fit_endless(data), images), others
+
+
+def scenes(side: int, count: int) -> tuple[Reference, dict[str, np.ndarray]]:
+  """The reference of scenes, and real ones to measure as if they were samples.
+
+  Args:
+    side: of the pictures.
+    count: samples that will be measured.
+
+  Returns:
+    (reference, {"image": `count` others, "label": their categories}).
+  """
+  train = Scenes("train", side).examples(np.arange(_ENDLESS_IMAGES))
+  source = Scenes("test", side)
+  images = source.examples(_LATE + np.arange(_ENDLESS_IMAGES))["image"]
+  classifier = Classifier.fit(train["image"], train["label"], _SCENES_EPOCHS)
+  return Reference(classifier, images), source.examples(
+      _LATE + _ENDLESS_IMAGES + np.arange(count))
 
 
 def _draws(data, split, start, count):

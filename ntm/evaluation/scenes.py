@@ -95,6 +95,15 @@ def breakdown(right_B: np.ndarray, scenes: Sequence[Scene]) -> dict[str, dict[st
   return result
 
 
+def summary(right_B: np.ndarray, scenes: Sequence[Scene], prefix: str = "") -> dict[str, float]:
+  """The shares of `breakdown` and their errors under one name each, as `score_two_objects`."""
+  result = {}
+  for category, row in breakdown(right_B, scenes).items():
+    name = f"{prefix}score" + ("" if category == "mean" else f"_{category.replace(' ', '_')}")
+    result |= {name: row["share"], f"{name}_standard_error": row["standard_error"]}
+  return result
+
+
 def shows(things: Sequence[Thing], scene: Scene) -> bool:
   """Whether these things, and no others, are what the scene's caption names."""
   groups = []

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ntm.config import Config
-from ntm.losses import task
+from ntm.losses import inputs, task
 from ntm.losses.metrics import Sums
 from ntm.models import build
 from ntm.process.trajectory import draw_trajectory
@@ -42,21 +42,24 @@ class Metrics(Sums):
     return {"mse": float(self.loss / self.count), "mse_of_raw": float(self.raw / self.count)}
 
 
-def distill(config: Config, teacher_params) -> task.Task:
+def distill(config: Config, frozen: inputs.Frozen | None) -> task.Task:
   """The task of training the denoiser of `config` for a teacher of the same model.
 
   Args:
     config: its model and process are the teacher's.
-    teacher_params: frozen.
+    frozen: of the run, with the teacher; None where only shapes of the denoiser matter.
   """
   teacher, student = build.ntm(config), build.denoiser(config)
   process = config.process
   generator = generate.make_generator(teacher, build.patches(config.model), process, "denoiser",
                                       denoiser=student)
 
+  decode = inputs.make_decoder(config)
+
   def errors(params, frozen, trajectory) -> Metrics:
-    target_BNC = jax.lax.stop_gradient(refinement.refine(teacher, frozen, trajectory))
-    u_BNC, features_BNF = teacher.apply({"params": frozen}, trajectory, method="denoiser_input")
+    target_BNC = jax.lax.stop_gradient(refinement.refine(teacher, frozen.teacher, trajectory))
+    u_BNC, features_BNF = teacher.apply({"params": frozen.teacher}, trajectory,
+                                        method="denoiser_input")
     cond = trajectory.cond.at(trajectory.times_KB[0]).replace(features_BNF=features_BNF)
     x_BNC = student.apply({"params": params}, u_BNC, cond)
     error = lambda a: ((a - target_BNC) ** 2).mean(axis=(1, 2)).sum()
@@ -64,21 +67,22 @@ def distill(config: Config, teacher_params) -> task.Task:
 
   def loss(rng, params, frozen, batch, step):
     del step
+    batch = inputs.encode(rng, frozen, batch, config)
     trajectory = draw_trajectory(rng, *task.to_tokens(batch, config), config.process)
     metrics = errors(params, frozen, trajectory)
     return metrics.loss / metrics.count, metrics
 
   def evaluate(params, frozen, batch, rng):
-    x0_BNC, cond = task.to_tokens(batch, config)
+    x0_BNC, cond = task.to_tokens(inputs.encode(rng, frozen, batch, config), config)
     t_min_B = jnp.full((x0_BNC.shape[0],), process.t_min)
     return errors(params, frozen, draw_trajectory(
         rng, x0_BNC, cond, process, t_min_B, process.num_steps[0]))
 
   def draw(params, frozen, examples=None):
     cond, shape = task.grid_condition(config, examples)
-    out = generator(jax.random.key(config.train.seed), frozen, cond, shape[0] * shape[1],
+    out = generator(jax.random.key(config.train.seed), frozen.teacher, cond, shape[0] * shape[1],
                     process.num_steps[0], None, params)
-    return {"denoised": out.images.reshape(shape)}
+    return {"denoised": decode(frozen, out.images.reshape(shape))}
 
   def init(rng):
     example, num_features = task.example(config), config.model.transporter.features
@@ -88,6 +92,6 @@ def distill(config: Config, teacher_params) -> task.Task:
     return student.init(rng, x_BNC, cond)["params"]
 
   return task.Task(init=init, loss=loss, evaluate=evaluate, samples=draw, primary_metric="mse",
-                   unit="squared error / dim", frozen=teacher_params,
-                   frozen_init=task.density(config).init,
+                   unit="squared error / dim", frozen=frozen,
+                   frozen_init=inputs.boxed_init(frozen, config, task.density(config).init),
                    levels=max(process.num_steps))

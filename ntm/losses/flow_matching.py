@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ntm.config import Config
-from ntm.losses import task, trajectory_likelihood
+from ntm.losses import inputs, task, trajectory_likelihood
 from ntm.losses.metrics import Sums
 from ntm.models import build
 from ntm.models.velocity import Velocity
@@ -50,14 +50,14 @@ def errors(rng: PRNGKey, model: Velocity, params, x0_BNC: Array, cond: Condition
   return ((v_BNC - (noise_BNC - x0_BNC)) ** 2).mean(axis=(1, 2))
 
 
-def velocity(config: Config) -> task.Task:
-  """The task of training a velocity network."""
+def velocity(config: Config, frozen: inputs.Frozen | None = None) -> task.Task:
+  """The task of training a velocity network, with the frozen networks of the run."""
   model = build.velocity(config)
   classes = config.model.num_classes
 
   def loss(rng, params, frozen, batch, step):
-    del frozen, step
-    x0_BNC, cond = task.to_tokens(batch, config)
+    del step
+    x0_BNC, cond = task.to_tokens(inputs.encode(rng, frozen, batch, config), config)
     rng_label, rng_t, rng_x = jax.random.split(rng, 3)
     cond = trajectory_likelihood.drop_labels(rng_label, cond, classes, config.train.label_dropout)
     time_B = draw_times(rng_t, len(x0_BNC), config.train.time_sampling)
@@ -66,20 +66,20 @@ def velocity(config: Config) -> task.Task:
 
   def evaluate(params, frozen, batch, rng):
     """Levels evenly spread over the batch, the same at every evaluation."""
-    del frozen
-    x0_BNC, cond = task.to_tokens(batch, config)
+    x0_BNC, cond = task.to_tokens(inputs.encode(rng, frozen, batch, config), config)
     time_B = (jnp.arange(len(x0_BNC)) + 0.5) / len(x0_BNC)
     error_B = errors(rng, model, params, x0_BNC, cond.at(time_B))
     return Metrics(error_B.sum(), jnp.float32(error_B.size))
 
   draw = ode.make_generator(model, build.patches(config.model), config.process)
+  decode = inputs.make_decoder(config)
 
   def samples(params, frozen, examples=None):
-    del frozen
     cond, shape = task.grid_condition(config, examples)
     rng = jax.random.key(config.train.seed)
-    return {f"euler_{n}": draw(rng, params, cond, shape[0] * shape[1], n, "euler").reshape(shape)
-            for n in _SAMPLE_STEPS}
+    euler = lambda n: draw(rng, params, cond, shape[0] * shape[1], n, "euler").reshape(shape)
+    return {f"euler_{n}": decode(frozen, euler(n)) for n in _SAMPLE_STEPS}
 
   return task.Task(init=task.velocity_init(config), loss=loss, evaluate=evaluate,
-                   samples=samples, primary_metric="mse", unit="squared error / dim")
+                   samples=samples, primary_metric="mse", unit="squared error / dim", frozen=frozen,
+                   frozen_init=inputs.boxed_init(frozen, config))

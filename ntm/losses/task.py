@@ -14,13 +14,13 @@ import jax.numpy as jnp
 
 from ntm.config import Config, extension
 from ntm.losses import alignment as alignment_lib
-from ntm.losses import trajectory_likelihood
-from ntm.models import build
+from ntm.losses import inputs, trajectory_likelihood
+from ntm.losses.inputs import Batch, Frozen
+from ntm.models import autoencoder, build
 from ntm.process.trajectory import draw_trajectory
 from ntm.sampling import generate, pictures
 from ntm.typing import Array, Condition, Trajectory
 
-Batch = dict[str, Array]
 _LARGE_SHARE = 0.05  # Of entries outside of a spline's range.
 
 
@@ -38,7 +38,7 @@ class Task:
     primary_metric: the scalar that is logged, and whose smallest held-out value marks
       the best checkpoint.
     unit: of the primary metric.
-    frozen: arrays that are read and never updated, such as a teacher.
+    frozen: parameters that are read and never updated; None if there are none.
     frozen_init: rng → arrays of the same shapes, boxed with their logical axes.
     pretrained: parameters that replace those of `init` at the same paths.
     levels: states of an example that go through the networks in an update.
@@ -51,59 +51,63 @@ class Task:
   samples: Callable
   primary_metric: str
   unit: str
-  frozen: Any = None
+  frozen: Frozen | None = None
   frozen_init: Callable | None = None
   pretrained: Any = None
   levels: int = 1
   warning: Callable[[dict[str, float]], str] = lambda scalars: ""
 
 
-def density(config: Config, velocity_params=None) -> Task:
+def density(config: Config, frozen: Frozen | None = None) -> Task:
   """Maximum likelihood of trajectories [3.4]: the NTM itself.
 
   Args:
     config: of the run.
-    velocity_params: of the flow-matching model to start from and to stay
-      aligned with; None starts from scratch.
+    frozen: of the run; its teacher is the flow-matching model to start from and to stay
+      aligned with, None to start from scratch.
   """
   model, name = build.ntm(config), config.train.objective
+  teacher = None if frozen is None else frozen.teacher
   objective = (extension.load(name) if extension.is_path(name)
                else trajectory_likelihood.OBJECTIVES[name])
   num_steps = config.process.num_steps[0]
   generator = generate.make_generator(model, build.patches(config.model), config.process, "score")
+  decode = inputs.make_decoder(config)
 
   def loss(rng, params, frozen, batch, step):
-    alignment = None if frozen is None else alignment_lib.alignment(config, frozen, step)
+    alignment = (None if teacher is None
+                 else alignment_lib.alignment(config, frozen.teacher, step))
+    batch = inputs.encode(rng, frozen, batch, config)
     out = objective(rng, model, params, *to_tokens(batch, config), config, alignment)
     _check_objective(name, out)
     return out
 
   def evaluate(params, frozen, batch, rng):
     """One forward trajectory per example, at the fixed level t_min."""
-    del frozen
-    x0_BNC, cond = to_tokens(batch, config)
+    x0_BNC, cond = to_tokens(inputs.encode(rng, frozen, batch, config), config)
     t_min_B = jnp.full((x0_BNC.shape[0],), config.process.t_min)
     trajectory = draw_trajectory(rng, x0_BNC, cond, config.process, t_min_B, num_steps)
     return trajectory_likelihood.trajectory_loss(model, params, trajectory)[1]
 
   def draw(params, frozen, examples=None):
     """Raw and refined samples; one sample's trajectory per row, or of points one level per row."""
-    del frozen
     cond, shape = grid_condition(config, examples)
     rng = jax.random.key(config.train.seed)
     out = generator(rng, params, cond, shape[0] * shape[1], num_steps)
     strips = jnp.concatenate([out.states[::-1], out.images[None]])
     if not pictures.planar(config.model.image_shape):
       strips = jnp.moveaxis(strips[:, ::shape[1]], 0, 1)
-    return {"raw": out.raw.reshape(shape), "refined": out.images.reshape(shape),
-            "trajectory": strips}
+    drawn = {"raw": out.raw.reshape(shape), "refined": out.images.reshape(shape),
+             "trajectory": strips}
+    return {name: decode(frozen, images) for name, images in drawn.items()}
 
   return Task(
       init=lambda rng: model.init(rng, example(config), method="log_prob")["params"],
       loss=loss, evaluate=evaluate, samples=draw, primary_metric="nats_per_dim", unit="nats/dim",
-      frozen=velocity_params,
-      frozen_init=velocity_init(alignment_lib.velocity_config(config)),
-      pretrained=velocity_params and {"predictor": velocity_params},
+      frozen=frozen,
+      frozen_init=inputs.boxed_init(frozen, config,
+                                    velocity_init(alignment_lib.velocity_config(config))),
+      pretrained=teacher and {"predictor": teacher},
       levels=2 if config.train.objective == "pair_wise" else max(config.process.num_steps),
       warning=functools.partial(_warning, config.model.transporter.spline_range))
 
@@ -136,7 +140,7 @@ def velocity_init(config: Config) -> Callable:
 
 
 def to_tokens(batch: Batch, config: Config) -> tuple[Array, Condition]:
-  """(x0_BNC, the class or text of each example) of a batch."""
+  """(x0_BNC, the class or text of each example) of a batch as `inputs.encode` gives it."""
   return build.patches(config.model).to_tokens(batch["image"]), condition(batch, config)
 
 
@@ -153,8 +157,9 @@ def condition(batch: Batch, config: Config) -> Condition:
 def batch_shapes(config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
   """What a batch of `size` examples holds: images, and classes, token ids or text features."""
   array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype)
-  model, backbone = config.model, config.model.backbone
-  shapes, length = {"image": array(model.image_shape, jnp.float32)}, (backbone.text_tokens,)
+  backbone = config.model.backbone
+  shapes, length = {"image": array(autoencoder.image_shape(config), jnp.float32)}, (
+      backbone.text_tokens,)
   if backbone.vocab_size:
     return shapes | {"ids": array(length, jnp.int32), "mask": array(length, jnp.bool_)}
   if backbone.text_tokens:

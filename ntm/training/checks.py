@@ -11,7 +11,7 @@ from ntm.losses import task as task_lib
 from ntm.losses.task import Task
 from ntm.nn import partitioning
 from ntm.process import schedule
-from ntm.training import multihost
+from ntm.training import frozen_record, multihost
 from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
@@ -29,8 +29,8 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
 
   Raises:
     ValueError: sizes that do not fit the devices or processes, processes with
-      different configs, levels that do not ascend, a workdir of another model or
-      that cannot be written.
+      different configs, levels that do not ascend, a workdir of another model, with other
+      frozen networks, or that cannot be written.
   """
   workdir_lib.check_same(config, workdir=os.fspath(workdir))
   mesh = partitioning.make_mesh(config.mesh)
@@ -42,6 +42,7 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
       schedule.padded_times(process.schedule, num_steps, num_steps, t_min,
                             config.model.num_tokens)
   workdir_lib.check(workdir, config)
+  frozen_record.check(workdir, config)
   return mesh
 
 

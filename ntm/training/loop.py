@@ -18,7 +18,15 @@ from ntm.config import Config, extension
 from ntm.data.pipeline import TrainIterator
 from ntm.losses.task import Task
 from ntm.nn import partitioning
-from ntm.training import checkpoint, checks, data_record, multihost, profile, report
+from ntm.training import (
+    checkpoint,
+    checks,
+    data_record,
+    frozen_record,
+    multihost,
+    profile,
+    report,
+)
 from ntm.training import metrics as metrics_lib
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
@@ -83,6 +91,7 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
   run = _Run(task, make_task, config, workdir, mesh, checkpointer, iterator, list(held_out),
              first_step)
   data_record.write(workdir, record, first_step)
+  frozen_record.write(workdir, config)
   try:
     with multihost.Preemption(first_step) as stop_signal:
       stopped = run.steps(state, stop_signal)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from ntm.config import Config
 from ntm.losses.task import Task
+from ntm.models import autoencoder
 from ntm.nn import partitioning
 from ntm.sampling import pictures
 from ntm.training import multihost
@@ -92,9 +93,8 @@ class Reporter:
 
   def samples(self, state: TrainState) -> None:
     """Writes pictures of the averaged parameters: of classes, or of held-out texts."""
-    model = self._config.model
-    if not pictures.drawable(model.image_shape) or (
-        model.backbone.text_tokens and not self._held_out):
+    if not pictures.drawable(autoencoder.image_shape(self._config)) or (
+        self._config.model.backbone.text_tokens and not self._held_out):
       return
     with partitioning.activations(self._mesh):
       drawn = self._task.samples(state.ema, self._frozen,

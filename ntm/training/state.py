@@ -64,7 +64,7 @@ def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
 
 
 def place_frozen(task: Task, mesh: Mesh):
-  """The task's frozen arrays, sharded like parameters; None if it has none."""
+  """The task's frozen parameters, sharded like all parameters; None if it has none."""
   if task.frozen is None:
     return None
   return jax.tree.map(lambda leaf, like: partitioning.from_host(leaf, like.sharding), task.frozen,

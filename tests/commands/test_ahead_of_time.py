@@ -6,6 +6,7 @@ import jax
 import pytest
 from absl.testing import absltest, parameterized
 
+from ntm import config as config_lib
 from ntm.commands import ahead_of_time
 from ntm.nn import partitioning
 from ntm.performance import accelerators
@@ -71,6 +72,24 @@ class AheadTest(parameterized.TestCase):
     self.assertLess(again["dots"], again["attention"])
     self.assertLess(again["attention"], again["full"])
     self.assertLess(again["full"], ahead_of_time.model_flops(program, _config()) / 2)
+
+  @parameterized.parameters("train", "sample", "distill")
+  def test_an_autoencoder_adds_its_flops(self, program):
+    config = _config(model__image_shape=(2, 2, 4), model__patch_shape=(1, 1))
+    within = dataclasses.replace(config, autoencoder=config_lib.AutoencoderConfig("/nowhere"))
+    flops = ahead_of_time.autoencoder_flops(program, within)
+    self.assertGreater(flops, 0)
+    self.assertEqual(ahead_of_time.model_flops(program, within, "score"),
+                     ahead_of_time.model_flops(program, config, "score") + flops)
+    self.assertEqual(ahead_of_time.autoencoder_flops(program, config), 0)
+
+  @pytest.mark.slow
+  def test_an_autoencoder_without_weights_is_measured(self):
+    report = _report(autoencoder__path="/nowhere", model__image_shape=(2, 2, 4),
+                     model__patch_shape=(1, 1))
+    self.assertEqual(report.autoencoder_bytes, 8 * 4 * 83_653_863)  # Eight devices per "chip".
+    self.assertBetween(report.autoencoder_flops_per_chip / report.flops_per_chip, 0.5, 1)
+    self.assertGreater(report.arguments, 8 * 4 * 34_000_000)  # Of them, the encoder.
 
   def test_sampling_without_a_gradient_computes_nothing_again(self):
     self.assertEqual(_recomputed("sample", "denoiser", model__remat="full"), 0)

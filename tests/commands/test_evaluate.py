@@ -67,6 +67,21 @@ class EvaluateTest(parameterized.TestCase):
     self.assertEqual(code, 1)
     self.assertIn("error: config.data.augment is True, and interpolated", stderr)
 
+  @pytest.mark.slow
+  def test_scenes_by_their_captions(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(
+        num_classes=0, image_shape=(32, 32, 3), patch_shape=(16, 16),
+        backbone={"text_tokens": 16, "vocab_size": 54}, data={"source": "scenes"},
+        text={"tokenizer": "scenes"}))
+    processes.ntm("evaluate", f"--workdir={workdir}", f"--json={workdir / 'result.json'}",
+                  "--num_samples=60", "--draws=1", "--refine=none")
+    result = json.loads((workdir / "result.json").read_text())
+    self.assertEqual(result["score"], 0)  # Of an untrained model.
+    self.assertLess(result["unseen_score_colour_attribution"], 1)
+    self.assertGreater(result["frechet_distance"], 2 * result["fresh_frechet_distance"])
+    self.assertLen(result["nll_per_step"], 2)
+
   @parameterized.parameters("ntm", "flow_matching")
   @pytest.mark.slow
   def test_data_of_known_density(self, kind):

@@ -3,11 +3,13 @@
 import pathlib
 import tempfile
 
+import jax
 import numpy as np
 from absl.testing import absltest
 from PIL import Image
 
-from tests.helpers import processes, runs
+import ntm
+from tests.helpers import processes, runs, tiny_autoencoder
 
 
 class SampleTest(absltest.TestCase):
@@ -21,6 +23,46 @@ class SampleTest(absltest.TestCase):
     self.assertEqual(arrays["images"].shape, (6, 8, 8, 1))
     self.assertEqual(arrays["labels"].tolist(), [7, 7, 7, 1, 1, 1])
     self.assertEqual(Image.open(workdir / "two.5.png").size, (3 * 50, 2 * 50))
+
+  def test_rows_are_the_prompts(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(
+        num_classes=0, backbone={"text_tokens": 8, "vocab_size": 54}, text={"tokenizer": "scenes"}))
+    (workdir / "prompts.txt").write_text("a red ring\ntwo blue squares\n")
+    processes.ntm("sample", f"--workdir={workdir}", f"--prompts_file={workdir / 'prompts.txt'}",
+                  "--num=2", "--guidance=1", "--refine=none")
+    arrays = np.load(workdir / "samples" / "sample.npz")
+    self.assertEqual(arrays["prompts"].tolist(), ["a red ring"] * 2 + ["two blue squares"] * 2)
+    self.assertEqual(Image.open(workdir / "samples" / "sample.png").mode, "RGB")
+    model = ntm.restore(workdir)
+    draw = lambda prompt: model.sample(jax.random.key(0), prompts=[prompt], guidance=1.0,
+                                       refine="none")
+    np.testing.assert_allclose(draw("two blue squares."), draw("Two blue squares"))
+    self.assertGreater(np.abs(draw("two blue squares") - draw("a ring")).max(), 1e-3)
+    score = lambda **how: model.log_prob(jax.random.key(1), np.zeros((2, 8, 8, 1)), **how).step_SB
+    self.assertGreater(np.abs(score(labels=["a ring"] * 2) - score()).max(), 1e-4)
+    (workdir / "prompts.txt").write_text("a red ring\n\n")
+    for flags, message in (
+        ([f"--prompts_file={workdir / 'prompts.txt'}"], "has a blank line, 2; expected one prompt"),
+        ([f"--prompts_file={workdir / 'none.txt'}"], "none.txt, which cannot be read"),
+        (["--prompts=a ring", f"--prompts_file={workdir / 'prompts.txt'}"], "expected one of"),
+        (["--prompts=a red dog"], "has the word 'dog'"),
+        (["--labels=1"], "--labels does not apply"),
+        ([], "expected one of --prompts=TEXT and --prompts_file=FILE")):
+      code, stderr = runs.call("sample", f"--workdir={workdir}", *flags)
+      self.assertEqual(code, 1)
+      self.assertIn(message, stderr)
+
+  def test_latents_are_decoded_to_a_picture(self):
+    workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
+    runs.write(workdir, tiny_autoencoder.config("kl", model__kind="flow_matching"))
+    code, stderr = runs.call("sample", f"--workdir={workdir}", "--labels=2,0", "--num=3",
+                             "--steps=2")
+    self.assertEqual(code, 0, stderr)
+    images = np.load(workdir / "samples" / "sample.npz")["images"]
+    self.assertEqual(images.shape, (6, 8, 8, 3))
+    self.assertLessEqual(np.abs(images).max(), 1)
+    self.assertEqual(Image.open(workdir / "samples" / "sample.png").size, (3 * 50, 2 * 50))
 
   def test_samples_that_are_not_finite_are_not_written(self):
     workdir = processes.diverged()

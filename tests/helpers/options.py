@@ -73,11 +73,11 @@ def changes(key: str, value) -> dict[str, object]:
   return _NEEDS.get((key, value), {}) | {key: value}
 
 
-def task(config: Config, velocity_params=None) -> task_lib.Task:
+def task(config: Config, frozen=None) -> task_lib.Task:
   """What `ntm train` would train."""
   if config.model.kind == "flow_matching":
-    return velocity_lib.velocity(config)
-  return task_lib.density(config, velocity_params)
+    return velocity_lib.velocity(config, frozen)
+  return task_lib.density(config, frozen)
 
 
 def batch(config: Config, size: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -13,9 +13,9 @@ import numpy as np
 from absl.testing import flagsaver
 
 from ntm import config as config_lib
-from ntm.losses import distillation, flow_matching, task
+from ntm.losses import distillation, flow_matching, inputs, task
 from ntm.nn import partitioning
-from ntm.training import checkpoint
+from ntm.training import checkpoint, frozen_record
 from ntm.training import state as state_lib
 from ntm.training import teacher as teacher_lib
 from ntm.training import workdir as workdir_lib
@@ -31,9 +31,10 @@ _DIGITS = {
 }
 
 
-def config(**model) -> config_lib.Config:
-  """A model of one token per digit."""
-  return config_lib.from_dict(_DIGITS | {"model": _DIGITS["model"] | model})
+def config(data=None, text=None, **model) -> config_lib.Config:
+  """A model of one token per digit, or with sections of other data and texts."""
+  return config_lib.from_dict(_DIGITS | {"model": _DIGITS["model"] | model, "data": data or {},
+                                         "text": text or {}})
 
 
 def mesh(run: config_lib.Config) -> jax.sharding.Mesh:
@@ -57,19 +58,21 @@ def write(workdir: pathlib.Path, run: config_lib.Config, step: int = 3, teacher=
   """A run with one checkpoint; with the workdir of a teacher, the run of its denoiser."""
   if teacher:
     _, params, teacher_step = checkpoint.restore_ema(teacher)
-    what = distillation.distill(run, params)
+    what = distillation.distill(run, inputs.load(run, params))
     teacher_lib.write(workdir, teacher, teacher_step, params)
   else:
     what = _task(run)
   state = _state(what, run)
   workdir_lib.prepare(workdir, run)
+  frozen_record.write(workdir, run)
   checkpointer = checkpoint.Checkpointer(workdir, run, what.primary_metric)
   checkpointer.save(state.replace(step=state.step + step), {"next_index": step}, {}, wait=True)
   checkpointer.close()
 
 
 def _task(run):
-  return (flow_matching.velocity if run.model.kind == "flow_matching" else task.density)(run)
+  make_task = flow_matching.velocity if run.model.kind == "flow_matching" else task.density
+  return make_task(run, inputs.load(run))
 
 
 def _state(what, run):

@@ -9,6 +9,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.losses import alignment, flow_matching, task
+from ntm.losses.inputs import Frozen
 from ntm.models import build
 from ntm.training import checkpoint, loop
 from tests.helpers import tiny
@@ -66,25 +67,24 @@ class FinetuningTest(parameterized.TestCase):
   @parameterized.parameters("end_to_end", "pair_wise")
   def test_alignment_is_added_with_a_weight_that_decays(self, objective):
     config, params = _config(train__objective=objective), _velocity_params()
-    plain, aligned = (task.density(c, p) for c, p in (
-        (config, None), (config, params)))
+    plain, aligned = (task.density(config, frozen) for frozen in (None, Frozen(params)))
     started = tiny.random_params(lambda rng: {"params": plain.init(rng)})
     batch = next(_Data())
     loss = jax.jit(lambda started, frozen, step: (plain if frozen is None else aligned).loss(
         jax.random.key(0), started, frozen, batch, step))
     without, _ = loss(started, None, 0)
     for step, decay in ((0, 1.0), (3, 0.5), (6, 0.0)):
-      value, metrics = loss(started, params, step)
+      value, metrics = loss(started, Frozen(params), step)
       alignment = metrics.scalars()["alignment"]
       self.assertGreater(alignment, 0)
       np.testing.assert_allclose(value, without + 2.5 * decay * alignment, rtol=1e-5)
 
   def test_frozen_copy_gets_no_gradient(self):
     config, params = _config(), _velocity_params()
-    what = task.density(config, params)
+    what = task.density(config, Frozen(params))
     started = tiny.random_params(lambda rng: {"params": what.init(rng)})
     grads = jax.jit(jax.grad(lambda frozen: what.loss(
-        jax.random.key(0), started, frozen, next(_Data()), 0)[0]))(params)
+        jax.random.key(0), started, frozen, next(_Data()), 0)[0]))(what.frozen)
     for leaf in jax.tree.leaves(grads):
       np.testing.assert_array_equal(leaf, 0)
 
@@ -94,7 +94,7 @@ class FinetuningTest(parameterized.TestCase):
     workdir = tempfile.mkdtemp()
     config = dataclasses.replace(config, optimizer=dataclasses.replace(
         config.optimizer, peak_learning_rate=1e-12, final_learning_rate=0.0))
-    make_task = lambda source: functools.partial(task.density, velocity_params=source)
+    make_task = lambda source: functools.partial(task.density, frozen=Frozen(source))
     loop.train(make_task(params), config, workdir, _Data(), [])
     _, trained, step = checkpoint.restore_ema(workdir)
     self.assertEqual(step, 2)

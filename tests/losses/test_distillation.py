@@ -7,6 +7,7 @@ import pytest
 from absl.testing import absltest
 
 from ntm.losses import distillation, task
+from ntm.losses.inputs import Frozen
 from ntm.models import build
 from ntm.nn import partitioning
 from ntm.process.trajectory import draw_trajectory
@@ -38,7 +39,7 @@ class DistillationTest(absltest.TestCase):
     super().setUp()
     self.config = _config(train__steps=60, optimizer__peak_learning_rate=1e-2)
     self.teacher, self.params = tiny.model_and_params(self.config, scale=0.1)
-    self.task = distillation.distill(self.config, self.params)
+    self.task = distillation.distill(self.config, Frozen(self.params))
 
   def test_the_loss_is_the_distance_to_the_score_refinement(self):
     rng, batch = jax.random.key(0), _batch(4)
@@ -55,7 +56,7 @@ class DistillationTest(absltest.TestCase):
       return ((x - target) ** 2).mean(), ((trajectory.x_KBNC[0] - target) ** 2).mean()
 
     params = _params(self.task)
-    loss, metrics = jax.jit(self.task.loss)(rng, params, self.params, batch, 0)
+    loss, metrics = jax.jit(self.task.loss)(rng, params, self.task.frozen, batch, 0)
     mse, mse_of_raw = expected(params, self.params)
     np.testing.assert_allclose(loss, mse, rtol=1e-4)
     np.testing.assert_allclose(metrics.scalars()["mse_of_raw"], mse_of_raw, rtol=1e-4)
@@ -63,9 +64,9 @@ class DistillationTest(absltest.TestCase):
   def test_the_teacher_gets_no_gradient(self):
     params = _params(self.task)
     grads = jax.jit(jax.grad(lambda frozen: self.task.loss(
-        jax.random.key(0), params, frozen, _batch(2), 0)[0]))(self.params)
+        jax.random.key(0), params, frozen, _batch(2), 0)[0]))(self.task.frozen)
     # Only through u, which the denoiser reads; the predictor is in the targets alone.
-    for leaf in jax.tree.leaves(grads["predictor"]):
+    for leaf in jax.tree.leaves(grads.teacher["predictor"]):
       np.testing.assert_array_equal(leaf, 0)
 
   @pytest.mark.slow
@@ -75,7 +76,8 @@ class DistillationTest(absltest.TestCase):
     step = step_lib.make_train_step(self.task, self.config, mesh)
     before, losses = jax.device_get(self.params), []
     for i in range(60):
-      state, metrics, _ = step(state, partitioning.put_batch(mesh, _batch(8, i % 4)), self.params)
+      state, metrics, _ = step(state, partitioning.put_batch(mesh, _batch(8, i % 4)),
+                               self.task.frozen)
       losses.append(metrics.scalars()["mse"])
     self.assertLess(np.mean(losses[-5:]), 0.7 * np.mean(losses[:5]))
     jax.tree.map(np.testing.assert_array_equal, before, jax.device_get(self.params))
@@ -91,7 +93,8 @@ class DistillationTest(absltest.TestCase):
   def _assert_features_are_given(self, context):
     config = _config(model__transporter__features=3, model__predictor__context=context)
     teacher, frozen = tiny.model_and_params(config, scale=0.1)
-    run, student, batch = distillation.distill(config, frozen), build.denoiser(config), _batch(4)
+    run, student, batch = (distillation.distill(config, Frozen(frozen)), build.denoiser(config),
+                           _batch(4))
     params = _params(run)
     self.assertEqual(params["network"]["embed"]["kernel"].shape, (4 + 3, 16))
 
@@ -109,22 +112,22 @@ class DistillationTest(absltest.TestCase):
                         cond.at(times[0]).replace(features_BNF=features[0]))
       return ((x - target) ** 2).mean()
 
-    loss, _ = jax.jit(run.loss)(jax.random.key(0), params, frozen, batch, 0)
+    loss, _ = jax.jit(run.loss)(jax.random.key(0), params, run.frozen, batch, 0)
     np.testing.assert_allclose(loss, expected(params, frozen), rtol=1e-4)
 
   def test_samples_of_a_conditional_teacher_are_denoised(self):
     config = _config(model__transporter__features=3)
     _, frozen = tiny.model_and_params(config, scale=0.1)
-    run = distillation.distill(config, frozen)
-    images = jax.jit(run.samples)(_params(run), frozen)["denoised"]
+    run = distillation.distill(config, Frozen(frozen))
+    images = jax.jit(run.samples)(_params(run), run.frozen)["denoised"]
     self.assertTrue(np.isfinite(images).all())
 
   def test_every_t_of_a_multi_t_teacher(self):
     config = _config(process__num_steps=(2, 4))
     _, teacher = tiny.model_and_params(config)
-    run = distillation.distill(config, teacher)
+    run = distillation.distill(config, Frozen(teacher))
     loss, _ = jax.jit(run.loss)(
-        jax.random.key(0), _params(run), teacher, _batch(), 0)
+        jax.random.key(0), _params(run), run.frozen, _batch(), 0)
     self.assertTrue(np.isfinite(loss))
 
 

@@ -18,6 +18,7 @@ import ntm as package
 from ntm import config as config_lib
 from ntm.conversion import converter, families
 from ntm.losses import alignment, task
+from ntm.losses.inputs import Frozen
 from ntm.models import build
 from ntm.nn import partitioning
 from ntm.sampling import ode
@@ -131,7 +132,7 @@ class RunsTest(parameterized.TestCase):
     """The NTM predicts the posterior mean of the velocity model, and has its gradient."""
     config = _finetuned(theirs)
     alignment.check_source(config, theirs)
-    what = task.density(config, jax.tree.map(jnp.asarray, params))
+    what = task.density(config, Frozen(jax.tree.map(jnp.asarray, params)))
     started = jax.jit(lambda rng: nn.unbox(what.init(rng)))(jax.random.key(0))
     state = state_lib.TrainState(0, True, started, started, None)
     started = state_lib.with_pretrained(state, what.pretrained).params
@@ -165,7 +166,7 @@ class RunsTest(parameterized.TestCase):
     example = task.example(config)
     source = nn.unbox(jax.eval_shape(
         model.init, jax.random.key(0), example.x_KBNC[0], example.cond.at(example.times_KB[0])))
-    what = task.density(config, source["params"])
+    what = task.density(config, Frozen(source["params"]))
     backbone = source["params"]["network"]["backbone"]
     self.assertEqual(sum(leaf.size for leaf in jax.tree.leaves(backbone)), published)
     mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
@@ -179,7 +180,7 @@ class RunsTest(parameterized.TestCase):
              "text" if text else "label": jax.tree.leaves(jax.tree.map(
                  lambda a: jax.ShapeDtypeStruct((4, *a.shape[1:]), a.dtype), example.cond))[0]}
     train_step = step.make_train_step(what, config, mesh)
-    compiled = train_step.lower(state, batch, source["params"]).compile()
+    compiled = train_step.lower(state, batch, what.frozen).compile()
     # Parameters, their average and two moments in float32, and the frozen source.
     size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     frozen = sum(leaf.size for leaf in jax.tree.leaves(source["params"]))

@@ -6,6 +6,7 @@ import pytest
 from absl.testing import absltest
 
 from ntm.losses import distillation, flow_matching, task
+from ntm.losses.inputs import Frozen
 from ntm.nn import partitioning
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
@@ -22,14 +23,15 @@ def _finetuning(mesh):
       mesh=mesh)
   source = tiny.config(model__kind="flow_matching", model__predictor=_NET)
   init = flow_matching.velocity(source).init
-  return config, task.density(config, tiny.random_params(lambda rng: {"params": init(rng)}))
+  frozen = Frozen(tiny.random_params(lambda rng: {"params": init(rng)}))
+  return config, task.density(config, frozen)
 
 
 def _distillation(mesh):
   config = tiny.config(model__predictor=_NET, model__transporter=_ONE_BLOCK, denoiser=_NET,
                        mesh=mesh)
   _, teacher = tiny.model_and_params(config, scale=0.1)
-  return config, distillation.distill(config, teacher)
+  return config, distillation.distill(config, Frozen(teacher))
 
 
 def _kernel(params):
@@ -59,7 +61,7 @@ class StateTest(absltest.TestCase):
       state = runs.filled(state_lib.abstract_state(what, config, mesh))
       if what.pretrained is not None:
         state = state_lib.with_pretrained(state, what.pretrained)
-      for tree in (frozen, state.params, state.ema):
+      for tree in (frozen.teacher, state.params, state.ema):
         kernel = _kernel(tree)
         self.assertEqual(kernel.addressable_shards[0].data.size * mesh.size, kernel.size)
       step = step_lib.make_train_step(what, config, mesh)

@@ -8,6 +8,7 @@ from absl.testing import absltest
 
 from ntm import api
 from ntm.losses import distillation, task
+from ntm.losses.inputs import Frozen
 from ntm.nn import partitioning
 from ntm.training import checkpoint, teacher
 from ntm.training import state as state_lib
@@ -49,7 +50,7 @@ class RestoreTest(absltest.TestCase):
     shutil.copytree(self.teacher, self.workdir)
 
   def _distill(self, workdir, teacher_params):
-    run = distillation.distill(self.config, teacher_params)
+    run = distillation.distill(self.config, Frozen(teacher_params))
     teacher.write(workdir, self.workdir, 3, teacher_params)
     return _write(self.config, workdir, run)
 

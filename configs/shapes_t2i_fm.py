@@ -1,0 +1,20 @@
+"""Flow matching on built-in scenes: the baseline of configs/shapes_t2i.py.
+
+  ntm train --config=configs/shapes_t2i_fm.py --workdir=runs/shapes_fm
+  ntm sample --workdir=runs/shapes_fm --prompts="a small green ring" --guidance=2 --num=8
+  ntm evaluate --workdir=runs/shapes_fm --steps=8
+
+As many tokens as that model: four levels of 32 pictures per update there, one level of 128
+pictures here. Its network has as many layers as predictor and transporter there together.
+Hardware: two CPU cores. Duration and numbers to expect: not yet measured.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.load_sibling(__file__, "shapes_t2i.py")
+  config.model.kind = "flow_matching"
+  config.model.predictor.layers = config.model.unroll = 8
+  config.train.batch_size = 128
+  return config

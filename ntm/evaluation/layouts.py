@@ -1,0 +1,126 @@
+"""Prompts and folders of samples as the tools of GenEval and DPG-Bench read them.
+
+  geneval   prompts: its evaluation_metadata.jsonl, one JSON object per line with a "prompt";
+            samples: 00000/metadata.jsonl, that object, and 00000/samples/0000.png, 0001.png, ...
+  dpg       prompts: its folder of ITEM.txt files; samples: ITEM.png, four pictures of a prompt in
+            a grid of 2 x 2, row by row and without padding
+
+What belongs to a prompt is written whole or not at all, so an interrupted run can go on.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ntm.sampling import pictures
+
+LAYOUTS = ("geneval", "dpg")
+NUM_IMAGES = 4  # Per prompt, in both protocols.
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+  """A prompt of a benchmark.
+
+  Attributes:
+    name: of its folder or file.
+    prompt: text.
+    metadata: what GenEval's evaluation reads; None in DPG-Bench.
+  """
+
+  name: str
+  prompt: str
+  metadata: dict[str, Any] | None = None
+
+
+def read(layout: str, path: str) -> list[Item]:
+  """The prompts of a benchmark, in order.
+
+  Args:
+    layout: one of `LAYOUTS`.
+    path: the file of GenEval or the folder of DPG-Bench.
+
+  Raises:
+    ValueError: another kind of file, a line without prompt, a blank prompt, none at all.
+  """
+  items = _read_geneval(pathlib.Path(path)) if layout == "geneval" else _read_dpg(
+      pathlib.Path(path))
+  if blank := [item.name for item in items if not item.prompt.strip()]:
+    raise ValueError(f"the prompt {blank[0]} of {path} is blank; expected some text.")
+  return items
+
+
+def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
+  """Makes the folder, and next to it DIRECTORY.json, which says how its samples are drawn.
+
+  Raises:
+    ValueError: it has samples that are drawn in another way.
+  """
+  path = directory.with_name(f"{directory.name}.json")
+  if directory.exists() and any(directory.iterdir()):
+    before = json.loads(path.read_text()) if path.exists() else None
+    if before != settings:
+      raise ValueError(f"{directory} has samples of {before or 'unknown settings'}, not "
+                       f"{settings}; choose another --output, or empty the folder.")
+  directory.mkdir(parents=True, exist_ok=True)
+  path.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def is_done(layout: str, directory: pathlib.Path, item: Item) -> bool:
+  """Whether all samples of a prompt are there."""
+  return (directory / item.name if layout == "geneval" else _grid_path(directory, item)).exists()
+
+
+def write(layout: str, directory: pathlib.Path, item: Item, images: np.ndarray) -> None:
+  """Writes the samples [num, H, W, 1 or 3] of a prompt, in [-1, 1] or clipped to it."""
+  pixels = (np.clip(images, -1, 1) * 127.5 + 127.5).round().astype(np.uint8)
+  if layout == "dpg":
+    rows = pixels.reshape(2, 2, *pixels.shape[1:])
+    pictures.save(_grid_path(directory, item), np.concatenate(
+        [np.concatenate(list(row), axis=1) for row in rows], axis=0))
+    return
+  partial = directory / f"{item.name}.partial"
+  shutil.rmtree(partial, ignore_errors=True)
+  for i, image in enumerate(pixels):
+    pictures.save(partial / "samples" / f"{i:04}.png", image)
+  (partial / "metadata.jsonl").write_text(json.dumps(item.metadata) + "\n")
+  partial.rename(directory / item.name)
+
+
+def _grid_path(directory, item):
+  return directory / f"{item.name}.png"
+
+
+def _read_geneval(path) -> list[Item]:
+  try:
+    lines = path.read_text().splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(f"{path} cannot be read ({error}); expected GenEval's "
+                     "evaluation_metadata.jsonl.") from error
+  items = []
+  for i, line in enumerate(lines):
+    try:
+      metadata = json.loads(line)
+      items.append(Item(f"{i:05}", str(metadata["prompt"]), metadata))
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(f"line {i + 1} of {path} is {line!r:.80}; expected a JSON object with a "
+                       "\"prompt\", as in GenEval's evaluation_metadata.jsonl.") from error
+  return _some(items, path)
+
+
+def _read_dpg(path) -> list[Item]:
+  if not path.is_dir():
+    raise ValueError(f"{path} is not a folder; expected DPG-Bench's folder of ITEM.txt files.")
+  return _some([Item(file.stem, file.read_text().strip()) for file in sorted(path.glob("*.txt"))],
+               path)
+
+
+def _some(items: Sequence[Item], path) -> list[Item]:
+  if not items:
+    raise ValueError(f"{path} has no prompts; expected at least one.")
+  return list(items)

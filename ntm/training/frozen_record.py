@@ -1,0 +1,54 @@
+"""frozen.json in a workdir: the frozen networks that its model was trained with.
+
+  {"autoencoder": {"path": "runs/vae", "checksum": 123456789}}
+
+A network may move to another path, but its numbers must be the same: with another autoencoder
+the latents are others.
+"""
+
+import json
+import os
+
+from etils import epath
+
+from ntm.config import Config
+from ntm.conversion import converter
+from ntm.training import multihost
+from ntm.training import workdir as workdir_lib
+
+FILE = "frozen.json"
+
+Record = dict[str, dict[str, str | int]]
+
+
+def of(config: Config) -> Record:
+  """The record of a config; errors as `converter.checksum`."""
+  path = config.autoencoder.path
+  return {"autoencoder": {"path": path, "checksum": converter.checksum(path)}} if path else {}
+
+
+def check(workdir: str | os.PathLike, config: Config) -> None:
+  """Raises ValueError unless a run that has started here has the frozen networks of a config."""
+  if not workdir_lib.started(workdir):
+    return
+  path, now = epath.Path(workdir) / FILE, of(config)
+  try:
+    before = json.loads(path.read_text()) if path.exists() else {}
+    sums = {name: entry["checksum"] for name, entry in before.items()}
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(f"{path} is damaged ({error!r}); restore it from a copy, or start in a new "
+                     "workdir.") from error
+  for name in sorted(before.keys() | now.keys()):
+    if sums.get(name) != now.get(name, {}).get("checksum"):
+      theirs, ours = (record.get(name, {}).get("path", "none") for record in (before, now))
+      raise ValueError(
+          f"{workdir} was trained with the {name} {theirs}, and config.{name}.path names another: "
+          f"{ours}. Set it to a copy of the first, in config.json for commands that read a "
+          "workdir; or train in a new workdir.")
+
+
+def write(workdir: str | os.PathLike, config: Config) -> None:
+  """Writes the record, if there are frozen networks, on the primary process."""
+  record = of(config)
+  if record and multihost.is_primary_process():
+    (epath.Path(workdir) / FILE).write_text(json.dumps(record, indent=1) + "\n")

@@ -1,0 +1,102 @@
+"""Folders of samples as GenEval and DPG-Bench read them."""
+
+import json
+import pathlib
+import tempfile
+
+import numpy as np
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+from ntm.evaluation import layouts
+from ntm.evaluation.layouts import Item
+from tests.helpers import processes, runs
+
+_LINES = [{"tag": "single_object", "include": [{"class": "ring", "count": 1}], "prompt": "a ring"},
+          {"tag": "counting", "include": [], "prompt": "two squares"}]
+
+
+def _geneval_file(root):
+  path = root / "evaluation_metadata.jsonl"
+  path.write_text("".join(json.dumps(line) + "\n" for line in _LINES))
+  return path
+
+
+class LayoutsTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(tempfile.mkdtemp())
+    self.images = np.linspace(-1.2, 1, 4 * 6 * 5 * 3).reshape(4, 6, 5, 3)
+    self.pixels = (np.clip(self.images, -1, 1) * 127.5 + 127.5).round().astype(np.uint8)
+
+  def test_geneval(self):
+    items = layouts.read("geneval", str(_geneval_file(self.root)))
+    self.assertEqual([item.name for item in items], ["00000", "00001"])
+    self.assertFalse(layouts.is_done("geneval", self.root, items[1]))
+    (self.root / "00001.partial").mkdir()  # Of an interrupted run.
+    layouts.write("geneval", self.root, items[1], self.images)
+    self.assertTrue(layouts.is_done("geneval", self.root, items[1]))
+    self.assertEqual(json.loads((self.root / "00001" / "metadata.jsonl").read_text()), _LINES[1])
+    for i in range(4):
+      np.testing.assert_array_equal(
+          Image.open(self.root / "00001" / "samples" / f"{i:04}.png"), self.pixels[i])
+    self.assertFalse((self.root / "00001.partial").exists())
+
+  def test_dpg(self):
+    (self.root / "b12.txt").write_text("two squares \n")
+    (self.root / "a7.txt").write_text("a ring")
+    items = layouts.read("dpg", str(self.root))
+    self.assertEqual(items, [Item("a7", "a ring"), Item("b12", "two squares")])
+    layouts.write("dpg", self.root, items[0], self.images)
+    grid = np.asarray(Image.open(self.root / "a7.png"))
+    np.testing.assert_array_equal(grid[:6, 5:], self.pixels[1])  # Row by row.
+    np.testing.assert_array_equal(grid[6:, :5], self.pixels[2])
+    self.assertEqual(grid.shape, (12, 10, 3))
+
+  @parameterized.parameters(
+      ("geneval", "a ring\n", "line 1 of .* is 'a ring'; expected a JSON object with a"),
+      ("geneval", '{"tag": 1}\n', "line 1 of .*; expected a JSON object with a"),
+      ("geneval", '{"prompt": " "}\n', "the prompt 00000 of .* is blank"),
+      ("geneval", "", "has no prompts; expected at least one"),
+      ("geneval", None, "cannot be read .*; expected GenEval's"),
+      ("dpg", "a ring", "is not a folder; expected DPG-Bench's folder"))
+  def test_other_files_are_refused(self, layout, text, message):
+    path = self.root / "prompts"
+    if text is not None:
+      path.write_text(text)
+    with self.assertRaisesRegex(ValueError, message):
+      layouts.read(layout, str(path))
+
+  def test_samples_of_other_settings_are_not_mixed(self):
+    directory = self.root / "out"
+    layouts.check_settings(directory, {"seed": 0})
+    layouts.check_settings(directory, {"seed": 1})  # Nothing is there yet.
+    (directory / "00000").mkdir()
+    layouts.check_settings(directory, {"seed": 1})
+    with self.assertRaisesRegex(ValueError, "has samples of .'seed': 1., not .'seed': 2."):
+      layouts.check_settings(directory, {"seed": 2})
+
+  def test_the_command_continues_with_the_same_pictures(self):
+    runs.write(self.root / "run", runs.config(
+        num_classes=0, backbone={"text_tokens": 8, "vocab_size": 54}, text={"tokenizer": "scenes"}))
+    flags = [f"--workdir={self.root / 'run'}", "--layout=geneval", "--refine=none",
+             f"--prompts_file={_geneval_file(self.root)}", f"--output={self.root / 'out'}"]
+    processes.ntm("sample", *flags)
+    files = sorted((self.root / "out").glob("*/samples/*.png"))
+    self.assertLen(files, 8)
+    before = {file: file.read_bytes() for file in files}
+    self.assertGreater(len(set(before.values())), 4)
+    (self.root / "out" / "00001").rename(self.root / "gone")
+    processes.ntm("sample", *flags)
+    self.assertEqual({file: file.read_bytes() for file in files}, before)
+    for more, message in (
+        (["--seed=1"], "has samples of"), (["--prompts=a ring"], "nothing in --prompts"),
+        (["--layout=dpg", "--num=2"], "--num is 2; expected 4 with --layout=dpg")):
+      code, stderr = runs.call("sample", *flags, *more)
+      self.assertEqual(code, 1)
+      self.assertIn(message, stderr)
+
+
+if __name__ == "__main__":
+  absltest.main()

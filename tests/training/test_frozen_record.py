@@ -1,0 +1,67 @@
+import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
+
+from absl.testing import absltest
+
+from ntm import api
+from ntm import config as config_lib
+from ntm.training import checks, frozen_record
+from tests.helpers import runs, tiny, tiny_autoencoder
+
+
+def _at(config, path):
+  return dataclasses.replace(config, autoencoder=config_lib.AutoencoderConfig(str(path)))
+
+
+class FrozenRecordTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.config = tiny_autoencoder.config("kl", mesh__data=-1)
+    self.workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
+    runs.write(self.workdir, self.config)
+
+  def test_a_copy_at_another_path_is_the_same(self):
+    copy = pathlib.Path(tempfile.mkdtemp()) / "copy"
+    shutil.copytree(self.config.autoencoder.path, copy)
+    checks.check_run(_at(self.config, copy), self.workdir)
+    self.assertEqual(json.loads((self.workdir / "frozen.json").read_text()),
+                     frozen_record.of(self.config))
+
+  def test_other_networks_are_refused(self):
+    # The same sizes and other numbers.
+    other = pathlib.Path(tempfile.mkdtemp()) / "other"
+    shutil.copytree(self.config.autoencoder.path, other)
+    manifest = other / "checkpoints" / "0" / "checksums" / "metadata"
+    written = json.loads(manifest.read_text())
+    first = min(written["arrays"]["ema"])
+    written["arrays"]["ema"][first][2] += 1
+    del written["checksum"]
+    manifest.write_text(json.dumps(frozen_record.converter.checksums.seal(written)))
+    with self.assertRaisesRegex(ValueError, f"with the autoencoder .*names another: {other}"):
+      checks.check_run(_at(self.config, other), self.workdir)
+    with self.assertRaisesRegex(ValueError, "names another: none"):
+      checks.check_run(_at(self.config, ""), self.workdir)
+    (self.workdir / "frozen.json").unlink()
+    with self.assertRaisesRegex(ValueError, "with the autoencoder none, and"):
+      api.restore(self.workdir)
+
+  def test_a_damaged_record_is_named(self):
+    (self.workdir / "frozen.json").write_text("[")
+    with self.assertRaisesRegex(ValueError, "frozen.json is damaged"):
+      frozen_record.check(self.workdir, self.config)
+
+  def test_runs_without_frozen_networks_have_none(self):
+    workdir = pathlib.Path(tempfile.mkdtemp()) / "plain"
+    runs.write(workdir, tiny.config())
+    frozen_record.check(workdir, tiny.config())
+    self.assertFalse((workdir / frozen_record.FILE).exists())
+    # Any networks may be in a workdir where nothing has been saved.
+    frozen_record.check(tempfile.mkdtemp(), self.config)
+
+
+if __name__ == "__main__":
+  absltest.main()
