@@ -12,16 +12,17 @@ _SECONDS = 10.0  # Between two lines; a computation that takes less logs nothing
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
   """Logs the progress of a computation, and an estimate of the time left, every ten seconds.
 
   Without reports, inside one long call, it logs the time so far.
 
   Args:
     what: the name of the computation, such as "sampling".
+    unit: of what is done, such as "images", to log how many per second; "" does not.
 
   Yields:
-    (done, total) → None, which reports progress.
+    (done, total) → None, which reports progress; total is 0 if it is not known.
   """
   start, ended, state = time.monotonic(), threading.Event(), [0, 0]
 
@@ -32,8 +33,10 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     while not ended.wait(_SECONDS):
       (done, total), passed = state, time.monotonic() - start
       if done:
-        _LOG.info("%s: %d of %d, %s left", what, done, total,
-                  _duration(passed * (total / done - 1)))
+        rate = f", {done / passed:.1f} {unit}/s" if unit else ""
+        left = f", {_duration(passed * (total / done - 1))} left" if total else ""
+        of = f" of {total}" if total else ""
+        _LOG.info("%s: %d%s%s%s", what, done, of, rate, left)
       else:
         _LOG.info("%s: %s so far", what, _duration(passed))
 

@@ -23,5 +23,7 @@ def check_autoencoder(config) -> None:
   require(not path or len(config.model.image_shape) == 3, "autoencoder.path", path,
           f"'' unless model.image_shape is (height, width, channels) of latents; it is "
           f"{config.model.image_shape}")
+  require(path or config.data.source != "shards", "autoencoder.path", path,
+          "the autoencoder that `ntm encode` was given, with data.source 'shards'")
   require(not path or config.data.source != "mixture", "autoencoder.path", path,
           "'' with data.source 'mixture', which draws no RGB images")

@@ -12,14 +12,16 @@ class DataConfig:
   """Where images come from.
 
   Attributes:
-    source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays', 'mixture' (fresh
-      draws from a known density), 'scenes' (procedural pictures of coloured shapes, see
-      `ntm.data.scenes`) or an extension.
+    source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays', 'shards' (latents that
+      `ntm encode` wrote), 'mixture' (fresh draws from a known density), 'scenes' (procedural
+      pictures of coloured shapes, see `ntm.data.scenes`) or an extension.
     path: folder: the directory of images, one sub-directory per class;
       tfds: the data set's name, such as 'cifar10'; arrays: the directory of
-      latents and conditions prepared ahead, see `ntm.data.arrays`.
+      latents and conditions prepared ahead, see `ntm.data.arrays`; shards: the
+      --target of `ntm encode`, or a directory with such `train` and `test`.
     data_dir: tfds: where prepared data sets are; '' for tfds's default.
-    test_fraction: folder: share of every class held out as the test split.
+    test_fraction: folder: share of every class held out as the test split; shards:
+      share of all examples, unless `path` has a directory per split.
     left_out: digits: a class that the run never sees, for `ntm likelihood` to
       find strange; -1 leaves none out.
     augment: digits: a fresh random affine map for every example, so that none is
@@ -31,7 +33,8 @@ class DataConfig:
     num_templates: templates: number of glyphs.
   """
 
-  source: Literal["digits", "folder", "tfds", "arrays", "mixture", "scenes"] | Extension = "digits"
+  source: Literal["digits", "folder", "tfds", "arrays", "shards", "mixture",
+                  "scenes"] | Extension = "digits"
   path: str = ""
   data_dir: str = ""
   test_fraction: float = 0.1

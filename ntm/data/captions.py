@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,17 @@ class Tokenised:
     example.pop("label", None)
     tokens = self._tokenizer([example.pop("caption")])
     return example | {"ids": tokens.ids_BM[0], "mask": tokens.mask_BM[0]}
+
+  @property
+  def pairs(self) -> Callable:
+    """`Shards.pairs`, tokenised; other sources have no such attribute."""
+    pairs = self._source.pairs
+    return lambda: Tokenised(pairs(), self._tokenizer)
+
+  @property
+  def autoencoder(self) -> dict[str, Any]:
+    """`Shards.autoencoder`."""
+    return self._source.autoencoder
 
   @property
   def names(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import os
 import pathlib
 
 import numpy as np
+from PIL import Image
 
 from ntm.data import images
 from ntm.data.unreadable import UnreadableError
@@ -35,21 +36,7 @@ class Folder:
     if not path or not self._root.is_dir():
       raise ValueError(f"config.data.path is {path!r}, which is not a directory; expected the "
                        "folder of images.")
-    ignored = collections.Counter()
-    folders, outside = _entries(path)
-    classes = {name: _class(os.path.join(path, name), name, ignored, [os.path.realpath(path)])
-               for name in folders}
-    if empty := [name for name, files in classes.items() if not files]:
-      raise ValueError(f"{path} has folders without images ({_join(empty)}), and every folder in "
-                       "it is a class; remove them, or add their images.")
-    if not classes:
-      classes = {"": [name for name in outside if _is_image(name, ignored)]}
-    elif any(_is_image(name, ignored) for name in outside) and split == "train":
-      _LOG.warning("%s has images outside of its class folders; they are not used.", path)
-    if ignored and split == "train":
-      _LOG.warning("%s has files that are not read as images: %s", path,
-                   _join([f"{count} {suffix or 'without a suffix'}"
-                          for suffix, count in sorted(ignored.items())]))
+    classes = files_by_class(path, log=split == "train")
     self.num_classes, self._shape = len(classes), image_shape
     self.names, self._labels = [], []
     for label, files in enumerate(classes.values()):
@@ -68,22 +55,56 @@ class Folder:
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """One example, as `images.example` gives it; UnreadableError if its file cannot be used."""
-    name = self.names[index]
-    path = self._root / name
-    try:
-      data = path.read_bytes()
-      if not data:
-        raise ValueError("the file is empty")
-      image = images.decode(io.BytesIO(data))
-    except OSError as error:
-      raise UnreadableError(name, error.strerror or str(error), os.fspath(path)) from error
-    except ValueError as error:
-      raise UnreadableError(name, str(error), os.fspath(path)) from error
+    image = read(self._root, self.names[index])
     return images.example(image, self._labels[index], self._shape)
 
   def record(self) -> list[str]:
     """The files of this split."""
     return self.names
+
+
+def files_by_class(path: str, log: bool = True) -> dict[str, list[str]]:
+  """{class: image files, relative to the directory}, both in order.
+
+  A directory without sub-directories is one class, "".
+
+  Args:
+    path: a directory.
+    log: whether to warn of files that are passed over.
+
+  Raises:
+    ValueError: a sub-directory without images.
+  """
+  ignored = collections.Counter()
+  folders, outside = _entries(path)
+  classes = {name: _class(os.path.join(path, name), name, ignored, [os.path.realpath(path)])
+             for name in folders}
+  if empty := [name for name, files in classes.items() if not files]:
+    raise ValueError(f"{path} has folders without images ({_join(empty)}), and every folder in "
+                     "it is a class; remove them, or add their images.")
+  if not classes:
+    classes = {"": [name for name in outside if _is_image(name, ignored)]}
+  elif any(_is_image(name, ignored) for name in outside) and log:
+    _LOG.warning("%s has images outside of its class folders; they are not used.", path)
+  if ignored and log:
+    _LOG.warning("%s has files that are not read as images: %s", path,
+                 _join([f"{count} {suffix or 'without a suffix'}"
+                        for suffix, count in sorted(ignored.items())]))
+  return classes
+
+
+def read(root: str | os.PathLike, name: str) -> Image.Image:
+  """An image file below a directory, as `images.decode`; UnreadableError if it cannot be used."""
+  path = pathlib.Path(root) / name
+  try:
+    data = path.read_bytes()
+    if not data:
+      raise ValueError("the file is empty")
+    return images.decode(io.BytesIO(data))
+  except OSError as error:
+    raise UnreadableError(name, error.strerror or str(error), os.fspath(path)) from error
+  except ValueError as error:
+    raise UnreadableError(name, str(error), os.fspath(path)) from error
 
 
 def _entries(directory):

@@ -17,7 +17,9 @@ import jax
 import numpy as np
 
 from ntm.config import Config
+from ntm.conversion import converter
 from ntm.data import sources, unreadable
+from ntm.data.shards import ChooseMirror
 from ntm.data.unreadable import Replacing, Source
 from ntm.models import autoencoder
 
@@ -81,8 +83,9 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
 
   Returns:
     An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32}, or
-    "text", or "ids" and "mask", in place of the label. An example that cannot be read
-    is replaced by the next one that can.
+    "text", or "ids" and "mask", in place of the label; of shards, "mean" and "std" in
+    place of the image, of the image or of its mirror image at random. An example that
+    cannot be read is replaced by the next one that can.
 
   Raises:
     ValueError: a batch that the processes do not divide, an empty source, no
@@ -92,8 +95,11 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
     raise ValueError(f"batch_size {batch_size} is not divisible by {process_count} processes.")
   if not len(source):
     raise ValueError("the data source is empty; there is nothing to train on.")
-  replacing = Replacing(source)
+  mirrors = hasattr(source, "pairs")  # Of shards.
+  replacing = Replacing(source.pairs() if mirrors else source)
   dataset = grain.MapDataset.source(replacing).seed(seed).shuffle().repeat()
+  if mirrors:
+    dataset = dataset.random_map(ChooseMirror())
   if text_dropout:
     if source.null_text is None:
       raise ValueError(f"train.label_dropout is {text_dropout}, but there is no null_text.npy with "
@@ -187,6 +193,13 @@ def evaluation_data(config: Config, limit: int
 
 def _load(config: Config, split: str) -> Source:
   """A split of the configured source, of images whose latents an autoencoder gives the model."""
+  if config.data.source == "shards":
+    source = sources.load(config.data, config.model, split, config.text)
+    if source.autoencoder["checksum"] != converter.checksum(config.autoencoder.path):
+      raise ValueError(f"the shards in {config.data.path} were encoded by another autoencoder "
+                       f"than {config.autoencoder.path}; set config.autoencoder.path to that one, "
+                       "or encode again.")
+    return source
   shape = autoencoder.image_shape(config)
   model = dataclasses.replace(config.model, image_shape=shape)
   return sources.load(config.data, model, split, config.text)

@@ -1,10 +1,10 @@
-"""Random-access sources: digits, folders of images, tfds, prepared arrays, mixtures, scenes.
+"""Random-access sources: digits, folders of images, tfds, arrays, shards, mixtures, scenes.
 
 With `config.data.augment` the digits are endless: `EndlessDigits`.
 
 Every example is {"image": float32 [H, W, C] in [-1, 1], "label": int32}; of
-prepared arrays, what `ntm.data.arrays` says, and of mixtures
-[*image_shape] of any range.
+prepared arrays, what `ntm.data.arrays` says, of shards, what `ntm.data.shards`
+says, and of mixtures [*image_shape] of any range.
 What other kinds of pixels and sizes become is in `ntm.data.images`.
 """
 
@@ -17,6 +17,7 @@ from ntm.data.external import External
 from ntm.data.folder import Folder
 from ntm.data.mixture import Mixture
 from ntm.data.scenes import Scenes
+from ntm.data.shards import Shards
 from ntm.data.unreadable import Source, first_readable
 
 SPLITS = ("train", "test")
@@ -36,8 +37,8 @@ def load(data: DataConfig, model: ModelConfig, split: str,
 
   Raises:
     ValueError: images of another shape, labels that exceed num_classes, a
-      folder without images or whose first 100 cannot be read, arrays that are
-      missing or of other shapes.
+      folder without images or whose first 100 cannot be read, arrays or shards that
+      are missing or of other shapes.
     ImportError: a source whose extra is not installed.
   """
   if split not in SPLITS:
@@ -47,6 +48,9 @@ def load(data: DataConfig, model: ModelConfig, split: str,
   if data.source == "arrays":
     return Arrays(data.path, split, model)
   by_text = bool(text and text.tokenizer)
+  if data.source == "shards":
+    shards = Shards(data.path, split, model, data.test_fraction)
+    return _tokenised(shards, text, model) if by_text else shards
   if model.backbone.text_tokens and (not by_text or data.source != "scenes"):
     raise ValueError(f"config.data.source is {data.source!r}, which has no "
                      f"{'captions' if by_text else 'text features'}; expected "
@@ -74,7 +78,11 @@ def load(data: DataConfig, model: ModelConfig, split: str,
     raise ValueError(f"{data.source} has {source.num_classes} classes, but "
                      f"config.model.num_classes is {model.num_classes}; set it to that, or to 0 "
                      "for an unconditional model.")
-  return captions.Tokenised(source, captions.tokenizer(text, model.backbone)) if by_text else source
+  return _tokenised(source, text, model) if by_text else source
+
+
+def _tokenised(source, text, model):
+  return captions.Tokenised(source, captions.tokenizer(text, model.backbone))
 
 
 def endless(data: DataConfig) -> bool:
@@ -173,7 +181,7 @@ class Tfds:
     try:
       builder = tfds.builder(name, data_dir=data_dir or None)
     except Exception as error:
-      raise ValueError(f"config.data.path is {name!r}, of which tensorflow-datasets says: "
+      raise ValueError(f"the tfds name is {name!r}, of which tensorflow-datasets says: "
                        f"{_first_line(error)}") from error
     features, splits = builder.info.features, list(builder.info.splits)
     if split == "test" and "test" not in splits and "validation" in splits:
@@ -190,8 +198,10 @@ class Tfds:
       self._source = builder.as_data_source(split=split)
     except Exception as error:
       raise ValueError(f"the tfds data set {name!r} cannot be read ({_first_line(error)}); prepare "
-                       "it in config.data.data_dir with file_format='array_record'.") from error
+                       "it in config.data.data_dir, of `ntm encode` --data_dir, with "
+                       "file_format='array_record'.") from error
     self._name, self._shape = f"{builder.info.full_name} {split}", image_shape
+    self.has_labels = label is not None
     self.num_classes = 1 if label is None else label.num_classes
 
   def __len__(self) -> int:
@@ -223,14 +233,14 @@ def level_spacing(config: DataConfig) -> float:
   """Distance between neighbouring values of the data, in the scale [-1, 1].
 
   Raises:
-    ValueError: prepared arrays, mixtures and scenes, whose values are anything, and interpolated
+    ValueError: arrays, shards, mixtures and scenes, whose values are anything, and interpolated
       digits.
   """
   if config.augment:
     raise ValueError("config.data.augment is True, and interpolated images have no levels of known "
                      "distance; expected False. `ntm evaluate` and Model.log_prob give the density "
                      "of these.")
-  if config.source in ("arrays", "mixture", "scenes") or extension.is_path(config.source):
+  if config.source in ("arrays", "shards", "mixture", "scenes") or extension.is_path(config.source):
     raise ValueError(f"config.data.source is {config.source!r}; expected images whose values have "
                      "levels of known distance. For others, `ntm evaluate` and Model.log_prob give "
                      "the density.")

@@ -41,14 +41,18 @@ def theirs(which):
   return model
 
 
-def ours(which, state):
-  """The same weights, converted: (module, variables)."""
-  family = MODELS[which][1]
+def converted(which, state):
+  """The directory with these weights, converted."""
   directory = pathlib.Path(tempfile.mkdtemp())
   safetensors.torch.save_file(state, directory / "model.safetensors")
-  converter.convert(families.get(family), directory, directory / "ours")
-  name, architecture, params = converter.load(directory / "ours")
-  assert name == family
+  converter.convert(families.get(MODELS[which][1]), directory, directory / "ours")
+  return directory / "ours"
+
+
+def ours(which, state):
+  """The same weights, converted: (module, variables)."""
+  name, architecture, params = converter.load(converted(which, state))
+  assert name == MODELS[which][1]
   return autoencoder.Autoencoder(mapping_kl.config(architecture)), {"params": params}
 
 

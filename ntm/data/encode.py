@@ -1,0 +1,127 @@
+"""The directory that `ntm encode` writes: what is there, what is missing, and the index.
+
+Chunk k becomes shard k, written by process k mod P (`ntm.data.encode_shards`). A run
+that is started again finds the complete shards, checks them and writes the
+others; when all are there, the index lists them and their entries go.
+"""
+
+import logging
+import pathlib
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+
+from ntm.data import encode_failures, encode_sources, shard_format
+from ntm.data.encode_images import Encoder
+from ntm.data.encode_sources import ChunkedSource
+
+_LOG = logging.getLogger("ntm")
+_SECONDS = 2.0  # Between two looks at the shards of other processes.
+
+
+def settings(encoder: Encoder, source: ChunkedSource, kind: str, path: str) -> dict[str, Any]:
+  """What must not change between the start of a run and its end; "path" is for people."""
+  return {**encoder.settings, "source": {
+      "kind": kind, "fields": list(source.fields), "chunks": len(source.weights),
+      "names": encode_sources.fingerprint(source)}, "path": path}
+
+
+def check(target: pathlib.Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+  """The index in a target if it was started with the same settings; None for a new target.
+
+  Raises:
+    ValueError: other settings, or a directory of something else.
+  """
+  if not shard_format.index_path(target).exists():
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+      raise ValueError(f"--target is {target}, which exists and holds no index of shards; choose "
+                       "another target, or remove it.")
+    return None
+  index = shard_format.read_index(target)
+  for name in wanted:
+    if name != "path" and index["settings"].get(name) != wanted[name]:
+      raise ValueError(f"{target} was encoded with {name} {index['settings'].get(name)}, and now "
+                       f"it is {wanted[name]}; choose another --target, or remove that one.")
+  return index
+
+
+def start(target: pathlib.Path, wanted: dict[str, Any]) -> None:
+  """Makes a new target with an index without shards."""
+  target.mkdir(parents=True, exist_ok=True)
+  shard_format.write_json(shard_format.index_path(target), {
+      "version": shard_format.VERSION, "complete": False, "settings": wanted, "shards": []})
+
+
+def reopen(target: pathlib.Path, index: dict[str, Any]) -> None:
+  """Turns a complete index back into entries, so that its shards are checked again."""
+  if index["complete"]:
+    for entry in index["shards"]:
+      shard_format.write_json(shard_format.entry_path(target, entry["number"]), entry)
+    start(target, index["settings"])
+
+
+def pending(target: pathlib.Path, numbers: range) -> list[int]:
+  """Those of some chunks whose shards are not there, or not as they were written."""
+  missing = []
+  for number in numbers:
+    path = shard_format.entry_path(target, number)
+    if path.exists():
+      entry = _entry(path)
+      if entry and shard_format.digest(target / entry["file"]) == entry["sha256"]:
+        continue
+      _LOG.warning("%s is damaged or missing; it is encoded again.",
+                   target / shard_format.shard_name(number))
+      path.unlink()
+    missing.append(number)
+  return missing
+
+
+def check_disk(target: pathlib.Path, encoder: Encoder, examples: int) -> None:
+  """Raises ValueError unless the disk has room for that many more examples."""
+  size = examples * 8 * int(np.prod(encoder.latent_shape))
+  free = shutil.disk_usage(target).free
+  if free < size:
+    raise ValueError(f"{target} needs {size / 1e9:.2f} GB, and its disk has {free / 1e9:.2f} GB "
+                     "left.")
+
+
+def finish(target: pathlib.Path, source: ChunkedSource) -> dict[str, Any]:
+  """Waits for the shards of all processes, and writes the index and the list of the unreadable.
+
+  Raises:
+    ValueError: more examples than allowed cannot be read.
+  """
+  paths = [shard_format.entry_path(target, number) for number in range(len(source.weights))]
+  while not all(path.exists() for path in paths):
+    time.sleep(_SECONDS)
+  entries = [_entry(path) for path in paths]
+  failed = {key: (reason, entry["file"]) for entry in entries
+            for key, reason in entry["unreadable"].items()}
+  encode_failures.write(target, failed)
+  count = sum(entry["examples"] for entry in entries) + len(failed)
+  encode_failures.check(target, failed, count)
+  index = shard_format.read_index(target)
+  classes = [entry["max_label"] for entry in entries]
+  index |= {"complete": True, "examples": count - len(failed), "unreadable": len(failed),
+            "num_classes": source.num_classes or 1 + max(classes), "shards": entries}
+  shard_format.write_json(shard_format.index_path(target), index)
+  for path in paths:
+    path.unlink()
+  return index
+
+
+def wait(target: pathlib.Path) -> dict[str, Any]:
+  """The complete index, when another process has finished it."""
+  while not (index := shard_format.read_index(target))["complete"]:
+    time.sleep(_SECONDS)
+  return index
+
+
+def _entry(path):
+  """The entry of a shard, or None if it is damaged."""
+  try:
+    return shard_format.read_json(path)
+  except ValueError:
+    return None

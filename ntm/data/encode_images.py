@@ -1,0 +1,94 @@
+"""Images to the moments of their latents, by a converted autoencoder on this process's devices."""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ntm.config import MeshConfig
+from ntm.conversion import converter
+from ntm.nn import partitioning
+from ntm.published.autoencoders import mapping_kl
+from ntm.published.autoencoders.model import Autoencoder
+
+FAMILIES = ("autoencoder_kl", "autoencoder_flux2")
+_UNUSED = ("decoder", "latent_conv")  # Parameters that only decoding needs.
+_CROP = "centre, bicubic"  # Of ntm.data.images.
+
+
+class Encoder:
+  """The encoder of an autoencoder, a copy on each local device.
+
+  Attributes:
+    image_size: side of the images.
+    batch_size: images at a time, over the devices.
+    latent_shape: (h, w, c) of the moments.
+    settings: what identifies the moments of an image, JSON.
+  """
+
+  def __init__(self, directory: str | os.PathLike, image_size: int, batch_size: int):
+    """Loads the autoencoder.
+
+    Args:
+      directory: target of `ntm convert`.
+      image_size: side of the images.
+      batch_size: images at a time, a multiple of the local devices.
+
+    Raises:
+      FileNotFoundError: the directory was not converted.
+      ValueError: it is damaged or of another family, or the sizes do not fit.
+    """
+    family, architecture, params = converter.load(directory)
+    if family not in FAMILIES:
+      raise ValueError(f"--autoencoder is {directory}, of family {family!r}; expected one of "
+                       f"{', '.join(FAMILIES)}.")
+    config = mapping_kl.config(architecture)
+    if config.image_channels != 3:
+      raise ValueError(f"--autoencoder is {directory}, of images with {config.image_channels} "
+                       "channels; expected 3.")
+    multiple = 2 ** (len(config.encoder_widths) - 1) * max(config.patch, 1)
+    if image_size % multiple:
+      raise ValueError(f"--image_size is {image_size}; expected a multiple of {multiple} for this "
+                       "autoencoder.")
+    devices = jax.local_devices()
+    if batch_size % len(devices):
+      raise ValueError(f"--batch_size is {batch_size}; expected a multiple of the {len(devices)} "
+                       "devices of a process.")
+    self.image_size, self.batch_size = image_size, batch_size
+    self._mesh = partitioning.make_mesh(MeshConfig(), devices)
+    params = {name: part for name, part in params.items() if name not in _UNUSED}
+    self._params = jax.device_put(params, partitioning.replicated(self._mesh))
+    module = Autoencoder(config)
+
+    def moments(params, images):
+      """Images [B, H, W, 3] and their mirror images → [B, 2, 2, h, w, c] float16."""
+      def one(images):
+        mean, logvar = module.apply({"params": params}, images, method="encode")
+        return jnp.stack([mean, jnp.exp(0.5 * logvar)], axis=1)
+      return jnp.stack([one(images), one(images[:, :, ::-1])], axis=1).astype(jnp.float16)
+
+    self._moments = jax.jit(moments, out_shardings=partitioning.batch_sharding(self._mesh))
+    shape = (batch_size, image_size, image_size, 3)
+    self.latent_shape = jax.eval_shape(
+        moments, params, jax.ShapeDtypeStruct(shape, jnp.float32)).shape[3:]
+    height, width, channels = self.latent_shape
+    patch = config.patch or 1
+    self.settings: dict[str, Any] = {
+        "autoencoder": {"family": family, "checksum": converter.checksum(directory)},
+        "image_size": image_size, "crop": _CROP, "dtype": "float16",
+        "latent_shape": list(self.latent_shape),
+        # What a model sees, after the family's patches, scale and shift.
+        "model_shape": [height // patch, width // patch, channels * patch**2]}
+
+  def start(self, images: list[np.ndarray]) -> jax.Array:
+    """Starts to encode at most batch_size images; the devices work on while Python goes on.
+
+    Returns:
+      float16 [batch_size, 2 (image, mirror), 2 (mean, std), h, w, c], of which the first
+      len(images) count.
+    """
+    batch = np.zeros((self.batch_size, *images[0].shape), np.float32)  # One program for all sizes.
+    batch[:len(images)] = images
+    return self._moments(self._params, partitioning.put_batch(self._mesh, batch))

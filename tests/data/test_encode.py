@@ -1,0 +1,78 @@
+"""What a directory of shards lacks, and when it is complete."""
+
+import pathlib
+import tempfile
+from unittest import mock
+
+from absl.testing import absltest
+
+from ntm.data import encode, shard_format
+
+_SETTINGS = {"image_size": 16, "path": "a", "source": {"chunks": 3}}
+_SOURCE = mock.Mock(weights=[4, 4, 4], num_classes=0)
+
+
+def _write(root, number, **changes):
+  """A shard of four examples and its entry."""
+  path = root / shard_format.shard_name(number)
+  path.write_bytes(bytes([number]))
+  shard_format.write_json(shard_format.entry_path(root, number), {
+      "number": number, "file": path.name, "examples": 4, "max_label": number, "unreadable": {},
+      "bytes": 1, "sha256": shard_format.digest(path)} | changes)
+
+
+class EncodeDirectoryTest(absltest.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(tempfile.mkdtemp()) / "shards"
+    self.assertIsNone(encode.check(self.root, _SETTINGS))
+    encode.start(self.root, _SETTINGS)
+
+  def test_processes_share_what_is_missing(self):
+    _write(self.root, 1)
+    shares = [encode.pending(self.root, range(process, 3, 2)) for process in range(2)]
+    self.assertEqual(shares, [[0, 2], []])
+
+  def test_shards_that_changed_or_have_a_damaged_entry_are_missing(self):
+    for number in range(3):
+      _write(self.root, number)
+    (self.root / shard_format.shard_name(0)).write_bytes(b"x")
+    shard_format.entry_path(self.root, 1).write_text("{")
+    self.assertEqual(encode.pending(self.root, range(3)), [0, 1])
+
+  def test_a_complete_index_lists_all_and_can_be_reopened(self):
+    for number in range(3):
+      _write(self.root, number, unreadable={"x.png": "broken"} if number == 1 else {})
+    index = encode.finish(self.root, _SOURCE)
+    self.assertEqual((index["examples"], index["unreadable"], index["num_classes"]), (12, 1, 3))
+    self.assertEqual(encode.wait(self.root), index)
+    self.assertEmpty(list(self.root.glob("shard-*.json")))
+    self.assertEqual((self.root / "unreadable.txt").read_text(),
+                     "x.png\tbroken\tshard-000001.array_record\n")
+    encode.reopen(self.root, encode.check(self.root, _SETTINGS))
+    self.assertFalse(shard_format.read_index(self.root)["complete"])
+    self.assertEmpty(encode.pending(self.root, range(3)))
+    self.assertEqual(encode.finish(self.root, _SOURCE), index)
+
+  def test_too_many_unreadable_examples_leave_the_index_open(self):
+    for number in range(3):
+      _write(self.root, number, unreadable={f"{number}.png": "broken"})
+    with self.assertRaisesRegex(ValueError, "3 examples cannot be read, and at most 1 of 15 may"):
+      encode.finish(self.root, _SOURCE)
+    self.assertFalse(shard_format.read_index(self.root)["complete"])
+
+  def test_the_path_may_change_and_nothing_else(self):
+    self.assertIsNotNone(encode.check(self.root, _SETTINGS | {"path": "b"}))
+    with self.assertRaisesRegex(ValueError, "encoded with image_size 16, and now it is 8; choose"):
+      encode.check(self.root, _SETTINGS | {"image_size": 8})
+
+  def test_a_disk_without_room_is_named_before_any_work(self):
+    encoder = mock.Mock(latent_shape=(32, 32, 4))
+    encode.check_disk(self.root, encoder, 1)
+    with self.assertRaisesRegex(ValueError, "shards needs 32768000.00 GB, and its disk has"):
+      encode.check_disk(self.root, encoder, 10**12)
+
+
+if __name__ == "__main__":
+  absltest.main()
