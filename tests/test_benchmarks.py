@@ -291,6 +291,14 @@ class BenchmarksTest(absltest.TestCase):
     self.assertAlmostEqual(large["flops_per_second"] / result["product_flops_per_second"],
                            large["of_product"])
 
+  def test_encode(self):
+    rows = _run("encode.py")["rows"]
+    self.assertEqual(set(rows), {"folder", "webdataset", "parquet", "tfds"})
+    for row in rows.values():
+      self.assertEqual(row["images"], 32)
+      self.assertGreater(row["read_per_second"], row["images_per_second"])
+      self.assertGreater(row["record_bytes"], 8 * 32 * 32 * 4)
+
   def test_convert_memory(self):
     result = _run("convert_memory.py")
     self.assertGreater(result["peak_bytes"], result["libraries_bytes"])

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import batching, checks, pixels
+from ntm.api import batching, checks
+from ntm.api.frozen import FrozenNetworks
 from ntm.config import Config
 from ntm.likelihood import bounds
 from ntm.losses.inputs import Frozen
@@ -32,7 +33,7 @@ class Model:
     self.config, self.params, self.step = config, params, step
     self._denoiser, self._denoiser_params = denoiser or (None, None)
     self._model, self._patches = build.ntm(config), build.patches(config.model)
-    self._generators, self._pixels = {}, pixels.Pixels(config, frozen)
+    self._generators, self._networks = {}, FrozenNetworks(config, frozen)
     self._likelihood = jax.jit(self._draw_and_score, static_argnums=4)
     self._standardise = jax.jit(self._draw_and_standardise, static_argnums=4)
     self._trace = jax.jit(self._draw_and_trace, static_argnums=4)
@@ -87,13 +88,22 @@ class Model:
 
     def generate_images(rng, cond, size):
       """Images, their fallbacks logged."""
+      cond, null = (self._networks.condition(c, size) for c in (cond, null_cond))
       out = self._generators[make](rng, self.params, cond, size, num_steps, guidance,
-                                   self._denoiser_params, batching.fill(null_cond, size))
+                                   self._denoiser_params, null)
       if out.fallbacks:
         _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
-      return self._pixels.decode(out.images) if decode else out.images
+      return self._networks.decode(out.images) if decode else out.images
 
     return batching.draw(generate_images, rng, cond, count, progress)
+
+  def encode(self, images) -> np.ndarray:
+    """Images as the model reads them, float32: of pixels, the mean of their latents.
+
+    The other methods do so themselves; those that see the same images often can be given these.
+    Arguments and errors as `log_prob`.
+    """
+    return self._networks.encode(images)
 
   def log_prob(self, rng: PRNGKey, images, labels=None,
                num_steps: int | None = None) -> bounds.Likelihood:
@@ -118,7 +128,7 @@ class Model:
     Raises:
       ValueError: images or labels of wrong shape, type or range; NaN.
     """
-    images = self._pixels.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     return self._chunked(self._likelihood, rng, images, cond, num_steps)
@@ -146,7 +156,7 @@ class Model:
     Raises:
       ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
     """
-    images = self._pixels.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     if draws < 1:
@@ -175,7 +185,7 @@ class Model:
     Returns:
       float32 [S, B, N C], k = 1 first.
     """
-    images = self._pixels.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     z_SDB = self._chunked(self._standardise, rng, images, cond, num_steps)
@@ -191,7 +201,7 @@ class Model:
       (states [K, B, D], images flattened, cleanest first; their levels [K, B];
       log p(x_{k-1} | x_k, y) [S, B], k = 1 first).
     """
-    images = self._pixels.encode(images)
+    images = self.encode(images)
     num_steps = self._num_steps(num_steps)
     cond = self._scored_condition(labels, len(images))
     x_KDB, times_KB, step_SB = self._chunked(self._trace, rng, images, cond, num_steps)
@@ -228,6 +238,7 @@ class Model:
       chunk, part = batching.fill(
           jax.tree.map(lambda rows, start=start: rows[start:start + size], (images, cond)), size)
       keys = jax.tree.map(lambda key, i=i: jax.random.fold_in(key, i), rng)
+      part = self._networks.condition(part, size)
       parts.append(function(keys, self.params, chunk, part, *static))
     return jax.tree.map(lambda *a: np.concatenate(a, axis=-1)[..., :len(images)], *parts)
 

@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from ntm.api import batching, checks, pixels
+from ntm.api import batching, checks
+from ntm.api.frozen import FrozenNetworks
 from ntm.config import Config
 from ntm.losses.inputs import Frozen
 from ntm.models import build
@@ -24,7 +25,7 @@ class VelocityModel:
 
   def __init__(self, config: Config, params, step: int, frozen: Frozen | None = None):
     self.config, self.params, self.step = config, params, step
-    self._pixels = pixels.Pixels(config, frozen)
+    self._networks = FrozenNetworks(config, frozen)
     self._generate = ode.make_generator(build.velocity(config), build.patches(config.model),
                                         config.process)
 
@@ -65,8 +66,8 @@ class VelocityModel:
     guidance = jnp.float32(guidance) if guidance else None
 
     def generate(rng, cond, size):
-      images = self._generate(rng, self.params, cond, size, num_steps, solver, guidance,
-                              batching.fill(null_cond, size))
-      return self._pixels.decode(images) if decode else images
+      cond, null = (self._networks.condition(c, size) for c in (cond, null_cond))
+      images = self._generate(rng, self.params, cond, size, num_steps, solver, guidance, null)
+      return self._networks.decode(images) if decode else images
 
     return batching.draw(generate, rng, cond, count, progress)

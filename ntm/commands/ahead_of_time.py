@@ -19,7 +19,7 @@ from ntm.config import Config
 from ntm.losses import alignment, distillation, flow_matching, inputs
 from ntm.losses import task as task_lib
 from ntm.losses.inputs import Frozen
-from ntm.models import autoencoder, build
+from ntm.models import autoencoder, build, prompt_encoder
 from ntm.nn import partitioning
 from ntm.performance import collectives, flops
 from ntm.performance.accelerators import Chip
@@ -49,8 +49,8 @@ class Report:
     flops_per_chip: of the model, see `model_flops`.
     executed_flops_per_chip: with what rematerialisation computes again.
     collective_bytes: by kind, see `ntm.performance.collectives`.
-    autoencoder_flops_per_chip: among the model's FLOPs, those that encode or decode its images.
-    autoencoder_bytes: of its parameters, encoder and decoder, of which a program reads one.
+    frozen_flops_per_chip: among the model's FLOPs, those of "autoencoder" and "text_encoder".
+    frozen_bytes: of their parameters; of an autoencoder a program reads the encoder or the decoder.
   """
 
   parameters: int
@@ -61,8 +61,8 @@ class Report:
   flops_per_chip: float
   executed_flops_per_chip: float
   collective_bytes: dict[str, int]
-  autoencoder_flops_per_chip: float = 0.0
-  autoencoder_bytes: int = 0
+  frozen_flops_per_chip: dict[str, float]
+  frozen_bytes: dict[str, int]
 
   def bounds(self, chip: Chip) -> dict[str, float]:
     """Seconds that the chip needs at least for arithmetic and for communication, at its peaks.
@@ -98,10 +98,12 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
       flops_per_chip=model_flops(program, config, refine) / num_chips,
       executed_flops_per_chip=executed_flops(program, config, refine) / num_chips,
-      autoencoder_flops_per_chip=autoencoder_flops(program, config) / num_chips,
-      autoencoder_bytes=round(share * sum(
+      frozen_flops_per_chip={name: count / num_chips
+                             for name, count in frozen_flops(program, config).items()},
+      frozen_bytes={name: round(share * sum(
           math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
-          for a in jax.tree.leaves(getattr(_frozen(config, mesh), "autoencoder", None)))))
+          for a in jax.tree.leaves(getattr(_frozen(config, mesh), name))))
+          for name in inputs.paths(config)})
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -141,16 +143,21 @@ def executed_flops(program: str, config: Config, refine: str | None = None) -> i
   return flops.count(function, *args)
 
 
-def autoencoder_flops(program: str, config: Config) -> int:
-  """FLOPs of encoding the images of one update, or of decoding those of one batch of samples."""
-  codec, mesh = autoencoder.codec(config), step_lib.COUNTING_MESH
-  if codec is None:
-    return 0
-  params, size = _frozen(config, mesh).autoencoder, config.train.batch_size
-  if program == "sample":
-    latents = jax.ShapeDtypeStruct((size, *config.model.image_shape), jnp.float32)
-    return flops.count(codec.decode, params, latents)
-  return flops.count(codec.moments, params, abstract_batch(config, mesh)["image"])
+def frozen_flops(program: str, config: Config) -> dict[str, int]:
+  """FLOPs of the frozen networks between data and model, for one update or batch of samples."""
+  codec, encoder = autoencoder.codec(config), prompt_encoder.encoder(config)
+  mesh, found = step_lib.COUNTING_MESH, {}
+  frozen, batch = _frozen(config, mesh), abstract_batch(config, mesh)
+  if codec is not None and program == "sample":
+    latents = jax.ShapeDtypeStruct(
+        (config.train.batch_size, *config.model.image_shape), jnp.float32)
+    found["autoencoder"] = flops.count(codec.decode, frozen.autoencoder, latents)
+  elif codec is not None:
+    found["autoencoder"] = flops.count(codec.moments, frozen.autoencoder, batch["image"])
+  if encoder is not None:
+    found["text_encoder"] = flops.count(
+        encoder.features, frozen.text_encoder, batch["ids"], batch["mask"])
+  return found
 
 
 def device_bytes(compiled: jax.stages.Compiled) -> int:
@@ -187,8 +194,8 @@ def _distill(config, mesh, refine):
 
 def _frozen(config, mesh, teacher=None) -> Frozen | None:
   """The frozen networks that a config names, abstract; `teacher` is the init of the teacher."""
-  codec = autoencoder.codec(config)
-  inits = Frozen(teacher, codec and codec.init)
+  codec, encoder = autoencoder.codec(config), prompt_encoder.encoder(config)
+  inits = Frozen(teacher, codec and codec.init, encoder and encoder.init)
   place = functools.partial(state_lib.abstract_params, mesh=mesh)
   return jax.tree.map(place, inits) if jax.tree.leaves(inits) else None
 
@@ -203,8 +210,8 @@ def _step(task, config, mesh) -> tuple[Callable, tuple, dict]:
 def _sample(config, mesh, refine):
   size, num_steps = config.train.batch_size, config.process.num_steps[0]
   partitioning.check_batch(size, 1, mesh)
-  batch = abstract_batch(config, mesh)
-  cond = task_lib.condition(batch, config)
+  texts = abstract_batch(config, mesh)
+  del texts["image"]
   rng, patches = jax.eval_shape(lambda: jax.random.key(0)), build.patches(config.model)
   if config.model.kind == "flow_matching":
     params = state_lib.abstract_params(flow_matching.velocity(config).init, mesh)
@@ -224,12 +231,13 @@ def _sample(config, mesh, refine):
 
   decode = inputs.make_decoder(config)
 
-  def sampled(rng, params, cond, frozen):
+  def sampled(rng, params, texts, frozen):
     with partitioning.activations(mesh):
+      cond = task_lib.condition(inputs.encode_text(frozen, texts, config), config)
       return decode(frozen, run(rng, params, cond))
 
   return (jax.jit(sampled, out_shardings=partitioning.batch_sharding(mesh)),
-          (rng, params, cond, _frozen(config, mesh)), params)
+          (rng, params, texts, _frozen(config, mesh)), params)
 
 
 _BUILD = {"train": _train, "sample": _sample, "distill": _distill}

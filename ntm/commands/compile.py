@@ -20,6 +20,7 @@ from ntm import config as config_lib
 from ntm.commands import ahead_of_time, entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.conversion import converter
+from ntm.losses import inputs
 from ntm.nn import partitioning
 from ntm.performance import accelerators
 
@@ -49,9 +50,10 @@ def main(_) -> None:
   if _PROGRAM.value == "distill" and config.model.kind != "ntm":
     raise ValueError(f"--program is distill, but config.model.kind is {config.model.kind!r}; "
                      "expected the config of an NTM; only an NTM can teach a denoiser.")
-  if config.autoencoder.path and not converter.source_paths(config.autoencoder.path):
-    _LOG.info("no autoencoder in %s: taking the sizes of the published one with latents of %d "
-              "channels", config.autoencoder.path, config.model.image_shape[2])
+  for key, path in inputs.paths(config).values():
+    if not converter.source_paths(path):
+      _LOG.info("nothing in %s: taking the sizes of the published network that fits the model, "
+                "for config.%s", path, key)
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
   devices = _devices(_TOPOLOGY.value)
@@ -109,10 +111,9 @@ def _print(result):
   print(f"memory                {gib(result['hbm_per_chip_bytes'])} per chip"
         + (f" of {gib(result['hbm_limit_bytes'])}" if result["hbm_limit_bytes"] else ""))
   print(f"model FLOPs           {result['flops_per_chip']:.4g} per chip")
-  if result["autoencoder_bytes"]:
-    share = result["autoencoder_flops_per_chip"] / result["flops_per_chip"]
-    print(f"autoencoder           {share:.1%} of them, "
-          f"{gib(result['autoencoder_bytes'])} of parameters per chip")
+  for name, size in result["frozen_bytes"].items():
+    share = result["frozen_flops_per_chip"][name] / result["flops_per_chip"]
+    print(f"{name.replace('_', ' '):21} {share:.1%} of them, {gib(size)} of parameters per chip")
   for kind, size in result["collective_bytes"].items():
     print(f"{kind:21} {gib(size)} per chip")
   if "bounds_seconds" in result:

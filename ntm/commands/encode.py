@@ -42,8 +42,9 @@ _BATCH_SIZE = shared_flags.count(FLAGS, "batch_size", 64, "Images at a time, ove
                                  "a process.")
 _SHARD_SIZE = shared_flags.count(FLAGS, "shard_size", 4096, "Examples per shard; of parquet at "
                                  "least a row group. A tar is always one shard.")
-_SPLIT = flags.DEFINE_enum("split", "train", ["train", "test"], "Split of a tfds data set; its "
-                           "'validation' if it has no 'test'.", flag_values=FLAGS)
+_SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation", "test"], "Split of a tfds "
+                           "data set; 'test' is 'validation' if there is no 'test'.",
+                           flag_values=FLAGS)
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Directory of prepared tfds data sets; by default "
                                 "tfds's own.", flag_values=FLAGS)
 
@@ -62,6 +63,7 @@ def main(_) -> None:
   encoder = Encoder(_AUTOENCODER.value, _IMAGE_SIZE.value, _BATCH_SIZE.value)
   wanted = encode.settings(encoder, source, _FROM.value, _SOURCE.value)
   index = encode.check(target, wanted)
+  multihost.barrier("the target is checked")  # Before it changes.
   if multihost.is_primary_process():
     if index is None:
       encode.start(target, wanted)

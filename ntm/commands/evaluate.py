@@ -33,6 +33,7 @@ from ntm.data import captions, pipeline, sources
 from ntm.data.scenes import Scenes
 from ntm.evaluation import truth
 from ntm.likelihood import estimates
+from ntm.models import autoencoder
 from ntm.training import data_record
 from ntm.truth import named
 
@@ -111,8 +112,9 @@ def _nll(model, rng, train, test) -> dict[str, float | list[float]]:
   for split, batch in (("test", test), ("training", train)):
     labels = captions.conditions(model.config, batch)
     with progress(f"scoring {split} images") as report:
-      step_SB = estimates.step_log_prob(model, rng, batch["image"], labels, _STEPS.value,
-                                        _DRAWS.value, report)
+      images = model.encode(batch["image"])  # Once for all draws.
+      step_SB = estimates.step_log_prob(model, rng, images, labels, _STEPS.value, _DRAWS.value,
+                                        report)
     checks.finite("log-likelihoods", step_SB.T)
     found[split] = estimates.nll_per_dim(step_SB, model.config.model.image_shape)
   train_S, _ = found["training"]
@@ -170,7 +172,7 @@ def _against_captions(model, rng, samples, how) -> dict[str, float]:
   """Metrics of samples of scenes, and of others whose captions are of another kind."""
   from ntm.evaluation import sample_metrics
   from ntm.evaluation import scenes as scorer
-  side, count = model.config.model.image_shape[0], len(samples)
+  side, count = samples.shape[1], len(samples)
   unseen, _, _ = _draw(model, rng, split="unseen", **how)
   result = {}
   for split, images in (("test", samples), ("unseen", unseen)):
@@ -187,7 +189,7 @@ def _against_captions(model, rng, samples, how) -> dict[str, float]:
 
 def _scenes(model, split):
   """The first scenes of a split, one per sample."""
-  source = Scenes(split, model.config.model.image_shape[0])
+  source = Scenes(split, autoencoder.image_shape(model.config)[0])
   return [source.scene(i) for i in range(_NUM_SAMPLES.value)]
 
 

@@ -14,21 +14,45 @@ class TextConfig:
     tokenizer: 'scenes', the words of the built-in captions; or a folder with the files of a
       tokenizer, or its name on the Hugging Face hub; '' for text features made ahead.
     template: text around every caption, see `ntm.data.prompts`: 'plain' for none, or 'klein'.
+    encoder: workdir of a text encoder converted by `ntm convert`, frozen, which turns the tokens
+      into features within the update; '' for none.
+    hidden_states: of the encoder, which ones are the features, such as (9, 18, 27).
   """
 
   tokenizer: str = ""
   template: Literal["plain", "klein"] = "plain"
+  encoder: str = ""
+  hidden_states: tuple[int, ...] = ()
 
 
 def check_text(config) -> None:
   """Raises ValueError unless the TextConfig of a Config fits its model and data."""
   text, backbone = config.text, config.model.backbone
   if not text.tokenizer:
-    unread(text, "text", "a text.tokenizer", template="plain")
+    unread(text, "text", "a text.tokenizer", template="plain", encoder="")
+    unread(text, "text", "a text.encoder", hidden_states=())
     require(not backbone.vocab_size, "model.backbone.vocab_size", backbone.vocab_size,
             "0 without a text.tokenizer, whose token ids the model would embed")
     return
+  if text.encoder:
+    _check_encoder(text, backbone)
+    return
+  unread(text, "text", "a text.encoder", hidden_states=())
   require(backbone.vocab_size, "text.tokenizer", text.tokenizer,
-          "'' unless model.backbone.vocab_size says how many token ids the model embeds")
+          "'' unless model.backbone.vocab_size says how many token ids the model embeds, or "
+          "text.encoder is set")
   require(text.tokenizer != "scenes" or text.template == "plain", "text.template", text.template,
           "'plain' with text.tokenizer = 'scenes', which knows the words of its captions alone")
+
+
+def _check_encoder(text, backbone):
+  require(text.tokenizer != "scenes", "text.tokenizer", text.tokenizer,
+          "the tokenizer of the text.encoder, whose token ids it has learned")
+  require(not backbone.vocab_size, "model.backbone.vocab_size", backbone.vocab_size,
+          "0 with a text.encoder, which embeds the token ids")
+  require(text.hidden_states and min(text.hidden_states) >= 0, "text.hidden_states",
+          text.hidden_states, "numbers of hidden states of the text.encoder, from 0 on, such as "
+          "(9, 18, 27)")
+  size = (backbone.text_tokens, backbone.text_width)
+  require(min(size) >= 1, "model.backbone.text_tokens", size, "tokens of a text, and as "
+          "model.backbone.text_width the width of the features that the text.encoder gives")

@@ -12,6 +12,7 @@ from ntm.data import prompts
 from ntm.data.prompts import Tokenizer, Tokens
 from ntm.data.unreadable import Source
 from ntm.data.words import Words
+from ntm.models import prompt_encoder
 
 _TEMPLATES = {"plain": prompts.PLAIN, "klein": prompts.KLEIN}
 
@@ -25,7 +26,7 @@ def tokenizer(text: TextConfig, backbone: BackboneConfig) -> Tokenizer | Words:
     backbone: of the model, with the tokens of a text and the size of its vocabulary.
 
   Raises:
-    ValueError: there is no such tokenizer, or it has more ids than the model.
+    ValueError: there is no such tokenizer, or it has more ids than the model or its encoder.
     ImportError: transformers is not installed.
   """
   if text.tokenizer == "scenes":
@@ -33,7 +34,13 @@ def tokenizer(text: TextConfig, backbone: BackboneConfig) -> Tokenizer | Words:
   else:
     found = Tokenizer(text.tokenizer, dataclasses.replace(_TEMPLATES[text.template],
                                                           length=backbone.text_tokens))
-  if found.vocab_size > backbone.vocab_size:
+  if text.encoder:
+    known = prompt_encoder.vocab_size(text, backbone.text_width)
+    if found.vocab_size > known:
+      raise ValueError(f"the tokenizer {text.tokenizer!r} has {found.vocab_size} token ids, and "
+                       f"the encoder in {text.encoder} knows {known}; expected the tokenizer that "
+                       "was published with it.")
+  elif found.vocab_size > backbone.vocab_size:
     raise ValueError(f"the tokenizer {text.tokenizer!r} has {found.vocab_size} token ids, but "
                      f"config.model.backbone.vocab_size is {backbone.vocab_size}; set it to at "
                      f"least {found.vocab_size}.")

@@ -30,7 +30,7 @@ class FolderChunks:
     if not self._root.is_dir():
       raise ValueError(f"--source is {path}, which is not a directory; expected the folder of "
                        "images.")
-    tables = sorted(self._root.glob("*.csv"))
+    tables = sorted(path for path in self._root.glob("*.csv") if path.is_file())
     if len(tables) > 1:
       raise ValueError(f"--source is {path}, which holds {len(tables)} CSV files; expected at most "
                        "one, with columns file and caption.")

@@ -67,7 +67,10 @@ class Encoder:
       def one(images):
         mean, logvar = module.apply({"params": params}, images, method="encode")
         return jnp.stack([mean, jnp.exp(0.5 * logvar)], axis=1)
-      return jnp.stack([one(images), one(images[:, :, ::-1])], axis=1).astype(jnp.float16)
+
+      # One after the other: a program and memory for one.
+      both = jax.lax.map(one, jnp.stack([images, images[:, :, ::-1]]))
+      return both.swapaxes(0, 1).astype(jnp.float16)
 
     self._moments = jax.jit(moments, out_shardings=partitioning.batch_sharding(self._mesh))
     shape = (batch_size, image_size, image_size, 3)

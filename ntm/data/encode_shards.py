@@ -7,6 +7,7 @@ entry (`shard_format.entry_path`) is written.
 import itertools
 import os
 import pathlib
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -78,7 +79,7 @@ def _write_shard(source, encoder, target, number, failed, pool, count):
     with open(partial, "rb") as file:
       os.fsync(file.fileno())
   except (OSError, RuntimeError) as error:  # The writer's errors are RuntimeErrors.
-    if isinstance(error, OSError) or "write() failed" in str(error) or "close" in str(error):
+    if isinstance(error, OSError) or re.search(r"(open|write|close)\(\) failed", str(error)):
       raise ValueError(f"{path} cannot be written ({str(error).partition(';')[0]}); make room and "
                        "run the command again: it continues.") from error
     raise

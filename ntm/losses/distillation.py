@@ -79,7 +79,7 @@ def distill(config: Config, frozen: inputs.Frozen | None) -> task.Task:
         rng, x0_BNC, cond, process, t_min_B, process.num_steps[0]))
 
   def draw(params, frozen, examples=None):
-    cond, shape = task.grid_condition(config, examples)
+    cond, shape = task.grid_condition(config, frozen, examples)
     out = generator(jax.random.key(config.train.seed), frozen.teacher, cond, shape[0] * shape[1],
                     process.num_steps[0], None, params)
     return {"denoised": decode(frozen, out.images.reshape(shape))}

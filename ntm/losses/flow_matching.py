@@ -75,7 +75,7 @@ def velocity(config: Config, frozen: inputs.Frozen | None = None) -> task.Task:
   decode = inputs.make_decoder(config)
 
   def samples(params, frozen, examples=None):
-    cond, shape = task.grid_condition(config, examples)
+    cond, shape = task.grid_condition(config, frozen, examples)
     rng = jax.random.key(config.train.seed)
     euler = lambda n: draw(rng, params, cond, shape[0] * shape[1], n, "euler").reshape(shape)
     return {f"euler_{n}": decode(frozen, euler(n)) for n in _SAMPLE_STEPS}

@@ -1,9 +1,11 @@
 """Frozen networks inside of an update: their parameters, and what they make of a batch.
 
 An update reads a batch as the data source gives it, and the model one in its own terms: latents
-in place of pixels. The networks between the two are never updated.
+in place of pixels, features of texts in place of token ids. The networks between the two are
+never updated.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ import jax
 
 from ntm.config import Config
 from ntm.conversion import converter
-from ntm.models import autoencoder
+from ntm.models import autoencoder, prompt_encoder
 from ntm.typing import Array, PRNGKey
 
 Batch = dict[str, Array]
@@ -27,10 +29,12 @@ class Frozen:
     teacher: of the model that the loss compares with: the flow-matching model that an NTM starts
       from, or the NTM that a denoiser learns from.
     autoencoder: of `config.autoencoder.path`.
+    text_encoder: of `config.text.encoder`, without the layers that are not read.
   """
 
   teacher: Any = None
   autoencoder: Any = None
+  text_encoder: Any = None
 
 
 def load(config: Config, teacher: Any = None) -> Frozen | None:
@@ -43,9 +47,14 @@ def load(config: Config, teacher: Any = None) -> Frozen | None:
   Raises:
     ValueError: a network that is missing, damaged, of another family or does not fit the model.
   """
-  if teacher is None and not config.autoencoder.path:
+  codec, encoder = autoencoder.codec(config), prompt_encoder.encoder(config)
+  if teacher is None and codec is None and encoder is None:
     return None
-  return Frozen(teacher, _autoencoder(config))
+  return Frozen(
+      teacher,
+      None if codec is None else _read(config, "autoencoder", autoencoder.FAMILIES),
+      None if encoder is None else encoder.of_all_layers(
+          _read(config, "text_encoder", prompt_encoder.FAMILIES)))
 
 
 def boxed_init(frozen: Frozen | None, config: Config,
@@ -63,35 +72,53 @@ def boxed_init(frozen: Frozen | None, config: Config,
     return Frozen(
         teacher=None if frozen.teacher is None else teacher(rng),
         autoencoder=(None if frozen.autoencoder is None
-                     else autoencoder.codec(config).init(rng)))
+                     else autoencoder.codec(config).init(rng)),
+        text_encoder=(None if frozen.text_encoder is None
+                      else prompt_encoder.encoder(config).init(rng)))
 
   return init
 
 
 def encode(rng: PRNGKey, frozen: Frozen | None, batch: Batch, config: Config) -> Batch:
-  """The batch as the model reads it: without an autoencoder, the same.
+  """The batch as the model reads it: without an autoencoder and a text encoder, the same.
 
   Args:
     rng: key of the update, of which the noise is a function. It is not used up.
     frozen: the networks.
     batch: with "image", pixels [B, *Codec.image_shape], or the moments of their latents prepared
-      ahead, "mean" and "std", [B, *Codec.moments_shape]. Both get the same noise.
+      ahead, "mean" and "std", [B, *Codec.moments_shape]. Both get the same noise. With a text
+      encoder, with "ids" [B, M] and "mask" [B, M].
     config: of the run.
 
   Returns:
-    A batch whose "image" are latents, [B, *config.model.image_shape].
+    A batch whose "image" are latents, [B, *config.model.image_shape], and whose "text" are
+    features [B, M, W] in place of token ids.
   """
+  batch = encode_text(frozen, batch, config)
   codec = autoencoder.codec(config)
   if codec is None:
     return batch
-  if frozen is None or frozen.autoencoder is None:
-    raise ValueError(f"config.autoencoder.path is {config.autoencoder.path}, but the task has no "
-                     "frozen autoencoder; make it with frozen=ntm.losses.inputs.load(config).")
+  _require(frozen, config, "autoencoder")
   rest = {name: value for name, value in batch.items() if name not in ("image", "mean", "std")}
   moments = ((batch["mean"], batch["std"]) if "mean" in batch
              else codec.moments(frozen.autoencoder, batch["image"]))
   rng = jax.random.fold_in(rng, _LATENT_NOISE)
   return rest | {"image": codec.latents(frozen.autoencoder, *moments, rng)}
+
+
+def encode_text(frozen: Frozen | None, batch: Batch, config: Config) -> Batch:
+  """The batch with features [B, M, W] as "text" in place of "ids" and "mask", if there are any."""
+  encoder = prompt_encoder.encoder(config)
+  if encoder is None or "ids" not in batch:
+    return batch
+  _require(frozen, config, "text_encoder")
+  rest = {name: value for name, value in batch.items() if name not in ("ids", "mask")}
+  return rest | {"text": _features(encoder, frozen.text_encoder, batch["ids"], batch["mask"])}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _features(encoder, params, ids_BM, mask_BM):
+  return encoder.features(params, ids_BM, mask_BM)
 
 
 def make_decoder(config: Config) -> Callable:
@@ -108,15 +135,27 @@ def make_decoder(config: Config) -> Callable:
   return lambda frozen, latents: decode(frozen.autoencoder, latents)
 
 
-def _autoencoder(config):
-  """The parameters of `config.autoencoder.path` on the host; None without one."""
-  path, codec = config.autoencoder.path, autoencoder.codec(config)
-  if codec is None:
-    return None
+def paths(config: Config) -> dict[str, tuple[str, str]]:
+  """{field of `Frozen`: (key of the config, workdir)} of the networks that a config names."""
+  named = {"autoencoder": ("autoencoder.path", config.autoencoder.path),
+           "text_encoder": ("text.encoder", config.text.encoder)}
+  return {name: (key, path) for name, (key, path) in named.items() if path}
+
+
+def _read(config, name, families):
+  """The parameters of a converted network on the host."""
+  key, path = paths(config)[name]
   try:
     return converter.read(path)[2]
   except FileNotFoundError as error:
-    raise ValueError(
-        f"config.autoencoder.path is {path}, but {error} Convert the autoencoder: "
-        f"`ntm convert --family={'|'.join(autoencoder.FAMILIES)} --source=FILE --target={path}`."
-    ) from error
+    raise ValueError(f"config.{key} is {path}, but {error} Convert the network: "
+                     f"`ntm convert --family={'|'.join(families)} --source=... --target={path}`."
+                     ) from error
+
+
+def _require(frozen, config, name):
+  """Raises ValueError unless a network is there."""
+  if getattr(frozen, name, None) is None:
+    key, path = paths(config)[name]
+    raise ValueError(f"config.{key} is {path}, but the task has no frozen {name}; make it with "
+                     "frozen=ntm.losses.inputs.load(config).")

@@ -91,7 +91,7 @@ def density(config: Config, frozen: Frozen | None = None) -> Task:
 
   def draw(params, frozen, examples=None):
     """Raw and refined samples; one sample's trajectory per row, or of points one level per row."""
-    cond, shape = grid_condition(config, examples)
+    cond, shape = grid_condition(config, frozen, examples)
     rng = jax.random.key(config.train.seed)
     out = generator(rng, params, cond, shape[0] * shape[1], num_steps)
     strips = jnp.concatenate([out.states[::-1], out.images[None]])
@@ -145,7 +145,7 @@ def to_tokens(batch: Batch, config: Config) -> tuple[Array, Condition]:
 
 
 def condition(batch: Batch, config: Config) -> Condition:
-  """The class or text of each example of a batch that `batch_shapes` describes."""
+  """The class or text of each example of a batch, as `inputs.encode` gives it."""
   backbone = config.model.backbone
   if backbone.vocab_size:
     return Condition(ids_BM=batch["ids"], mask_BM=batch["mask"])
@@ -160,7 +160,7 @@ def batch_shapes(config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
   backbone = config.model.backbone
   shapes, length = {"image": array(autoencoder.image_shape(config), jnp.float32)}, (
       backbone.text_tokens,)
-  if backbone.vocab_size:
+  if config.text.tokenizer:
     return shapes | {"ids": array(length, jnp.int32), "mask": array(length, jnp.bool_)}
   if backbone.text_tokens:
     return shapes | {"text": array((*length, backbone.text_width), jnp.float32)}
@@ -169,11 +169,14 @@ def batch_shapes(config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
 
 def example_condition(config: Config) -> Condition:
   """A condition of the right shapes for one example."""
-  shapes = batch_shapes(config, 1)
-  return condition({name: jnp.zeros(a.shape, a.dtype) for name, a in shapes.items()}, config)
+  backbone = config.model.backbone
+  row = jnp.zeros((1, backbone.text_tokens), jnp.int32)
+  return condition({
+      "ids": row, "mask": row > 0, "label": jnp.zeros(1, jnp.int32),
+      "text": jnp.zeros((*row.shape, backbone.text_width))}, config)
 
 
-def grid_condition(config: Config, examples: Batch | None = None
+def grid_condition(config: Config, frozen: Frozen | None = None, examples: Batch | None = None
                    ) -> tuple[Condition, tuple[int, ...]]:
   """Classes or texts of a sample grid, and the shape of its images.
 
@@ -181,9 +184,11 @@ def grid_condition(config: Config, examples: Batch | None = None
   one row without classes. Of texts, the first 16 of `examples` have an image each, four in a row.
   """
   if config.model.backbone.text_tokens:
-    columns = min(4, len(examples["image"]))
-    rows = min(4, len(examples["image"]) // columns)
-    cond = jax.tree.map(lambda a: a[:rows * columns], condition(examples, config))
+    count = len(jax.tree.leaves(examples)[0])
+    columns = min(4, count)
+    rows = min(4, count // columns)
+    first = jax.tree.map(lambda a: a[:rows * columns], examples)
+    cond = condition(inputs.encode_text(frozen, first, config), config)
     return cond, (rows, columns) + config.model.image_shape
   classes, planar = min(config.model.num_classes, 10), pictures.planar(config.model.image_shape)
   rows, columns = classes or (1 if planar else 4), 2000 if planar else 10

@@ -11,14 +11,13 @@ memory does not grow with the batch.
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from ntm.config import Config
 from ntm.conversion import record
-from ntm.nn import partitioning
+from ntm.nn import rounds
 from ntm.nn.numerics import Numerics
 from ntm.published.autoencoders import mapping_kl
 from ntm.published.autoencoders import model as published
@@ -62,7 +61,7 @@ class Codec:
       mean, logvar = self.module.apply({"params": params}, image, method="encode")
       return mean.astype(jnp.float32), jnp.exp(logvar.astype(jnp.float32) / 2)
 
-    return _some_at_a_time(encode, image, math.prod(self.image_shape[:2]))
+    return rounds.in_rounds(encode, image, self._images_at_a_time())
 
   def latents(self, params, mean: Array, std: Array, rng: PRNGKey) -> Array:
     """A draw of the latents as the model sees them, float32.
@@ -87,7 +86,10 @@ class Codec:
       image = self.module.apply({"params": params}, latents, method="denormalise_and_decode")
       return jnp.clip(image.astype(jnp.float32), -1, 1)
 
-    return _some_at_a_time(decode, latents, math.prod(self.image_shape[:2]))
+    return rounds.in_rounds(decode, latents, self._images_at_a_time())
+
+  def _images_at_a_time(self):
+    return _PIXELS // math.prod(self.image_shape[:2])
 
 
 def codec(config: Config) -> Codec | None:
@@ -139,22 +141,3 @@ def image_shape(config: Config) -> tuple[int, ...]:
   """Shape of an image of the data: the model's, or that of the pixels which become its latents."""
   found = codec(config)
   return config.model.image_shape if found is None else found.image_shape
-
-
-def _some_at_a_time(function: Callable, batch: Array, pixels: int):
-  """`function` of parts of a batch in turn, of at most `_PIXELS` per device where possible."""
-  ways, mesh = 1, jax.sharding.get_abstract_mesh()
-  if not mesh.empty:
-    ways = math.prod(mesh.shape[name] for name in dict(partitioning.RULES)["batch"])
-  most, size = max(1, _PIXELS // pixels) * ways, len(batch)
-  rounds = [n for n in range(1, size + 1) if size % n == 0 and size // n <= most]
-  # Parts that the devices share evenly, if there are any.
-  rounds = next((n for n in rounds if (size // n) % ways == 0), rounds[0])
-  constrained = lambda a: partitioning.constrain(a, "batch", *[None] * (a.ndim - 1))
-  if rounds == 1:
-    return jax.tree.map(constrained, function(constrained(batch)))
-  # Part i has examples i::rounds, so that no example moves to another device.
-  parts = jnp.moveaxis(batch.reshape(-1, rounds, *batch.shape[1:]), 1, 0)
-  out = jax.lax.map(lambda part: jax.tree.map(constrained, function(constrained(part))), parts)
-  return jax.tree.map(
-      lambda a: constrained(jnp.moveaxis(a, 0, 1).reshape(size, *a.shape[2:])), out)

@@ -1,9 +1,9 @@
 """frozen.json in a workdir: the frozen networks that its model was trained with.
 
-  {"autoencoder": {"path": "runs/vae", "checksum": 123456789}}
+  {"autoencoder": {"path": "runs/vae", "checksum": 123456789}, "text_encoder": {...}}
 
 A network may move to another path, but its numbers must be the same: with another autoencoder
-the latents are others.
+the latents are others, with another text encoder the features.
 """
 
 import json
@@ -13,6 +13,7 @@ from etils import epath
 
 from ntm.config import Config
 from ntm.conversion import converter
+from ntm.losses import inputs
 from ntm.training import multihost
 from ntm.training import workdir as workdir_lib
 
@@ -23,8 +24,8 @@ Record = dict[str, dict[str, str | int]]
 
 def of(config: Config) -> Record:
   """The record of a config; errors as `converter.checksum`."""
-  path = config.autoencoder.path
-  return {"autoencoder": {"path": path, "checksum": converter.checksum(path)}} if path else {}
+  return {name: {"path": path, "checksum": converter.checksum(path)}
+          for name, (_, path) in inputs.paths(config).items()}
 
 
 def check(workdir: str | os.PathLike, config: Config) -> None:
@@ -42,9 +43,9 @@ def check(workdir: str | os.PathLike, config: Config) -> None:
     if sums.get(name) != now.get(name, {}).get("checksum"):
       theirs, ours = (record.get(name, {}).get("path", "none") for record in (before, now))
       raise ValueError(
-          f"{workdir} was trained with the {name} {theirs}, and config.{name}.path names another: "
-          f"{ours}. Set it to a copy of the first, in config.json for commands that read a "
-          "workdir; or train in a new workdir.")
+          f"{workdir} was trained with the {name} {theirs}, and its config names another: {ours}. "
+          "Set it to a copy of the first, in config.json for commands that read a workdir; or "
+          "train in a new workdir.")
 
 
 def write(workdir: str | os.PathLike, config: Config) -> None:

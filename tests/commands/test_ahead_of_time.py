@@ -77,19 +77,20 @@ class AheadTest(parameterized.TestCase):
   def test_an_autoencoder_adds_its_flops(self, program):
     config = _config(model__image_shape=(2, 2, 4), model__patch_shape=(1, 1))
     within = dataclasses.replace(config, autoencoder=config_lib.AutoencoderConfig("/nowhere"))
-    flops = ahead_of_time.autoencoder_flops(program, within)
+    flops = ahead_of_time.frozen_flops(program, within)["autoencoder"]
     self.assertGreater(flops, 0)
     self.assertEqual(ahead_of_time.model_flops(program, within, "score"),
                      ahead_of_time.model_flops(program, config, "score") + flops)
-    self.assertEqual(ahead_of_time.autoencoder_flops(program, config), 0)
+    self.assertEmpty(ahead_of_time.frozen_flops(program, config))
 
   @pytest.mark.slow
   def test_an_autoencoder_without_weights_is_measured(self):
     report = _report(autoencoder__path="/nowhere", model__image_shape=(2, 2, 4),
                      model__patch_shape=(1, 1))
-    self.assertEqual(report.autoencoder_bytes, 8 * 4 * 83_653_863)  # Eight devices per "chip".
-    self.assertBetween(report.autoencoder_flops_per_chip / report.flops_per_chip, 0.5, 1)
-    self.assertGreater(report.arguments, 8 * 4 * 34_000_000)  # Of them, the encoder.
+    self.assertEqual(report.frozen_bytes, {"autoencoder": 4 * 83_653_863})
+    share = report.frozen_flops_per_chip["autoencoder"] / report.flops_per_chip
+    self.assertBetween(share, 0.5, 1)
+    self.assertGreater(report.arguments, 4 * 34_000_000)  # Of the encoder.
 
   def test_sampling_without_a_gradient_computes_nothing_again(self):
     self.assertEqual(_recomputed("sample", "denoiser", model__remat="full"), 0)

@@ -17,6 +17,17 @@ class ProgressTest(absltest.TestCase):
     self.assertRegex(logs.output[0], "weighing: 0:00:00 so far")
     self.assertRegex(logs.output[-1], r"weighing: 1 of 4, 0:00:0\d left")
 
+  def test_says_how_fast_and_no_total_that_is_not_known(self):
+    with (absltest.mock.patch.object(progress, "_SECONDS", 0.05),
+          self.assertLogs("ntm", "INFO") as logs):
+      with progress.progress("encoding", "images") as report:
+        report(7, 0)
+        time.sleep(0.3)
+        report(7, 14)
+        time.sleep(0.3)
+    self.assertRegex(logs.output[0], r"encoding: 7, \d+\.\d images/s$")
+    self.assertRegex(logs.output[-1], r"encoding: 7 of 14, \d+\.\d images/s, 0:00:0\d left$")
+
   def test_says_nothing_of_what_is_quick_and_passes_errors_on(self):
     with self.assertNoLogs("ntm"), self.assertRaisesRegex(ValueError, "no"):
       with progress.progress("weighing") as report:

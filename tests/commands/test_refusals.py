@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import os
 import pathlib
 import subprocess
@@ -14,7 +15,7 @@ import safetensors.numpy
 from absl.testing import absltest, parameterized
 
 from ntm.commands import main
-from tests.helpers import runs
+from tests.helpers import encoding, runs
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _CONFIG = f"--config={_ROOT}/configs/digits.py"
@@ -23,7 +24,8 @@ _NEW = "--workdir={new}"
 # (command, arguments, what stderr must say). In the arguments, {run} is an NTM's workdir, {fm} a
 # flow-matching one, {plain} one without classes, {text} one conditioned on texts, {denoiser} a
 # denoiser's, {converted} a converted directory, {corrupt} one with a damaged config.json, {gone}
-# one that lost its checkpoint's files, {files} a directory of files, {new} does not exist.
+# one that lost its checkpoint's files, {files} a directory of files, {pictures} one of
+# images, {new} does not exist.
 _TRAIN = [
     (["--config={files}/none.py", _NEW], ["none.py", "expected a Python file", "--help"]),
     (["--config={files}", _NEW], ["a directory", "expected a Python file"]),
@@ -213,8 +215,42 @@ _CONVERT = [
     (["--export", "--source={run}", "--target={new}"], ["holds no conversion.json"]),
     (["--export=maybe", "--source={run}", "--target={new}"], ["--export is maybe; expected true"]),
 ]
+_VAE = "--autoencoder={converted}"
+_ENCODE = [
+    (["--source={pictures}", _VAE, "--target={new}"], ["--from is missing"]),
+    (["--from=zip", "--source={pictures}", _VAE, "--target={new}"],
+     ["--from is zip; expected one of folder, tfds, webdataset, parquet"]),
+    (["--from=folder", _VAE, "--target={new}"], ["--source is missing"]),
+    (["--from=folder", "--source={pictures}", "--target={new}"], ["--autoencoder is missing"]),
+    (["--from=folder", "--source={pictures}", _VAE], ["--target is missing"]),
+    (["--from=folder", "--source={files}/none", _VAE, "--target={new}"], ["not a directory"]),
+    (["--from=folder", "--source={files}", _VAE, "--target={new}"],
+     ["folders without images (taken.csv)"]),
+    (["--from=folder", "--source={pictures}", "--autoencoder={files}", "--target={new}"],
+     ["{files} holds no conversion.json"]),
+    (["--from=folder", "--source={pictures}", _VAE, "--target={files}/none.npz"],
+     ["none.npz, which cannot be made (Not a directory)"]),
+    (["--from=folder", "--source={pictures}", _VAE, "--target=gs://bucket/a"],
+     ["not on this machine"]),
+    (["--from=folder", "--source={pictures}", _VAE, "--target={new}", "--image_size=0"],
+     ["--image_size is 0; expected"]),
+    (["--from=folder", "--source={pictures}", _VAE, "--target={new}", "--batch_size=0"],
+     ["--batch_size is 0; expected"]),
+    (["--from=folder", "--source={pictures}", _VAE, "--target={new}", "--split=test"],
+     ["--split does not apply: --from is folder, not tfds"]),
+    (["--from=parquet", "--source={files}", _VAE, "--target={new}", "--data_dir=a"],
+     ["--data_dir does not apply"]),
+    (["--from=webdataset", "--source={files}", _VAE, "--target={new}", "--shard_size=9"],
+     ["--shard_size does not apply: a tar becomes one shard"]),
+    (["--from=webdataset", "--source={files}", _VAE, "--target={new}"],
+     ["there are no .tar", "expected a file, a directory"]),
+    (["--from=parquet", "--source={files}/none.npz", _VAE, "--target={new}"],
+     ["cannot be read as Parquet"]),
+    (["--from=tfds", "--source=mnst", _VAE, "--target={new}"], ["tensorflow-datasets says"]),
+]
 _TABLE = {"train": _TRAIN, "distill": _DISTILL, "sample": _SAMPLE, "evaluate": _EVALUATE,
-          "likelihood": _LIKELIHOOD, "compile": _COMPILE, "convert": _CONVERT}
+          "likelihood": _LIKELIHOOD, "compile": _COMPILE, "convert": _CONVERT,
+          "encode": _ENCODE}
 _ROWS = [(f"{command}_{i:02}", command, *row)
          for command, rows in _TABLE.items() for i, row in enumerate(rows)]
 
@@ -223,16 +259,17 @@ _ROWS = [(f"{command}_{i:02}", command, *row)
 def _fixtures() -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
   """A directory with what the rows name, and the paths in it."""
   root = pathlib.Path(tempfile.mkdtemp())
-  names = ("run fm plain text denoiser other badteacher converted corrupt gone files new").split()
+  names = ("run fm plain text denoiser other badteacher converted corrupt gone files pictures "
+           "new").split()
   paths = {name: root / name for name in names}
   runs.write(paths["run"], runs.config())
   runs.write(paths["fm"], runs.config(kind="flow_matching"))
   runs.write(paths["plain"], runs.config(num_classes=0))
   text = runs.config(num_classes=0, backbone={"text_tokens": 3, "text_width": 5})
   runs.write(paths["text"], text)
-  record = (paths["text"] / "config.json").read_text()
-  (paths["text"] / "config.json").write_text(
-      record.replace('"digits"', '"arrays"').replace('"path": ""', '"path": "/nowhere"'))
+  record = json.loads((paths["text"] / "config.json").read_text())
+  record["data"] |= {"source": "arrays", "path": "/nowhere"}
+  (paths["text"] / "config.json").write_text(json.dumps(record))
   runs.write(paths["denoiser"], runs.config(), teacher=paths["run"])
   runs.write(paths["corrupt"], runs.config())
   (paths["corrupt"] / "config.json").write_text('{\n  "model": ')
@@ -246,6 +283,8 @@ def _fixtures() -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
     (paths[name] / "teacher.json").write_text(teacher)
   paths["converted"].mkdir()
   (paths["converted"] / "conversion.json").write_text('{"source": [{"path": "model.pt"}]}')
+  paths["pictures"].mkdir()
+  encoding.picture(0).save(paths["pictures"] / "0.png")
   _write_files(paths["files"])
   return root, paths
 

@@ -28,6 +28,13 @@ class TfdsTest(parameterized.TestCase):
       self.assertEqual((source.weights, source.num_examples), ([5, 2], 7))
       self.assertEqual(items[6].load(16).pixels.tobytes(), theirs[6]["image"].tobytes())
 
+  def test_the_split_is_the_one_that_was_asked_for(self):
+    with tfds.testing.mock_data(num_examples=3):
+      for split in ("train", "validation", "test"):
+        source = TfdsChunks("imagenet2012", "", split, 16, 5)
+        self.assertIn(f" {split}, 3 examples", source.names()[0])
+        self.assertEqual(source.num_classes, 1000)
+
   def test_an_unknown_name_is_refused(self):
     code, stderr = runs.call("encode", *encoding.flags("mnst", "/tmp/none", "tfds"))
     self.assertEqual(code, 1)

@@ -133,6 +133,13 @@ class ShardsTest(parameterized.TestCase):
     batch = next(pipeline.train_iterator(source, 2, seed=0))
     self.assertStartsWith(str(batch["caption"][1]), "picture 00")
     self.assertEqual(set(_load(target, model=_model(num_classes=0))[0]), {"mean", "std"})
+    for path, model, message in (
+        (target, _model(), "has no classes, but config.model.num_classes is 2"),
+        (self.encoded, text, "has no captions, but config.model.backbone.text_tokens is 3")):
+      with self.assertRaisesRegex(ValueError, message):
+        _load(path, model=model)
+    with self.assertRaisesRegex(ValueError, "6 examples, of which none are in the split 'test'"):
+      _load(target, "test", text, test_fraction=0.1)
 
   @parameterized.parameters(
       (dict(image_shape=(8, 8, 3)), r"have shape \(8, 8, 4\), but config.model.image_shape is"),

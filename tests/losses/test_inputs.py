@@ -1,5 +1,6 @@
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +8,11 @@ from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
 from ntm.losses import flow_matching, inputs, task
-from ntm.models import autoencoder
+from ntm.models import autoencoder, prompt_encoder
 from ntm.nn import partitioning
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
-from tests.helpers import runs, tiny, tiny_autoencoder
+from tests.helpers import runs, tiny, tiny_autoencoder, tiny_text_encoder
 
 
 def _plain(config):
@@ -81,6 +82,44 @@ class InputsTest(parameterized.TestCase):
     np.testing.assert_array_equal(a, b)
     self.assertGreater(np.abs(a - c).max(), 0.01)
 
+  def test_prompts_are_features_of_the_text_encoder(self):
+    config, frozen = tiny_text_encoder.config(), tiny_text_encoder.frozen()
+    batch, rng = tiny_text_encoder.batch(8), jax.random.key(3)
+    encoder = prompt_encoder.encoder(config)
+    text = jax.jit(lambda params: encoder.module.apply(
+        {"params": params}, batch["ids"], batch["mask"]))(frozen.text_encoder)
+    by_hand = dataclasses.replace(config, text=config_lib.TextConfig())
+    features = {"image": batch["image"], "text": text}
+    for make_task, kind in ((task.density, "ntm"), (flow_matching.velocity, "flow_matching")):
+      ours, theirs = (make_task(dataclasses.replace(c, model=dataclasses.replace(
+          c.model, kind=kind))) for c in (config, by_hand))
+      params = tiny.random_params(lambda rng, theirs=theirs: {"params": theirs.init(rng)})
+      expected = jax.jit(lambda p, b, t=theirs: t.loss(rng, p, None, b, 0)[0])(params, features)
+      found = jax.jit(lambda p, f, b, t=ours: t.loss(rng, p, f, b, 0)[0])(params, frozen, batch)
+      np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # A sample grid has the first texts; padding is not read.
+    cond, shape = task.grid_condition(config, frozen, batch)
+    self.assertEqual(shape, (2, 4, 4, 4, 1))
+    np.testing.assert_allclose(cond.text_BMW, text, atol=1e-5)
+
+  def test_the_text_encoder_is_in_pieces_and_the_features_are_the_same(self):
+    results = []
+    for sizes in ({"data": 1}, {"data": 2, "fsdp": 2, "tensor": 2}):
+      config = tiny_text_encoder.config(mesh=sizes, model__predictor__num_kv_heads=2,
+                                        model__transporter__num_kv_heads=2)
+      what = task.density(config, inputs.load(config))
+      mesh = partitioning.make_mesh(config.mesh, jax.devices()[:np.prod(list(sizes.values()))])
+      frozen = state_lib.place_frozen(what, mesh)
+      kernel = frozen.text_encoder["layers"]["mlp"]["up"]["kernel"]
+      pieces = sizes.get("fsdp", 1) * sizes.get("tensor", 1)
+      self.assertEqual(kernel.addressable_shards[0].data.size * pieces, kernel.size)
+      params = tiny.fill(jax.eval_shape(
+          lambda rng, what=what: nn.unbox(what.init(rng)), jax.random.key(0)))
+      evaluate = step_lib.make_eval_step(what, mesh)
+      batch = partitioning.put_batch(mesh, tiny_text_encoder.batch(8))
+      results.append(float(evaluate(params, frozen, batch, 0).loss))
+    np.testing.assert_allclose(*results, rtol=1e-5)
+
   def test_samples_are_decoded(self):
     config, frozen = tiny_autoencoder.config("flux2"), tiny_autoencoder.frozen("flux2")
     what, plain = task.density(config, frozen), task.density(_plain(config))
@@ -122,6 +161,9 @@ class InputsTest(parameterized.TestCase):
     gone = dataclasses.replace(config, autoencoder=config_lib.AutoencoderConfig("/nowhere"))
     with self.assertRaisesRegex(ValueError, "autoencoder.path is /nowhere, but .*`ntm convert"):
       inputs.load(gone)
+    config = tiny_text_encoder.config()
+    with self.assertRaisesRegex(ValueError, "the task has no frozen text_encoder; make it with"):
+      inputs.encode(jax.random.key(0), None, tiny_text_encoder.batch(1), config)
 
 
 if __name__ == "__main__":

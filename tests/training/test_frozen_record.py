@@ -9,7 +9,7 @@ from absl.testing import absltest
 from ntm import api
 from ntm import config as config_lib
 from ntm.training import checks, frozen_record
-from tests.helpers import runs, tiny, tiny_autoencoder
+from tests.helpers import runs, tiny, tiny_autoencoder, tiny_text_encoder
 
 
 def _at(config, path):
@@ -48,6 +48,17 @@ class FrozenRecordTest(absltest.TestCase):
     (self.workdir / "frozen.json").unlink()
     with self.assertRaisesRegex(ValueError, "with the autoencoder none, and"):
       api.restore(self.workdir)
+
+  def test_a_text_encoder_is_recorded_too(self):
+    workdir, config = pathlib.Path(tempfile.mkdtemp()) / "text", tiny_text_encoder.config()
+    runs.write(workdir, config)
+    record = json.loads((workdir / "frozen.json").read_text())
+    self.assertEqual(record["text_encoder"]["path"], config.text.encoder)
+    frozen_record.check(workdir, config)
+    (workdir / "frozen.json").write_text(json.dumps(
+        {"text_encoder": record["text_encoder"] | {"checksum": 1}}))
+    with self.assertRaisesRegex(ValueError, "trained with the text_encoder .*names another"):
+      frozen_record.check(workdir, config)
 
   def test_a_damaged_record_is_named(self):
     (self.workdir / "frozen.json").write_text("[")

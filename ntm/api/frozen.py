@@ -1,4 +1,4 @@
-"""Between pixels and what a restored model reads, a fixed number of images at a time."""
+"""Frozen networks of a restored model: between pixels or prompts and what the model reads."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,11 @@ from ntm.config import Config
 from ntm.losses import inputs
 from ntm.losses.inputs import Frozen
 from ntm.models import autoencoder
+from ntm.typing import Condition
 
 
-class Pixels:
-  """The autoencoder of a restored model; without one, images stay as they are.
+class FrozenNetworks:
+  """Autoencoder and text encoder of a restored model; without them, all stays as it is.
 
   Attributes:
     shape: of an image, [H, W, C].
@@ -28,6 +29,14 @@ class Pixels:
   def decode(self, latents: jax.Array) -> jax.Array:
     """Images of what the model draws, [B, *shape]."""
     return self._decode(self._frozen, latents)
+
+  def condition(self, cond: Condition | None, size: int) -> Condition | None:
+    """The condition of `size` samples, repeated from its first rows, as the model reads it."""
+    if cond is None or cond.ids_BM is None or not self._config.text.encoder:
+      return batching.fill(cond, size)
+    texts = {"ids": jnp.asarray(cond.ids_BM), "mask": jnp.asarray(cond.mask_BM)}
+    text_BMW = inputs.encode_text(self._frozen, texts, self._config)["text"]
+    return Condition(text_BMW=jnp.resize(text_BMW, (size, *text_BMW.shape[1:])))
 
   def encode(self, images) -> np.ndarray:
     """Checked images as the model reads them, float32; of pixels, the mean of their latents.
