@@ -44,7 +44,7 @@ _CHECKPOINT = shared_flags.checkpoint(FLAGS)
 _JSON = shared_flags.json(FLAGS)
 _NUM_SAMPLES = shared_flags.count(FLAGS, "num_samples", 2000, "Number of samples to draw, equally "
                                   "many per class. Likelihoods are of up to 10,000 images per "
-                                  "split, of endless digits 2,000.", lowest=2)
+                                  "split, of endless data 2,000.", lowest=2)
 _STEPS = shared_flags.sampling_steps(FLAGS)
 _GUIDANCE = shared_flags.guidance(FLAGS)
 _REFINE = shared_flags.refine(FLAGS)

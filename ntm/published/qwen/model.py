@@ -104,7 +104,8 @@ class Qwen(nn.Module):
     (padding on the left) it reads nothing: its attention gives zero.
 
     Args:
-      ids_BM: token ids, integers below the vocabulary size.
+      ids_BM: token ids, integers below the vocabulary size; not checked, since jit hides them, see
+        `ntm.data.prompts.Tokens.check_vocabulary`.
       mask_BM: True or 1 for tokens, False or 0 for padding; None is no padding.
 
     Returns:
