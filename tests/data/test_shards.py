@@ -1,5 +1,6 @@
 """Shards are read as they were encoded, mirrored in training alone, or refused by name."""
 
+import functools
 import pathlib
 import shutil
 import tempfile
@@ -7,14 +8,17 @@ from unittest import mock
 
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
+import ntm
 from ntm.config import DataConfig, ModelConfig
 from ntm.conversion import converter
 from ntm.data import pipeline, shard_format, sources
 from ntm.data.encode_images import Encoder
 from ntm.data.shards import Shards
 from ntm.losses import inputs, task
+from ntm.training import loop
 from tests.helpers import encoding, tiny
 
 
@@ -119,6 +123,20 @@ class ShardsTest(parameterized.TestCase):
     loss = jax.jit(lambda batch: what.loss(rng, params, frozen, batch, 0)[0])
     self.assertAlmostEqual(float(loss(shards | labels)), float(loss({"image": pixels} | labels)),
                            places=2)
+
+  @pytest.mark.slow
+  def test_a_run_from_shards_samples_pixels(self):
+    config = tiny.config(
+        model__image_shape=encoding.LATENT, model__num_classes=2, train__steps=2,
+        train__sample_every=2, autoencoder__path=str(encoding.autoencoder()), mesh__data=-1,
+        data={"source": "shards", "path": str(self.encoded)})
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    loop.train(functools.partial(task.density, frozen=inputs.load(config)), config, workdir,
+               *pipeline.training_data(config))
+    self.assertNotEmpty(list((workdir / "samples").glob("*.png")))
+    images = ntm.restore(workdir).sample(jax.random.key(0), [0, 1, 1])
+    self.assertEqual(images.shape, (3, 16, 16, 3))
+    self.assertLessEqual(np.abs(images).max(), 1)
 
   def test_captions_of_models_of_text_stay_strings(self):
     root = encoding.folder(classes=1)
