@@ -8,8 +8,8 @@
 __version__ = "0.1.0"
 
 
-def restore(workdir, step=None, denoiser=None):
+def restore(workdir, step=None, denoiser=None, mesh=None):
   """The model of a run, with its averaged (EMA) parameters: see `ntm.api.restore`."""
   from ntm import api  # Deferred: Orbax takes longer to import than all else.
 
-  return api.restore(workdir, step, denoiser)
+  return api.restore(workdir, step, denoiser, mesh)

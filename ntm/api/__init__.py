@@ -7,7 +7,9 @@ import jax
 from etils import epath
 
 from ntm.api.density import Model
+from ntm.api.placement import Placement
 from ntm.api.velocity import VelocityModel
+from ntm.config import MeshConfig
 from ntm.losses import inputs
 from ntm.training import checkpoint, frozen_record, teacher
 
@@ -17,7 +19,8 @@ _LOG = logging.getLogger("ntm")
 
 
 def restore(workdir: str | os.PathLike, step: int | None = None,
-            denoiser: str | os.PathLike | None = None) -> Model | VelocityModel:
+            denoiser: str | os.PathLike | None = None, mesh: MeshConfig | None = None
+            ) -> Model | VelocityModel:
   """Loads config and EMA parameters of a run.
 
   Args:
@@ -25,6 +28,9 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
     step: which checkpoint; None is the newest one that can be read.
     denoiser: directory that `ntm distill` wrote, for refine="denoiser"; None is
       workdir/denoiser, if there is one that fits.
+    mesh: sizes of a mesh over all devices, for models that one device does not hold: parameters
+      are read into their shards, and `sample` splits batches; all processes call it. None is the
+      default device.
 
   Returns:
     A `Model`; of a flow-matching run, a `VelocityModel`.
@@ -34,11 +40,13 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
     ValueError: a checkpoint that cannot be read, the denoiser of another model, or an
       autoencoder that is missing or another one than the model was trained with.
   """
-  config, params, step = checkpoint.restore_ema(workdir, step)
-  params, frozen = jax.device_put((params, inputs.load(config)))
+  placement = Placement(mesh)
+  config, params, step = checkpoint.restore_ema(workdir, step, placement.abstract_params)
+  params = jax.device_put(params) if mesh is None else params
+  frozen = placement.put_frozen(inputs.load(config), config)
   frozen_record.check(workdir, config)
   if config.model.kind == "flow_matching":
-    return VelocityModel(config, params, step, frozen)
+    return VelocityModel(config, params, step, frozen, placement)
   learned, default = None, epath.Path(workdir) / "denoiser"
   if denoiser is not None:
     learned = teacher.restore(denoiser, config, params)
@@ -47,7 +55,9 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
       learned = teacher.restore(default, config, params)
     except (FileNotFoundError, ValueError) as error:
       _LOG.warning("no denoiser: %s", error)
-  return Model(config, params, step, learned, frozen)
+  if learned:
+    learned = (learned[0], placement.put_copies(learned[1]))
+  return Model(config, params, step, learned, frozen, placement)
 
 
 def restore_density(workdir: str | os.PathLike, step: int | None = None,

@@ -12,7 +12,7 @@ SIZE = 256  # Bounds memory, and every call compiles once.
 
 
 def draw(generate: Callable, rng: PRNGKey, cond: Condition, count: int,
-         progress: Progress | None = None) -> np.ndarray:
+         progress: Progress | None = None, size: int | None = None) -> np.ndarray:
   """`count` images of a generator of fixed batch size.
 
   Args:
@@ -21,8 +21,9 @@ def draw(generate: Callable, rng: PRNGKey, cond: Condition, count: int,
     cond: class or text of every image; of an unconditional model, without either.
     count: images.
     progress: called with (images done, count) after every call.
+    size: images of a call; None for as many as there are, at most 256.
   """
-  images, size = [], min(count, SIZE)
+  images, size = [], size or min(count, SIZE)
   for i, start in enumerate(range(0, count, size)):
     part = jax.tree.map(lambda rows, start=start: rows[start:start + size], cond)
     images.append(np.asarray(generate(jax.random.fold_in(rng, i), fill(part, size), size)))

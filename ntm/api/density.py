@@ -8,6 +8,7 @@ import numpy as np
 
 from ntm.api import batching, checks
 from ntm.api.frozen import FrozenNetworks
+from ntm.api.placement import Placement
 from ntm.config import Config
 from ntm.likelihood import bounds
 from ntm.losses.inputs import Frozen
@@ -29,11 +30,12 @@ class Model:
   """
 
   def __init__(self, config: Config, params, step: int, denoiser=None,
-               frozen: Frozen | None = None):
+               frozen: Frozen | None = None, placement: Placement | None = None):
     self.config, self.params, self.step = config, params, step
     self._denoiser, self._denoiser_params = denoiser or (None, None)
     self._model, self._patches = build.ntm(config), build.patches(config.model)
     self._generators, self._networks = {}, FrozenNetworks(config, frozen)
+    self._placement = placement or Placement()
     self._likelihood = jax.jit(self._draw_and_score, static_argnums=4)
     self._standardise = jax.jit(self._draw_and_standardise, static_argnums=4)
     self._trace = jax.jit(self._draw_and_trace, static_argnums=4)
@@ -84,18 +86,21 @@ class Model:
     if make not in self._generators:
       self._generators[make] = generate.make_generator(
           self._model, self._patches, self.config.process, *make, self._denoiser)
-    guidance = jnp.float32(guidance) if guidance else None
+    guidance, placement = jnp.float32(guidance) if guidance else None, self._placement
 
     def generate_images(rng, cond, size):
       """Images, their fallbacks logged."""
-      cond, null = (self._networks.condition(c, size) for c in (cond, null_cond))
-      out = self._generators[make](rng, self.params, cond, size, num_steps, guidance,
-                                   self._denoiser_params, null)
-      if out.fallbacks:
-        _LOG.info("%d inverses did not converge and were redone by scan", out.fallbacks)
-      return self._networks.decode(out.images) if decode else out.images
+      with placement.activations():
+        cond, null = (placement.put_batch(self._networks.condition(c, size))
+                      for c in (cond, null_cond))
+        out = self._generators[make](rng, self.params, cond, size, num_steps, guidance,
+                                     self._denoiser_params, null)
+        images = self._networks.decode(out.images) if decode else out.images
+      if fallbacks := int(placement.to_host(out.fallbacks)):
+        _LOG.info("%d inverses did not converge and were redone by scan", fallbacks)
+      return placement.to_host(images)
 
-    return batching.draw(generate_images, rng, cond, count, progress)
+    return batching.draw(generate_images, rng, cond, count, progress, placement.batch_size(count))
 
   def encode(self, images) -> np.ndarray:
     """Images as the model reads them, float32: of pixels, the mean of their latents.

@@ -5,6 +5,7 @@ import numpy as np
 
 from ntm.api import batching, checks
 from ntm.api.frozen import FrozenNetworks
+from ntm.api.placement import Placement
 from ntm.config import Config
 from ntm.losses.inputs import Frozen
 from ntm.models import build
@@ -23,9 +24,10 @@ class VelocityModel:
     step: updates behind them.
   """
 
-  def __init__(self, config: Config, params, step: int, frozen: Frozen | None = None):
+  def __init__(self, config: Config, params, step: int, frozen: Frozen | None = None,
+               placement: Placement | None = None):
     self.config, self.params, self.step = config, params, step
-    self._networks = FrozenNetworks(config, frozen)
+    self._networks, self._placement = FrozenNetworks(config, frozen), placement or Placement()
     self._generate = ode.make_generator(build.velocity(config), build.patches(config.model),
                                         config.process)
 
@@ -63,11 +65,13 @@ class VelocityModel:
       raise ValueError(f"num_steps is {num_steps}; expected at least 1.")
     if solver not in ode.SOLVERS:
       raise ValueError(f"solver is {solver!r}; expected one of {', '.join(ode.SOLVERS)}.")
-    guidance = jnp.float32(guidance) if guidance else None
+    guidance, placement = jnp.float32(guidance) if guidance else None, self._placement
 
     def generate(rng, cond, size):
-      cond, null = (self._networks.condition(c, size) for c in (cond, null_cond))
-      images = self._generate(rng, self.params, cond, size, num_steps, solver, guidance, null)
-      return self._networks.decode(images) if decode else images
+      with placement.activations():
+        cond, null = (placement.put_batch(self._networks.condition(c, size))
+                      for c in (cond, null_cond))
+        images = self._generate(rng, self.params, cond, size, num_steps, solver, guidance, null)
+        return placement.to_host(self._networks.decode(images) if decode else images)
 
-    return batching.draw(generate, rng, cond, count, progress)
+    return batching.draw(generate, rng, cond, count, progress, placement.batch_size(count))

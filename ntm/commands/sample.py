@@ -10,6 +10,7 @@ without an autoencoder are written as .npz alone. For the official tools of GenE
   ntm sample --workdir=DIR --layout=geneval --prompts_file=evaluation_metadata.jsonl --output=OUT
 """
 
+import dataclasses
 import logging
 import pathlib
 
@@ -22,6 +23,7 @@ from ntm import api
 from ntm.api import batching, checks
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
+from ntm.config import MeshConfig
 from ntm.data import captions, text_features
 from ntm.evaluation import layouts
 from ntm.sampling import pictures
@@ -54,6 +56,9 @@ _SOLVER = shared_flags.solver(FLAGS)
 _CLIP = flags.DEFINE_float("clip_percentile", 100.0, "Percentile of the score's entries beyond "
                            "which they are clipped; 100 does not clip.", 0, 100, flag_values=FLAGS)
 _SEED = shared_flags.seed(FLAGS, "sampling")
+_MESH = flags.DEFINE_list("mesh", None, "Sizes of a mesh over all devices, DATA,FSDP,TENSOR, as in "
+                          "2,4,1; one -1 takes what is left. By default one device samples.",
+                          flag_values=FLAGS)
 
 
 def main(_) -> None:
@@ -61,7 +66,7 @@ def main(_) -> None:
   if _LAYOUT.value:
     return _sample_benchmark()
   output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample", (".npz", ".png"))
-  model, num = api.restore(_WORKDIR.value, _CHECKPOINT.value), _NUM.value or 8
+  model, num = _restore(), _NUM.value or 8
   rows, conditions = _conditions(model.config)
   labels = np.repeat(rows, num, axis=0) if len(rows) else None
   how = conditions | _settings(model)
@@ -80,6 +85,19 @@ def main(_) -> None:
                   if prompted else pictures.draw(grid))
   _LOG.info("wrote %s.npz%s: %d images of checkpoint %d", output, " and .png" if drawn else "",
             len(images), model.step)
+
+
+def _restore():
+  """The model on its mesh."""
+  try:
+    mesh = None if _MESH.value is None else MeshConfig(*map(int, _MESH.value))
+  except (TypeError, ValueError):
+    mesh = MeshConfig(0)
+  if mesh and not (min(sizes := dataclasses.astuple(mesh)) >= -1 and 0 not in sizes
+                   and sizes.count(-1) <= 1 and len(_MESH.value) == 3):
+    raise ValueError(f"--mesh is {','.join(_MESH.value)}; expected three sizes, DATA,FSDP,TENSOR, "
+                     "as in 2,4,1, positive with at most one -1.")
+  return api.restore(_WORKDIR.value, _CHECKPOINT.value, mesh=mesh)
 
 
 def _settings(model) -> dict:
@@ -103,7 +121,7 @@ def _sample_benchmark() -> None:
     raise ValueError(f"--num is {num}; expected {layouts.NUM_IMAGES} with --layout=dpg, whose "
                      "files are grids of 2 x 2.")
   items, directory = layouts.read(layout, _PROMPTS_FILE.value), pathlib.Path(_OUTPUT.value)
-  model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
+  model = _restore()
   if not model.config.text.tokenizer:
     raise ValueError(f"--layout is {layout}, but the model in {_WORKDIR.value} has no tokenizer; "
                      "expected one that reads prompts.")

@@ -10,6 +10,7 @@ what is read. Steps written before checksums existed are read without comparison
 import functools
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -157,15 +158,17 @@ class Checkpointer:
       self._manager.reload()
 
 
-def restore_ema(workdir: str | os.PathLike, step: int | None = None):
+def restore_ema(workdir: str | os.PathLike, step: int | None = None,
+                abstract: Callable[[Config], Any] | None = None):
   """Restores config and averaged parameters of the run in `workdir`, for inference.
 
   Args:
     workdir: of `ntm train`.
     step: of the checkpoint; None for the newest undamaged one.
+    abstract: config → shapes and shardings that the parameters are read into, or None.
 
   Returns:
-    (config, params as NumPy arrays, step).
+    (config, params as NumPy arrays or in their shardings, step).
 
   Raises:
     FileNotFoundError: no run, no checkpoint, or not that step.
@@ -177,6 +180,7 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
     raise FileNotFoundError(f"{workdir} holds no config.json; expected a workdir of `ntm train`. "
                             "Check the path; a converted model without one is loaded by "
                             "ntm.conversion.converter.load.")
+  like = abstract(config) if abstract else None
   directory = workdir_lib.checkpoints(workdir)
   options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
   with storage.without_read_only_warning():
@@ -190,7 +194,7 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
     for candidate in candidates:
       ema, error = None, ""
       try:
-        ema = _read_ema(manager, directory / str(candidate))
+        ema = _read_ema(manager, directory / str(candidate), like)
       except Exception as raised:  # As in `storage.Attempts`.
         error = storage.summary(raised)
         storage.ignore_abandoned_reads()
@@ -210,11 +214,16 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None):
                    f"choose another of {steps[::-1]}.")
 
 
-def _read_ema(manager, directory):
+def _read_ema(manager, directory, like):
   """Averaged parameters of one step, verified."""
   written = checksums.read_manifest(directory)
   if written is None:
     _LOG.warning("%s was written without checksums, and is not verified.", directory)
+  if like is not None:
+    ema = manager.restore(int(directory.name), args=ocp.args.Composite(
+        ema=ocp.args.StandardRestore(like))).ema
+    checksums.verify(written, {"ema": ema})
+    return ema
   # As NumPy: the devices of the run may not exist here.
   tree = ocp.StandardCheckpointHandler().metadata(directory / "ema").tree
   as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)

@@ -17,8 +17,8 @@ from ntm.training import workdir as workdir_lib
 def fingerprint(params) -> dict[str, list[float]]:
   """A few entries of every parameter, which identify a teacher."""
   leaves = jax.tree_util.tree_leaves_with_path(params)
-  return {jax.tree_util.keystr(path): np.asarray(leaf.reshape(-1)[:4], np.float64).tolist()
-          for path, leaf in leaves}
+  first = lambda leaf: np.asarray(multihost.to_host(leaf.reshape(-1)[:4]), np.float64)
+  return {jax.tree_util.keystr(path): first(leaf).tolist() for path, leaf in leaves}
 
 
 def write(workdir: str | os.PathLike, teacher: str, step: int, params) -> None:

@@ -1,0 +1,74 @@
+"""Where a restored model samples: on the default device, or split over a mesh."""
+
+import contextlib
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from ntm.api import batching
+from ntm.config import Config, MeshConfig
+from ntm.losses import flow_matching, inputs, task
+from ntm.losses.inputs import Frozen
+from ntm.nn import partitioning
+from ntm.training import multihost
+from ntm.training import state as state_lib
+
+
+class Placement:
+  """Puts parameters and batches where they belong; all processes call its methods."""
+
+  def __init__(self, mesh: MeshConfig | None = None):
+    """Sizes of the mesh over all devices; None for the default device.
+
+    Raises:
+      ValueError: sizes that do not multiply to the number of devices.
+    """
+    self._mesh = None if mesh is None else partitioning.make_mesh(mesh)
+
+  def abstract_params(self, config: Config) -> Any:
+    """Shapes and shardings of a model's parameters; None for the default device.
+
+    Raises:
+      ValueError: a parameter that the mesh does not split evenly.
+    """
+    if self._mesh is None:
+      return None
+    make = flow_matching.velocity if config.model.kind == "flow_matching" else task.density
+    return state_lib.abstract_params(make(config).init, self._mesh)
+
+  def put_frozen(self, frozen: Frozen | None, config: Config) -> Frozen | None:
+    """Frozen networks from the host, split as all parameters are."""
+    if self._mesh is None or frozen is None:
+      return jax.device_put(frozen)
+    abstract = state_lib.abstract_params(inputs.boxed_init(frozen, config), self._mesh)
+    return jax.tree.map(lambda leaf, like: partitioning.from_host(leaf, like.sharding), frozen,
+                        abstract)
+
+  def put_copies(self, tree: Any) -> Any:
+    """Parameters from the host, whole on every device."""
+    if self._mesh is None:
+      return jax.device_put(tree)
+    copies = partitioning.replicated(self._mesh)
+    return jax.tree.map(lambda leaf: partitioning.from_host(leaf, copies), tree)
+
+  def put_batch(self, tree: Any) -> Any:
+    """Rows of arrays, split over the devices."""
+    if self._mesh is None:
+      return tree
+    return jax.device_put(tree, partitioning.batch_sharding(self._mesh))
+
+  def batch_size(self, count: int) -> int:
+    """Images at a time: a multiple of the devices that a batch is split over."""
+    ways = 1 if self._mesh is None else math.prod(self._mesh.shape[a] for a in ("data", "fsdp"))
+    return -(-min(count, batching.SIZE) // ways) * ways
+
+  def activations(self) -> contextlib.AbstractContextManager:
+    """While a program is traced within: its activations are split too."""
+    return (contextlib.nullcontext() if self._mesh is None
+            else partitioning.activations(self._mesh))
+
+  def to_host(self, images: jax.Array) -> np.ndarray:
+    """The images of all devices."""
+    return multihost.to_host(images)

@@ -1,0 +1,57 @@
+"""Samples do not depend on the mesh, nor on how its devices hold the parameters."""
+
+import pathlib
+import tempfile
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+import ntm
+from ntm.api.placement import Placement
+from ntm.config import MeshConfig
+from tests.helpers import runs
+
+_TEXT = {"num_classes": 0, "backbone": {"text_tokens": 4, "vocab_size": 54},
+         "text": {"tokenizer": "scenes"}}
+
+
+def _written(**changes):
+  workdir = pathlib.Path(tempfile.mkdtemp())
+  runs.write(workdir, runs.config(**changes))
+  return workdir
+
+
+class PlacementTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      ({}, {"labels": [1, 0, 9], "guidance": 1.0}, (2, 2, 2)),
+      (_TEXT, {"prompts": ["a ring", "two rings", "a cross"], "guidance": 1.0}, (4, 1, 2)),
+      ({"kind": "flow_matching"}, {"labels": [1, 9, 0], "num_steps": 2, "guidance": 1.0},
+       (1, 8, 1)))
+  def test_samples_are_those_of_one_device(self, changes, arguments, sizes):
+    workdir = _written(**changes)
+    one = ntm.restore(workdir).sample(jax.random.key(0), **arguments)
+    model = ntm.restore(workdir, mesh=MeshConfig(*sizes))
+    split = [leaf for leaf in jax.tree.leaves(model.params) if not leaf.is_fully_replicated]
+    self.assertNotEmpty(split)
+    self.assertTrue(all(len(leaf.sharding.device_set) == 8 for leaf in split))
+    images = model.sample(jax.random.key(0), **arguments)
+    # The noise of an image is that of its place, to however many a batch is rounded up.
+    self.assertEqual(images.shape, one.shape)
+    np.testing.assert_allclose(images, one, atol=1e-4)
+
+  def test_a_batch_is_a_multiple_of_the_devices(self):
+    placement = Placement(MeshConfig(4, 2, 1))
+    self.assertEqual([placement.batch_size(n) for n in (1, 8, 9, 1000)], [8, 8, 16, 256])
+    self.assertEqual(Placement().batch_size(3), 3)
+
+  def test_a_mesh_that_does_not_fit_is_refused(self):
+    with self.assertRaisesRegex(ValueError, "do not multiply to the number of devices, 8"):
+      ntm.restore(_written(), mesh=MeshConfig(3, 1, 1))
+    with self.assertRaisesRegex(ValueError, "not divisible by the 8 devices of mesh axis"):
+      ntm.restore(_written(), mesh=MeshConfig(1, 1, 8))
+
+
+if __name__ == "__main__":
+  absltest.main()
