@@ -121,7 +121,7 @@ class ExtendingTest(parameterized.TestCase):
     one, iterator, held_out = jax.devices()[:1], *pipeline.training_data(config)
     # Pictures are drawn by the program of `Model.sample`.
     make_task = lambda config: dataclasses.replace(
-        task.density(config), samples=lambda params, frozen: {})
+        task.density(config), samples=lambda params, frozen, examples: {})
     with mock.patch.object(jax, "devices", lambda: one):
       loop.train(make_task, config, "run", iterator, held_out[:1])
     model = ntm.restore("run")

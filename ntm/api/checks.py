@@ -104,7 +104,8 @@ def condition(config: Config, values, count: int | None) -> tuple[Condition, int
                        "strings.")
     if not isinstance(values, Tokens):
       values = captions.tokenizer(config.text, model.backbone)(values)
-    values.check_vocabulary(model.backbone.vocab_size)
+    if model.backbone.vocab_size:  # That of a frozen encoder was compared with the tokenizer's.
+      values.check_vocabulary(model.backbone.vocab_size)
     return _tokens(values), len(values.ids_BM)
   if model.backbone.text_tokens:
     if values is None:

@@ -39,8 +39,10 @@ _TEXT = flags.DEFINE_string(
     "text", None, "Text features for a model conditioned on text: a .npz file with `text` "
     "[rows, M, W] and, for guidance, `null_text` [M, W].", flag_values=FLAGS)
 _PROMPTS = flags.DEFINE_multi_string(
-    "prompts", None, "A text, for a model that reads prompts; repeat the flag for more rows.",
+    "prompts", None, "A text, for a model that reads prompts. Repeat the flag for more rows.",
     flag_values=FLAGS)
+# absl's remark that the flag may be repeated would follow the sentence that says so.
+FLAGS["prompts"].help = FLAGS["prompts"].help.partition(";\n")[0]
 _PROMPTS_FILE = flags.DEFINE_string("prompts_file", None, "File with one prompt per line.",
                                     flag_values=FLAGS)
 _LAYOUT = flags.DEFINE_enum(
