@@ -49,7 +49,7 @@ def guidance_scale(config: Config, scale: float) -> None:
   if scale and not (model.num_classes or model.backbone.text_tokens):
     raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
   if scale and model.kind == "ntm" and (transporter.class_conditional or transporter.features):
-    raise ValueError(f"guidance is {scale}, but the transporter reads the class"
+    raise ValueError(f"guidance is {scale}, but the transporter reads the condition"
                      f"{' through features' if transporter.features else ''}, so the two "
                      "branches have no common u-space; pass 0.")
 

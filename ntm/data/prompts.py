@@ -172,5 +172,5 @@ def check(prompts: Sequence[str]) -> None:
       raise ValueError(f"prompt {i} is {prompt!r}, of type {type(prompt).__name__}; expected a "
                        "string.")
     if not prompt.strip():
-      raise ValueError(f"prompt {i} is {prompt!r}; expected some text. Tokenizer.unconditional "
-                       "gives the tokens of the empty prompt.")
+      raise ValueError(f"prompt {i} is {str(prompt)!r}; expected some text. "
+                       "Tokenizer.unconditional gives the tokens of the empty prompt.")

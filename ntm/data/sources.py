@@ -52,9 +52,10 @@ def load(data: DataConfig, model: ModelConfig, split: str,
     shards = Shards(data.path, split, model, data.test_fraction)
     return _tokenised(shards, text, model) if by_text else shards
   if model.backbone.text_tokens and (not by_text or data.source != "scenes"):
-    raise ValueError(f"config.data.source is {data.source!r}, which has no "
-                     f"{'captions' if by_text else 'text features'}; expected "
-                     f"{'scenes' if by_text else 'arrays'!r}.")
+    lacks, others = (("captions", "'scenes' or 'shards'") if by_text
+                     else ("text features", "'arrays'"))
+    raise ValueError(f"config.data.source is {data.source!r}, which has no {lacks}; expected "
+                     f"{others}.")
   mixture = data.source == "mixture"
   if not mixture and (len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3)):
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "

@@ -43,10 +43,10 @@ class Words:
     for row_M, prompt in zip(ids_BM, prompts):
       words = re.findall(r"[^\s,]+|,", prompt.lower().replace(".", " "))
       if unknown := [word for word in words if word not in self._ids]:
-        raise ValueError(f"the prompt {prompt!r} has the word {unknown[0]!r}; expected words of "
-                         f"the built-in captions: {' '.join(vocabulary())}")
+        raise ValueError(f"the prompt {str(prompt)!r} has the word {unknown[0]!r}; expected words "
+                         f"of the built-in captions: {' '.join(vocabulary()[1:])}")
       if len(words) + 1 > self.length:
-        raise ValueError(f"the prompt {prompt!r} has {len(words)} words; expected at most "
+        raise ValueError(f"the prompt {str(prompt)!r} has {len(words)} words; expected at most "
                          f"{self.length - 1}: shorten it.")
       row_M[:len(words) + 1] = [_START, *(self._ids[word] for word in words)]
     return Tokens(ids_BM, ids_BM != 0, np.zeros(len(prompts), bool))

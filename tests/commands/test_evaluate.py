@@ -46,7 +46,7 @@ class EvaluateTest(parameterized.TestCase):
     runs.write(workdir, runs.config(transporter=_READS_CLASS))
     code, stderr = runs.call("evaluate", f"--workdir={workdir}", "--guidance=1")
     self.assertEqual(code, 1)
-    self.assertRegex(stderr, "(?m)^error: guidance is 1.0, but the transporter reads the class")
+    self.assertRegex(stderr, "(?m)^error: guidance is 1.0, but the transporter reads the condition")
     self.assertNotRegex(stderr, "reading|drawing")
 
   @pytest.mark.slow

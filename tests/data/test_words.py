@@ -35,7 +35,7 @@ class WordsTest(parameterized.TestCase):
     np.testing.assert_array_equal(empty.mask_BM, [[True, False, False, False]])
 
   @parameterized.parameters(
-      ("a red dog", "has the word 'dog'; expected words of the built-in captions: , a above"),
+      ("a red dog", "has the word 'dog'; expected words of the built-in captions: a above"),
       ("a red ring and a circle", "has 6 words; expected at most 4: shorten it"),
       (" ", "prompt 0 is ' '; expected some text"),
       (3, "prompt 0 is 3, of type int; expected a string"))
