@@ -113,7 +113,7 @@ class TextTest(parameterized.TestCase):
     self.assertFalse((root / "out.png").exists())
     for flags, message in (
         ((), "expected features in --text=FILE.npz"),
-        ((f"--text={root / 'texts.npz'}", "--guidance=1"), "with --guidance, `null_text`"),
+        ((f"--text={root / 'texts.npz'}", "--guidance=1"), "with guidance, `null_text`"),
         ((f"--text={root / 'texts.npz'}", "--labels=1"), "--labels does not apply")):
       done = ntm(*flags)
       self.assertEqual(done.returncode, 1)

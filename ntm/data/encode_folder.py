@@ -39,7 +39,7 @@ class FolderChunks:
       self._names, self._captions = _read_table(tables[0])
       self.fields = ("caption",)
     else:
-      classes = folder.files_by_class(path)
+      classes = folder.files_by_class(path, captions=True)
       self._names = [name for names in classes.values() for name in names]
       if self._names and self._text(self._names[0]).exists():
         self.fields = ("caption",)

@@ -63,7 +63,7 @@ class Folder:
     return self.names
 
 
-def files_by_class(path: str, log: bool = True) -> dict[str, list[str]]:
+def files_by_class(path: str, log: bool = True, captions: bool = False) -> dict[str, list[str]]:
   """{class: image files, relative to the directory}, both in order.
 
   A directory without sub-directories is one class, "".
@@ -71,6 +71,7 @@ def files_by_class(path: str, log: bool = True) -> dict[str, list[str]]:
   Args:
     path: a directory.
     log: whether to warn of files that are passed over.
+    captions: whether .txt files may be captions, which are not warned of.
 
   Raises:
     ValueError: a sub-directory without images.
@@ -86,6 +87,8 @@ def files_by_class(path: str, log: bool = True) -> dict[str, list[str]]:
     classes = {"": [name for name in outside if _is_image(name, ignored)]}
   elif any(_is_image(name, ignored) for name in outside) and log:
     _LOG.warning("%s has images outside of its class folders; they are not used.", path)
+  if captions:
+    del ignored[".txt"]
   if ignored and log:
     _LOG.warning("%s has files that are not read as images: %s", path,
                  _join([f"{count} {suffix or 'without a suffix'}"
