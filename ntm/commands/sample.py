@@ -10,9 +10,9 @@ without an autoencoder are written as .npz alone. For the official tools of GenE
   ntm sample --workdir=DIR --layout=geneval --prompts_file=evaluation_metadata.jsonl --output=OUT
 """
 
-import dataclasses
 import logging
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -91,14 +91,12 @@ def main(_) -> None:
 
 def _restore():
   """The model on its mesh."""
-  try:
-    mesh = None if _MESH.value is None else MeshConfig(*map(int, _MESH.value))
-  except (TypeError, ValueError):
-    mesh = MeshConfig(0)
-  if mesh and not (min(sizes := dataclasses.astuple(mesh)) >= -1 and 0 not in sizes
-                   and sizes.count(-1) <= 1 and len(_MESH.value) == 3):
-    raise ValueError(f"--mesh is {','.join(_MESH.value)}; expected three sizes, DATA,FSDP,TENSOR, "
-                     "as in 2,4,1, positive with at most one -1.")
+  sizes = _MESH.value
+  if sizes is not None and (len(sizes) != 3 or sizes.count("-1") > 1 or not all(
+      re.fullmatch(r"-1|[1-9]\d{0,5}", size) for size in sizes)):
+    raise ValueError(f"--mesh is {','.join(sizes)}; expected three sizes, DATA,FSDP,TENSOR, as in "
+                     "2,4,1, positive with at most one -1.")
+  mesh = None if sizes is None else MeshConfig(*map(int, sizes))
   return api.restore(_WORKDIR.value, _CHECKPOINT.value, mesh=mesh)
 
 

@@ -43,19 +43,20 @@ def load(data: DataConfig, model: ModelConfig, split: str,
   """
   if split not in SPLITS:
     raise ValueError(f"split is {split!r}; expected one of {SPLITS}.")
+  by_text = bool(text and text.tokenizer)
+  if by_text and data.source not in ("scenes", "shards"):
+    raise ValueError(f"config.data.source is {data.source!r}, whose examples have no captions for "
+                     "text.tokenizer; expected 'scenes' or 'shards'.")
   if extension.is_path(data.source):
     return External(extension.call(data.source, data, model, split), data.source, model)
   if data.source == "arrays":
     return Arrays(data.path, split, model)
-  by_text = bool(text and text.tokenizer)
   if data.source == "shards":
     shards = Shards(data.path, split, model, data.test_fraction)
     return _tokenised(shards, text, model) if by_text else shards
-  if model.backbone.text_tokens and (not by_text or data.source != "scenes"):
-    lacks, others = (("captions", "'scenes' or 'shards'") if by_text
-                     else ("text features", "'arrays'"))
-    raise ValueError(f"config.data.source is {data.source!r}, which has no {lacks}; expected "
-                     f"{others}.")
+  if model.backbone.text_tokens and not by_text:
+    raise ValueError(f"config.data.source is {data.source!r}, which has no text features; "
+                     "expected 'arrays'.")
   mixture = data.source == "mixture"
   if not mixture and (len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3)):
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "

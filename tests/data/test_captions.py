@@ -50,7 +50,9 @@ class TokenisedTest(parameterized.TestCase):
       ({"model__backbone": {"text_tokens": 16, "vocab_size": 9}},
        "'scenes' has 54 token ids, but config.model.backbone.vocab_size is 9; set it to at least"),
       ({"data__source": "digits", "model__image_shape": (8, 8, 1), "model__patch_shape": (2, 2)},
-       "config.data.source is 'digits', which has no captions; expected 'scenes'"))
+       "config.data.source is 'digits', whose examples have no captions for text.tokenizer"),
+      ({"data__source": "arrays"}, "config.data.source is 'arrays', whose examples have no capt"),
+      ({"data__source": "tests.helpers.tiny:config"}, "tiny:config', whose examples have no capt"))
   def test_data_that_do_not_fit_are_named(self, changes, message):
     with self.assertRaisesRegex(ValueError, message):
       pipeline.training_data(_config(**changes))

@@ -1,4 +1,4 @@
-"""Chunks become shards in the order of the source, whatever the speed of decoding."""
+"""Chunks become shards in the order of the source, whichever is decoded first."""
 
 import pathlib
 import tempfile
