@@ -60,7 +60,7 @@ def _train(config, workdir, stop_after=None):
   iterator, held_out = _training_data(config, workdir)
   # No pictures, which take longest to compile.
   make_task = lambda config: dataclasses.replace(
-      task.density(config), samples=lambda params, frozen: {})
+      task.density(config), samples=lambda params, frozen, examples: {})
   with mock.patch.object(multihost, "Preemption", StopAfter(stop_after)):
     loop.train(make_task, config, workdir, iterator, held_out)
 
