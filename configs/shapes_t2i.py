@@ -37,5 +37,6 @@ def get_config():
   config.optimizer.ema_decay = 0.997
   config.train.steps = 4000
   config.train.batch_size = 32
+  config.train.label_dropout = 0.0  # Without guidance no text is dropped.
   config.train.sample_every = config.train.checkpoint_every = 500
   return config

@@ -17,4 +17,5 @@ def get_config():
   config.model.kind = "flow_matching"
   config.model.predictor.layers = config.model.unroll = 8
   config.train.batch_size = 128
+  config.train.label_dropout = 0.1
   return config

@@ -37,7 +37,7 @@ def train(workdir: str | os.PathLike, steps: int) -> None:
   """Trains, or resumes."""
   run = config(steps)
   make_task = lambda config: dataclasses.replace(
-      task.density(config), samples=lambda params, frozen: {})
+      task.density(config), samples=lambda params, frozen, examples: {})
   iterator, held_out = pipeline.training_data(run)
   clu = sys.modules.get("clu", sys)
   sys.modules["clu"] = None  # To import TensorFlow takes longer than the run.
