@@ -37,7 +37,7 @@ MODELS = {  # {name: (config, what differs from it)}
     # As many layers in all; the transporter's are added to the predictor.
     "gaussian": ("shapes_t2i_quick.py", "model.transporter.num_blocks=0 "
                  "model.transporter.features=0 model.predictor.layers=8 model.unroll=8"),
-    "flow_matching": ("shapes_t2i_fm.py", "train.steps=3000 train.batch_size=64 "
+    "flow_matching": ("shapes_t2i_fm.py", "train.steps=2000 train.batch_size=32 "
                       "train.sample_every=1000 train.checkpoint_every=1000"),
 }
 _NTM = {"raw": {}, "refined": {"refine": "score"}}

@@ -13,6 +13,7 @@ COMMANDS = {
     "likelihood": "bound likelihoods, measure calibration, score anomalies, compare two models",
     "evaluate": "measure likelihood, Fréchet distance and class accuracy of a trained model",
     "compile": "check whether a program fits a TPU slice, without the slice",
+    "table": "print a table of the paper, next to what was measured here",
     "encode": "encode images into shards of latents, with a converted autoencoder",
     "convert": "convert checkpoints of other models, or export them back",
 }

@@ -251,9 +251,18 @@ _ENCODE = [
      ["cannot be read as Parquet"]),
     (["--from=tfds", "--source=mnst", _VAE, "--target={new}"], ["tensorflow-datasets says"]),
 ]
+_PAPER = [
+    (["4"], ["table 4 is not among those that can be compared; expected one of 1, 2, 3, 6"]),
+    (["x"], ["--number is x; expected"]),
+    ([], ["--number is missing"]),
+    (["1", "--results={files}/none.json"], ["--results does not apply: table 1 has no row"]),
+    (["6", "--results={files}/none.json"], ["none.json, which cannot be read"]),
+    (["6", "--results={run}/config.json"], ["config.json, which has no FID", "--features"]),
+    (["6", "--format=latex"], ["--format is latex; expected one of text, markdown, json"]),
+]
 _TABLE = {"train": _TRAIN, "distill": _DISTILL, "sample": _SAMPLE, "evaluate": _EVALUATE,
           "likelihood": _LIKELIHOOD, "compile": _COMPILE, "convert": _CONVERT,
-          "encode": _ENCODE}
+          "encode": _ENCODE, "table": _PAPER}
 _ROWS = [(f"{command}_{i:02}", command, *row)
          for command, rows in _TABLE.items() for i, row in enumerate(rows)]
 
