@@ -214,6 +214,51 @@ class EndlessTest(parameterized.TestCase):
 
 
 @pytest.mark.slow
+class ShapesTest(absltest.TestCase):
+
+  def _run(self, results, *arguments):
+    return subprocess.run([sys.executable, _BENCHMARKS / "shapes.py", f"--results={results}",
+                           *arguments], check=True, capture_output=True, text=True,
+                          env=os.environ | {"XLA_FLAGS": ""}).stdout
+
+  def test_the_table_has_means_and_errors(self):
+    results = pathlib.Path(tempfile.mkdtemp())
+    with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
+      endless = importlib.import_module("endless")
+      categories = importlib.import_module("shapes").CATEGORIES
+    names = ["score", "unseen_score", *(f"score_{name.replace(' ', '_')}" for name in categories)]
+    row = {"model": "ntm", "sampler": "raw", "frechet_standard_error": 0.5,
+           "nll_nats_per_dim": -0.25, "nll_standard_error": 0.01}
+    row |= {f"{name}_standard_error": 0.02 for name in names} | dict.fromkeys(names, 0.5)
+    endless.append(results, [row | {"seed": 0, "frechet_distance": 1.0}])
+    self.assertIn("| ntm | raw | 1 | 50.0 ± 2.0 | ", self._run(results, "--table"))
+    endless.append(results, [row | {"seed": 1, "frechet_distance": 2.0}])
+    table = self._run(results, "--table")
+    self.assertIn("| ntm | raw | 2 | 50.0 ± 0.0 | ", table)
+    self.assertIn("| 1.50 ± 0.50 | -0.2500 ± 0.0000 |", table)
+
+  @pytest.mark.slow
+  def test_trains_judges_draws_and_does_not_repeat(self):
+    results = pathlib.Path(tempfile.mkdtemp())
+    picture = results / "picture.png"
+    arguments = ["--quick", "--models", "gaussian", "flow_matching", f"--picture={picture}",
+                 "--common=model.patch_shape=(16,16) model.predictor.width=8 "
+                 "model.predictor.num_heads=2 model.predictor.num_kv_heads=2 "
+                 "model.predictor.layers=1 model.unroll=1"]
+    self.assertIn("gaussian-0 took", self._run(results, *arguments))
+    rows = [json.loads(line) for line in (results / "results.jsonl").read_text().splitlines()]
+    self.assertEqual([row["model"] for row in rows],
+                     ["fresh pictures", *2 * ["gaussian"], *6 * ["flow_matching"]])
+    self.assertGreater(rows[0]["score"], 0.9)
+    self.assertEqual(picture.read_bytes()[:4], b"\x89PNG")
+    again = self._run(results, *arguments)
+    self.assertNotIn("took", again)
+    self.assertIn("| gaussian | refined | 1 |", again)
+    wrong = subprocess.run([sys.executable, _BENCHMARKS / "shapes.py", f"--results={results}",
+                            "--models", "gaussian"], capture_output=True, text=True)
+    self.assertIn("choose another folder", wrong.stderr)
+
+
 class BenchmarksTest(absltest.TestCase):
 
   def test_inference(self):
