@@ -129,6 +129,7 @@ def check_times(times, padded: bool = False) -> None:
   if not np.all(rising):
     raise ValueError(
         f"times {np.array2string(times, threshold=12)} do not ascend strictly; "
-        "expected each above the one before: lower t_min or take fewer steps.")
+        "expected each above the one before: lower t_min, in training process.t_min_high, or "
+        "take fewer steps.")
   if not np.all(times[-1] == 1):
     raise ValueError(f"times end at {times[-1]}; the last level must be 1 (noise).")
