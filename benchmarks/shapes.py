@@ -33,12 +33,11 @@ from ntm.likelihood import estimates
 _CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 _QUICK = "train.steps=4 optimizer.warmup_steps=2 train.sample_every=100"
 MODELS = {  # {name: (config, what differs from it)}
-    "ntm": ("shapes_t2i_quick.py", ""),
+    "ntm": ("shapes_t2i.py", ""),
     # As many layers in all; the transporter's are added to the predictor.
-    "gaussian": ("shapes_t2i_quick.py", "model.transporter.num_blocks=0 "
+    "gaussian": ("shapes_t2i.py", "model.transporter.num_blocks=0 "
                  "model.transporter.features=0 model.predictor.layers=8 model.unroll=8"),
-    "flow_matching": ("shapes_t2i_fm.py", "train.steps=2000 train.batch_size=32 "
-                      "train.sample_every=1000 train.checkpoint_every=1000"),
+    "flow_matching": ("shapes_t2i_fm.py", ""),
 }
 _NTM = {"raw": {}, "refined": {"refine": "score"}}
 _FLOW_MATCHING = {f"Euler {n}{', guidance 1' if guidance else ''}":
