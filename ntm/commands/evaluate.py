@@ -12,7 +12,7 @@ with --features=DIRECTORY those of Inception, which give FID, sFID and the Incep
 
 Samples are compared with training images, or with --reference; of endless digits or scenes with
 20,000 fresh draws, next to as many other fresh ones. Samples that are not finite are counted and
-left out, never drawn again.
+left out, never drawn again. Of several processes each draws and measures its share.
 
 For scenes with captions: the share of samples that show what their caption says, by
 category, of captions as in training, and of as many with a combination of words that no
@@ -42,7 +42,7 @@ from ntm.data.scenes import Scenes
 from ntm.evaluation import resize, truth
 from ntm.likelihood import estimates
 from ntm.models import autoencoder
-from ntm.training import data_record
+from ntm.training import data_record, multihost
 from ntm.truth import named
 
 _LOG = logging.getLogger("ntm")
@@ -124,6 +124,11 @@ def main(_) -> None:
     result |= nll() | how | _against_captions(model, rng_sample, samples, how)
   else:
     result |= _against_data(model, rng_sample, how, nll, train, test)
+  if multihost.is_primary_process():
+    _write(result)
+
+
+def _write(result) -> None:
   with np.printoptions(suppress=True):
     width = max(map(len, result))
     for name, value in result.items():  # Adding 0 makes -0 positive.
@@ -200,7 +205,7 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
       model, rng, classes, count, as_uint8=bool(extract) and extract.record["rounding"] != "none",
       guidance=_GUIDANCE.value, **how)
   result = {"num_nonfinite_samples": int((~finite).sum()), "labels": frequencies}
-  if output:
+  if output and multihost.is_primary_process():
     references.export_adm(f"{output}.npz", samples)
     _LOG.info("wrote %s.npz: %d samples", output, len(samples))
   if has_images:
@@ -252,7 +257,7 @@ def _draw(model, rng, how, split="test"):
   return samples
 
 
-run = entry_point.command(main, FLAGS, __doc__)
+run = entry_point.command(main, FLAGS, __doc__, several_processes=True)
 
 if __name__ == "__main__":
   run()

@@ -18,6 +18,7 @@ from ntm.evaluation.classifier import Classifier
 from ntm.evaluation.comparison import Reference
 from ntm.evaluation.features import Extractor, OfClassifier
 from ntm.sampling import pictures
+from ntm.training import multihost
 from ntm.typing import PRNGKey
 
 _LOG = logging.getLogger("ntm")
@@ -79,13 +80,13 @@ def labels(config: Config, frequencies: str, count: int) -> tuple[np.ndarray | N
 
 def draw(model, rng: PRNGKey, conditions: np.ndarray | None, count: int, as_uint8: bool,
          **how) -> tuple[np.ndarray, np.ndarray]:
-  """Samples, and which of them are finite; none is drawn again.
+  """Samples, and which of them are finite; none is drawn again. Collective.
 
   Args:
     model: a restored one.
     rng: a key.
     conditions: classes, or None.
-    count: samples.
+    count: samples, at least one per process.
     as_uint8: rounds them, so that many need little memory.
     **how: arguments of `model.sample`.
 
@@ -96,22 +97,27 @@ def draw(model, rng: PRNGKey, conditions: np.ndarray | None, count: int, as_uint
     FloatingPointError: too few are finite to be compared.
   """
   images, finite = [], []
+  # Of several processes each draws its share, with other noise.
+  processes, process = jax.process_count(), jax.process_index()
+  rng = jax.random.fold_in(rng, 2**30 + process) if processes > 1 else rng
+  mine = np.array_split(np.arange(count), processes)[process]
   with progress("sampling") as report:
-    for i, start in enumerate(range(0, count, _PART)):
-      rows = None if conditions is None else conditions[start:start + _PART]
+    for i, start in enumerate(range(0, len(mine), _PART)):
+      rows = mine[start:start + _PART]
       # A key that no batch of the first part has.
       key = jax.random.fold_in(rng, 2**31 + i) if i else rng
-      part = model.sample(key, rows, num_samples=min(_PART, count - start), **how,
-                          progress=lambda done, _, start=start: report(start + done, count))
+      part = model.sample(key, None if conditions is None else conditions[rows],
+                          num_samples=len(rows), **how,
+                          progress=lambda done, _, start=start: report(start + done, len(mine)))
       finite.append(np.isfinite(part.reshape(len(part), -1)).all(axis=1))
       images.append(pictures.to_uint8(part[finite[-1]]) if as_uint8 else part[finite[-1]])
-  finite = np.concatenate(finite)
+  images, finite = (multihost.allgather_rows(np.concatenate(parts)) for parts in (images, finite))
   if finite.sum() <= min(count - 1, 3):
     checks.finite("samples", np.where(finite, 0, np.nan))
   if not finite.all():
     _LOG.warning("%d of %d samples hold NaN or infinite numbers; they are left out of what "
                  "follows, and none is drawn again", (~finite).sum(), count)
-  return np.concatenate(images), finite
+  return images, finite
 
 
 def against_data(extract: Extractor, config: Config, path: str | None, samples: np.ndarray,
@@ -144,25 +150,17 @@ def _reference(extract, config, path, samples) -> tuple[Reference, dict, dict]:
     return *references.load(extract, path, samples.shape[1:]), {}
   if config.data.augment:
     images, real = sample_metrics.endless_images(config.data, len(samples))
-    return *references.of_batches(extract, _batches(images), "fresh draws of the data"), real
+    batches = np.array_split(images, -(-len(images) // _BATCH))
+    return *references.of_batches(extract, batches, "fresh draws of the data"), real
   source = pipeline.load_split(config, "train")
   return *references.of_source(extract, source, "training images"), {}
 
 
 def _metrics(extract, reference, images, classes) -> dict[str, float]:
-  result = reference.metrics(features.measure(extract, _batches(images)))
+  result = reference.metrics(features.measure_over_hosts(extract, images))
   if isinstance(extract, OfClassifier) and classes is not None:
-    result["class_accuracy"] = extract.classifier.accuracy(_floats(images), classes)
+    result["class_accuracy"] = extract.classifier.accuracy(features.as_float(images), classes)
   return result
-
-
-def _batches(images):
-  return (_floats(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH))
-
-
-def _floats(images):
-  """Images in [-1, 1], also of uint8."""
-  return images.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else images
 
 
 def _warn(extract, count, about):

@@ -11,6 +11,7 @@ An extractor has a `record` of what its numbers depend on, which the results rep
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -26,8 +27,10 @@ from ntm.evaluation.moments import Moments
 from ntm.evaluation.resize import resize
 from ntm.published.inception import model as inception
 from ntm.sampling import pictures
+from ntm.training import multihost
 
-PUBLISHED_SHA256 = "6726825d"  # How that of the published weights begins.
+_LOG = logging.getLogger("ntm")
+_PUBLISHED_SHA256 = "6726825d"  # How that of the published weights begins.
 _SPATIAL_CHANNELS = 7  # Of block Mixed_6d, the first, which are those of its 1 x 1 branch.
 NUM_SPATIAL = 17 * 17 * _SPATIAL_CHANNELS
 _AT_A_TIME = 64  # Images in Inception.
@@ -66,6 +69,32 @@ class Extractor(Protocol):
 def measure(extract: Extractor, batches: Iterable[np.ndarray]) -> Features:
   """Features of batches of images [M, H, W, C], one after the other, at least one batch."""
   return join([extract(batch) for batch in batches])
+
+
+def measure_over_hosts(extract: Extractor, images: np.ndarray, size: int = 512) -> Features:
+  """Features of images that every process holds, each measuring its share; collective.
+
+  Args:
+    extract: the same on all processes.
+    images: [M, H, W, C] in [-1, 1], or uint8.
+    size: images at a time.
+  """
+  count = jax.process_count()
+  shared = len(images) >= count
+  mine = np.array_split(images, count)[jax.process_index()] if shared else images
+  batches = (as_float(mine[start:start + size]) for start in range(0, len(mine), size))
+  found = measure(extract, batches)
+  if not shared:
+    return found
+  return Features(
+      multihost.allgather_rows(found.pool),
+      None if found.spatial is None else moments.merged_over_hosts(found.spatial),
+      None if found.logits is None else multihost.allgather_rows(found.logits))
+
+
+def as_float(images: np.ndarray) -> np.ndarray:
+  """Images in [-1, 1], also of uint8."""
+  return images.astype(np.float32) / 127.5 - 1 if images.dtype == np.uint8 else images
 
 
 def join(parts: Sequence[Features]) -> Features:
@@ -126,6 +155,10 @@ class OfInception:
     (source,) = conversion_record.read(directory)["source"]
     self.record = {"features": "inception", "features_sha256": source["sha256"],
                    "resize": method, "rounding": "nearest"}
+    if not source["sha256"].startswith(_PUBLISHED_SHA256):
+      _LOG.warning("%s was made from a file of SHA-256 %.8s..., and FID's weights have %s...: the "
+                   "numbers are not comparable with published ones", directory, source["sha256"],
+                   _PUBLISHED_SHA256)
 
     def forward(params, pixels):
       x_BHWC = (resize(pixels, inception.SIDE, method) - 128) / 128

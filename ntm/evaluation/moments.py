@@ -11,9 +11,9 @@ import dataclasses
 import functools
 from collections.abc import Iterable
 
-import jax
 import numpy as np
-from jax.experimental import multihost_utils
+
+from ntm.training import multihost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +62,6 @@ def merged(parts: Iterable[Moments]) -> Moments:
 
 def merged_over_hosts(local: Moments) -> Moments:
   """Those of the rows of all processes, on each of them; collective."""
-  if jax.process_count() == 1:
-    return local
-  gather = lambda array: _gather_float64(np.asarray(array, np.float64))
-  return merged(Moments(int(count), mean, scatter) for count, mean, scatter in zip(
-      gather(local.count), gather(local.mean), gather(local.scatter)))
-
-
-def _gather_float64(array):
-  """[processes, ...], as bytes: JAX would make float32 of float64."""
-  rows = multihost_utils.process_allgather(np.frombuffer(array.tobytes(), np.uint8))
-  return np.stack([np.frombuffer(row.tobytes(), np.float64).reshape(array.shape)
-                   for row in np.asarray(rows)])
+  count, mean, scatter = (multihost.allgather_rows(np.asarray(part, np.float64)[None])
+                          for part in (local.count, local.mean, local.scatter))
+  return merged(map(Moments, count.astype(int).tolist(), mean, scatter))

@@ -93,7 +93,7 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[R
   if "arr_0" in arrays:
     pixels = arrays["arr_0"]
     images = features_lib.measure(extract, (
-        pixels[start:start + _AT_A_TIME].astype(np.float32) / 127.5 - 1
+        features_lib.as_float(pixels[start:start + _AT_A_TIME])
         for start in range(0, len(pixels), _AT_A_TIME)))
   if images is None:
     _LOG.warning("%s has no images, so there are no precision and recall", path)

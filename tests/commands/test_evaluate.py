@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import re
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
+from ntm.data import sources
 from ntm.evaluation import features, frechet
 from tests.helpers import processes, runs
 
@@ -69,11 +74,35 @@ class EvaluateTest(parameterized.TestCase):
       samples = file["arr_0"]
     self.assertEqual((samples.dtype, samples.shape), (np.uint8, (20, 8, 8, 3)))
     expected = frechet.distance(*(features.OfFunction(f"{__name__}:four_values")(
-        x / np.float32(127.5) - 1).pool for x in (real, samples)))
+        features.as_float(x)).pool for x in (real, samples)))
     self.assertAlmostEqual(result["frechet_distance"] / expected, 1, places=6)
     self.assertEqual((result["labels"], result["num_reference"]), ("none", 30))
     self.assertNotIn("class_accuracy", result)
     self.assertIn("test_precision", result)
+
+  @pytest.mark.slow
+  def test_two_processes_draw_and_measure_a_share_each(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
+    env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
+    function = f"{__name__}:four_values"
+    done = subprocess.run(
+        [sys.executable, processes.ROOT / "launch" / "local.py", "--processes=2",
+         "--devices-per-process=1", "--", sys.executable, "-m", "ntm.commands.main", "evaluate",
+         f"--workdir={workdir}", "--num_samples=21", "--steps=2", "--export=adm",
+         f"--features={function}", f"--json={workdir / 'e.json'}"],
+        env=env, cwd=processes.ROOT, capture_output=True, text=True)
+    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+    result = json.loads((workdir / "e.json").read_text())
+    with np.load(workdir / "samples" / "adm.npz") as file:
+      samples = file["arr_0"]
+    self.assertLen(np.unique(samples.reshape(21, -1), axis=0), 21)  # No two have the same noise.
+    data = sources.Digits("train").batch(np.arange(1500))["image"]
+    extract = features.OfFunction(function)
+    self.assertAlmostEqual(
+        result["frechet_distance"] / frechet.distance(
+            extract(data).pool, extract(features.as_float(samples)).pool), 1, places=6)
+    self.assertEqual((result["num_samples"], result["num_nonfinite_samples"]), (21, 0))
 
   @parameterized.parameters(
       (("--resize=antialiased",), "--resize does not apply: only Inception"),

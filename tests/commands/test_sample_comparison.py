@@ -68,6 +68,17 @@ class DrawTest(absltest.TestCase):
     # The first part is the same as alone.
     np.testing.assert_array_equal(images[:3], _draw(_Model(), count=4)[0][[0, 2, 3]])
 
+  def test_processes_have_shares_of_other_noise(self):
+    shares = []
+    for process in range(2):
+      model = _Model()
+      with (mock.patch.object(jax, "process_count", lambda: 2),
+            mock.patch.object(jax, "process_index", lambda process=process: process),
+            mock.patch.object(sample_comparison.multihost, "allgather_rows", lambda rows: rows)):
+        shares.append(_draw(model, count=9, labels=np.arange(9))[0])
+      self.assertEqual(model.calls[0][0].tolist(), [[0, 1, 2, 3, 4], [5, 6, 7, 8]][process])
+    self.assertLen(np.unique(np.concatenate(shares)[:, 0, 0, 0]), 9)
+
   def test_bytes_are_the_nearest(self):
     images, _ = _draw(_Model(), as_uint8=True)
     np.testing.assert_array_equal(

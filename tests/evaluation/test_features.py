@@ -2,6 +2,7 @@ import pathlib
 import tempfile
 from unittest import mock
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ntm.evaluation.classifier import Classifier
 from ntm.evaluation.features import Features
 from ntm.evaluation.moments import Moments
 from ntm.published.inception.model import Activations
+from ntm.sampling import pictures
 from tests.helpers import parity
 
 
@@ -41,6 +43,26 @@ class FeaturesTest(parameterized.TestCase):
     np.testing.assert_array_equal(parts.logits, whole.logits)
     np.testing.assert_allclose(parts.spatial.covariance, whole.spatial.covariance, atol=1e-12)
     self.assertIsNone(features.join([Features(whole.pool)] * 2).spatial)
+
+  def test_processes_measure_a_share_each_and_have_the_whole(self):
+    images, gathered = pictures.to_uint8(_images(7)), []
+    extract = features.OfFunction(f"{__name__}:channel_means")
+    whole = features.measure_over_hosts(extract, images, size=3).pool
+    np.testing.assert_array_equal(whole, channel_means(images))
+
+    def allgather(rows):
+      gathered.append(rows)
+      return rows
+
+    for process in range(2):
+      with (mock.patch.object(jax, "process_count", lambda: 2),
+            mock.patch.object(jax, "process_index", lambda process=process: process),
+            mock.patch.object(features.multihost, "allgather_rows", allgather)):
+        features.measure_over_hosts(extract, images, size=3)
+        # One image is too few for two.
+        np.testing.assert_array_equal(
+            features.measure_over_hosts(extract, images[:1]).pool, whole[:1])
+    np.testing.assert_array_equal(np.concatenate(gathered), whole)
 
   def test_a_saved_classifier(self):
     images, labels = _images(30), np.arange(30) % 3
@@ -84,8 +106,9 @@ class FeaturesTest(parameterized.TestCase):
       return Activations(x.mean(axis=(1, 2)), corner, None, x[:, 0, 0])
 
     directory = pathlib.Path(tempfile.mkdtemp())
-    made = {"source": [{"sha256": "6726"}]}
-    with (mock.patch.object(converter, "load", lambda path: ("inception", {}, {})),
+    made = {"source": [{"sha256": "6726825c"}]}
+    with (self.assertLogs("ntm", "WARNING") as logs,
+          mock.patch.object(converter, "load", lambda path: ("inception", {}, {})),
           mock.patch.object(features.conversion_record, "read", lambda path: made),
           mock.patch.object(features.inception.Inception, "apply", apply),
           mock.patch.object(features, "_AT_A_TIME", 2)):
@@ -93,7 +116,8 @@ class FeaturesTest(parameterized.TestCase):
       images = np.clip(_images(channels=channels), -1, 1)
       found = extract(images)
     self.assertEqual(given, [(2, 299, 299, 3)])  # Traced once, of five images.
-    self.assertEqual(extract.record["features_sha256"], "6726")
+    self.assertEqual(extract.record["features_sha256"], "6726825c")
+    self.assertRegex(logs.output[0], "SHA-256 6726825c..., and FID's weights have 6726825d")
     corner = np.broadcast_to((images[:, 0, 0] * 127.5 + 127.5).round(), (5, 3))
     np.testing.assert_allclose(found.logits, (corner - 128) / 128, atol=1e-6)
     np.testing.assert_allclose(found.spatial.mean[0], found.logits[:, 0].mean(), atol=1e-6)
