@@ -206,6 +206,7 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
       guidance=_GUIDANCE.value, **how)
   result = {"num_nonfinite_samples": int((~finite).sum()), "labels": frequencies}
   if output and multihost.is_primary_process():
+    entry_point.make_parent(output)
     references.export_adm(f"{output}.npz", samples)
     _LOG.info("wrote %s.npz: %d samples", output, len(samples))
   if has_images:
