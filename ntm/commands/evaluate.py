@@ -192,6 +192,10 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
     raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
                      "compared with images; expected them in --reference, a folder or a file of "
                      "ADM.")
+  if _REFERENCE.value:
+    references.check(_REFERENCE.value)
+  if not config.model.num_classes:
+    entry_point.refuse(FLAGS, ["labels"], "the model is unconditional")
   output = _EXPORT.value and entry_point.output_path(
       _OUTPUT, _WORKDIR.value, "samples/adm", (".npz",))
   by_classifier = sample_comparison.uses_classifier(

@@ -101,6 +101,12 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[R
   return Reference.of(images, gaussian, spatial), about
 
 
+def check(path: str) -> None:
+  """Raises ValueError unless a path is a folder or a file as ADM's; reads no images."""
+  if not pathlib.Path(path).is_dir():
+    _read(path, ())
+
+
 def export_adm(path: str, images: np.ndarray) -> None:
   """Writes images [M, H, W, 1 or 3], uint8, as arr_0 of an .npz, which ADM's evaluator reads."""
   np.savez(path, arr_0=features_lib.colour(images))
@@ -111,21 +117,22 @@ def spaced(count: int, limit: int) -> np.ndarray:
   return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
 
 
-def _read(path):
-  """{name: array} of a file of ADM."""
+def _read(path, names=_FIELDS):
+  """{name: array} of a file of ADM, of these names."""
   try:
     with np.load(path) as file:
-      arrays = {name: file[name] for name in _FIELDS if name in file}
-  except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+      found = set(file)
+      arrays = {name: file[name] for name in names if name in file}
+  except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
     raise ValueError(f"{path} cannot be read as a reference ({error}); expected a folder of images "
                      "or an .npz file as ADM's.") from error
+  if not found & {"arr_0", "mu"}:
+    raise ValueError(f"{path} has neither images, arr_0, nor mu and sigma; expected a file as "
+                     "ADM's.")
   images = arrays.get("arr_0")
   if images is not None and (images.ndim != 4 or images.dtype != np.uint8):
     raise ValueError(f"arr_0 of {path} has type {images.dtype} and shape {images.shape}; expected "
                      "uint8 images (M, height, width, 3).")
-  if images is None and "mu" not in arrays:
-    raise ValueError(f"{path} has neither images, arr_0, nor mu and sigma; expected a file as "
-                     "ADM's.")
   return arrays
 
 

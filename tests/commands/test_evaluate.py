@@ -104,20 +104,6 @@ class EvaluateTest(parameterized.TestCase):
             extract(data).pool, extract(features.as_float(samples)).pool), 1, places=6)
     self.assertEqual((result["num_samples"], result["num_nonfinite_samples"]), (21, 0))
 
-  @parameterized.parameters(
-      (("--resize=antialiased",), "--resize does not apply: only Inception"),
-      (("--output=x",), "--output does not apply: only --export"),
-      (("--features=nowhere",), "not the target of `ntm convert`"),
-      (("--features=nowhere:name",), "'nowhere:name' cannot be imported"),
-      (("--features=nowhere.npz",), "nowhere.npz"))
-  def test_flags_are_refused_before_sampling(self, flags, message):
-    workdir = pathlib.Path(tempfile.mkdtemp())
-    runs.write(workdir, runs.config(kind="flow_matching"))
-    code, stderr = runs.call("evaluate", f"--workdir={workdir}", *flags)
-    self.assertEqual(code, 1)
-    self.assertRegex(stderr, f"(?m)^error: .*{message}")
-    self.assertNotIn("drawing", stderr)
-
   def test_guidance_that_the_model_does_not_support_is_refused_before_any_work(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
     runs.write(workdir, runs.config(transporter=_READS_CLASS))

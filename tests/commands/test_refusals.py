@@ -165,6 +165,15 @@ _EVALUATE = [
     (["--workdir={run}", "--draws=0"], ["--draws is 0; expected an integer from 1"]),
     (["--workdir={run}", "--seed=99999999999"], ["--seed is 99999999999; expected an integer"]),
     (["--workdir={text}"], ["/nowhere", "has no directory 'train'; expected one prepared"]),
+    (["--workdir={fm}", "--resize=antialiased"], ["--resize does not apply: only Inception"]),
+    (["--workdir={fm}", "--output=x"], ["--output does not apply: only --export"]),
+    (["--workdir={fm}", "--export=adm", "--output={new}/x.npz"], ["expected a path without suff"]),
+    (["--workdir={fm}", "--features={files}"], ["holds no conversion.json"]),
+    (["--workdir={fm}", "--features=nowhere:f"], ["'nowhere:f' cannot be imported"]),
+    (["--workdir={fm}", "--features={files}/nowhere.npz"], ["No such file", "nowhere.npz"]),
+    (["--workdir={fm}", "--features={files}/none.npz"], ["is not a classifier; expected a file"]),
+    (["--workdir={fm}", "--reference={files}/nowhere"], ["cannot be read as a reference"]),
+    (["--workdir={plain}", "--labels=training"], ["--labels does not apply: the model is unc"]),
 ]
 _LIKELIHOOD = [
     ([], ["--workdir is missing"]),

@@ -86,9 +86,19 @@ class ReferencesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       self._load(**arrays)
 
+  def test_a_check_reads_no_images(self):
+    for arrays in (dict(arr_0=np.zeros(1)), dict(mu=np.zeros(1), sigma=np.eye(1))):
+      np.savez(self.path / "ref.npz", **arrays)
+      references.check(str(self.path / "ref.npz"))
+    references.check(str(self.path))
+    np.savez(self.path / "ref.npz", other=np.zeros(1))
+    with self.assertRaisesRegex(ValueError, "has neither images"):
+      references.check(str(self.path / "ref.npz"))
+
   def test_what_is_neither_is_refused(self):
     (self.path / "ref.npz").write_text("no archive")
-    for path in (self.path / "ref.npz", self.path / "none"):
+    np.save(self.path / "array.npy", np.zeros(3))
+    for path in (self.path / "ref.npz", self.path / "none", self.path / "array.npy"):
       with self.assertRaisesRegex(ValueError, "cannot be read as a reference .*expected a folder"):
         references.load(_Corners(), str(path), (4, 4, 3))
 
