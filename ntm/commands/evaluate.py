@@ -91,7 +91,8 @@ def main(_) -> None:
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
   config = model.config
   checks.guidance_scale(config, _GUIDANCE.value)
-  known, captioned = config.data.source == "mixture", bool(config.text.tokenizer)
+  known = config.data.source == "mixture"
+  captioned = config.data.source == "scenes" and bool(config.text.tokenizer)
   if known:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
   if known or captioned:
@@ -195,7 +196,7 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   if _REFERENCE.value:
     references.check(_REFERENCE.value)
   if not config.model.num_classes:
-    entry_point.refuse(FLAGS, ["labels"], "the model is unconditional")
+    entry_point.refuse(FLAGS, ["labels"], "the model has no classes")
   output = _EXPORT.value and entry_point.output_path(
       _OUTPUT, _WORKDIR.value, "samples/adm", (".npz",))
   by_classifier = sample_comparison.uses_classifier(
@@ -219,7 +220,7 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
     _LOG.info("the likelihoods are left out: they need images, and the data are latents")
   return result | how | sample_comparison.against_data(
       extract or sample_comparison.fit_classifier(config, train), config, _REFERENCE.value, samples,
-      None if classes is None else classes[finite], test)
+      classes[finite] if config.model.num_classes else None, test)
 
 
 def _against_captions(model, rng, samples, how) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from ntm.api import checks
 from ntm.commands.progress import progress
 from ntm.config import Config
-from ntm.data import pipeline
+from ntm.data import pipeline, sources
 from ntm.evaluation import comparison, features, references, sample_metrics
 from ntm.evaluation.classifier import Classifier
 from ntm.evaluation.comparison import Reference
@@ -23,6 +23,7 @@ from ntm.typing import PRNGKey
 
 _LOG = logging.getLogger("ntm")
 _LARGE = 64  # Pixels of a side beyond which a classifier of pixels is not chosen by itself.
+_ENDLESS_LIMIT = 20_000  # Images in the reference of scenes, which are endless.
 _PART = 10_000  # Samples that are float at a time.
 _BATCH = 512  # Images measured at a time.
 
@@ -61,7 +62,7 @@ def fit_classifier(config: Config, train: dict[str, np.ndarray]) -> OfClassifier
 
 
 def labels(config: Config, frequencies: str, count: int) -> tuple[np.ndarray | None, str]:
-  """(classes of samples, what the results say about them).
+  """(classes or captions of samples, what the results say about them).
 
   Args:
     config: of the run.
@@ -69,6 +70,10 @@ def labels(config: Config, frequencies: str, count: int) -> tuple[np.ndarray | N
       are evenly spaced over the data.
     count: samples.
   """
+  if config.text.tokenizer:
+    source = pipeline.load_split(config, "test")
+    rows = np.resize(references.spaced(len(source), count), count)
+    return np.array(source.captions(rows.tolist())), "captions of held-out examples"
   if not config.model.num_classes:
     return None, "none"
   if frequencies == "uniform":
@@ -85,7 +90,7 @@ def draw(model, rng: PRNGKey, conditions: np.ndarray | None, count: int, as_uint
   Args:
     model: a restored one.
     rng: a key.
-    conditions: classes, or None.
+    conditions: classes or captions, or None.
     count: samples, at least one per process.
     as_uint8: rounds them, so that many need little memory.
     **how: arguments of `model.sample`.
@@ -153,7 +158,8 @@ def _reference(extract, config, path, samples) -> tuple[Reference, dict, dict]:
     batches = np.array_split(images, -(-len(images) // _BATCH))
     return *references.of_batches(extract, batches, "fresh draws of the data"), real
   source = pipeline.load_split(config, "train")
-  return *references.of_source(extract, source, "training images"), {}
+  limit = _ENDLESS_LIMIT if sources.endless(config.data) else references.LIMIT
+  return *references.of_source(extract, source, "training images", limit), {}
 
 
 def _metrics(extract, reference, images, classes) -> dict[str, float]:

@@ -27,18 +27,19 @@ from ntm.evaluation.frechet import Gaussian
 from ntm.published.inception import model as inception
 
 _LOG = logging.getLogger("ntm")
-_LIMIT = 50_000  # Images read of a source.
+LIMIT = 50_000  # Images read of a source.
 _AT_A_TIME = 512
 _FIELDS = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")
 
 
-def of_source(extract: Extractor, source: Source, name: str) -> tuple[Reference, dict]:
-  """At most 50,000 images, evenly spaced over a source, and what the results say about them.
+def of_source(extract: Extractor, source: Source, name: str, limit: int = LIMIT
+              ) -> tuple[Reference, dict]:
+  """At most so many images, evenly spaced over a source, and what the results say about them.
 
   Raises:
     ValueError: an image that cannot be read.
   """
-  indices = spaced(len(source), _LIMIT)
+  indices = spaced(len(source), limit)
   return of_batches(extract, (
       np.stack([source[int(i)]["image"] for i in indices[start:start + _AT_A_TIME]])
       for start in range(0, len(indices), _AT_A_TIME)), name)

@@ -114,7 +114,7 @@ _SAMPLE = [
     (["--workdir={run}", "--labels=99999999999"], ["label 99999999999 is out of range"]),
     (["--workdir={run}", "--labels=1,two"], ["--labels is 1,two; expected integers, as in 0,1,2"]),
     (["--workdir={plain}", "--labels=1"],
-     ["--labels does not apply: the model is uncond", "leave"]),
+     ["--labels does not apply: the model has noond", "leave"]),
     (["--workdir={run}", "--text={files}/none.npz"], ["--text does not apply"]),
     (["--workdir={run}", "--mesh=2,1"], ["--mesh is 2,1; expected three sizes"]),
     (["--workdir={run}", "--mesh=a,1,1"], ["--mesh is a,1,1; expected three sizes"]),
@@ -173,7 +173,7 @@ _EVALUATE = [
     (["--workdir={fm}", "--features={files}/nowhere.npz"], ["No such file", "nowhere.npz"]),
     (["--workdir={fm}", "--features={files}/none.npz"], ["is not a classifier; expected a file"]),
     (["--workdir={fm}", "--reference={files}/nowhere"], ["cannot be read as a reference"]),
-    (["--workdir={plain}", "--labels=training"], ["--labels does not apply: the model is unc"]),
+    (["--workdir={plain}", "--labels=training"], ["--labels does not apply: the model has no"]),
 ]
 _LIKELIHOOD = [
     ([], ["--workdir is missing"]),

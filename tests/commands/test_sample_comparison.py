@@ -1,13 +1,17 @@
 import dataclasses
+import hashlib
+import tempfile
 from unittest import mock
 
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
 from ntm.commands import sample_comparison
 from ntm.data import pipeline
+from ntm.data.scenes import Scenes
 from ntm.evaluation import features, references
 from ntm.evaluation.classifier import Classifier
 from ntm.evaluation.features import Features, OfClassifier
@@ -102,6 +106,17 @@ class LabelsTest(absltest.TestCase):
     self.assertEqual(sample_comparison.labels(runs.config(num_classes=0), "uniform", 5),
                      (None, "none"))
 
+  def test_a_model_of_captions_is_given_those_of_held_out_examples(self):
+    config = runs.config(
+        num_classes=0, image_shape=(32, 32, 3), patch_shape=(16, 16),
+        backbone={"text_tokens": 16, "vocab_size": 54}, data={"source": "scenes"},
+        text={"tokenizer": "scenes"})
+    captions, about = sample_comparison.labels(config, "uniform", 3)
+    source = Scenes("test", 32)
+    rows = references.spaced(len(source), 3)
+    self.assertEqual(captions.tolist(), [source.scene(int(row)).caption for row in rows])
+    self.assertEqual(about, "captions of held-out examples")
+
 
 class ComparisonTest(parameterized.TestCase):
 
@@ -141,11 +156,19 @@ class ComparisonTest(parameterized.TestCase):
     train, test, _ = pipeline.evaluation_data(config, 300)
     extract = OfClassifier(Classifier.fit(train["image"], train["label"], epochs=10))
     pixels = (test["image"] * 127.5 + 127.5).round().astype(np.uint8)
-    with mock.patch.object(references, "_LIMIT", 300):
+    with mock.patch.object(references, "LIMIT", 300):
       result = sample_comparison.against_data(extract, config, None, pixels, test["label"], test)
     self.assertAlmostEqual(result["class_accuracy"], result["test_class_accuracy"], delta=0.02)
     self.assertAlmostEqual(result["frechet_distance"], result["test_frechet_distance"], places=1)
     self.assertEqual(result["num_reference"], 300)
+
+  def test_scenes_without_captions_have_a_reference_of_some_of_them(self):
+    config = runs.config(image_shape=(32, 32, 3), patch_shape=(32, 32), num_classes=6,
+                         data={"source": "scenes"})
+    samples = np.random.default_rng(0).normal(size=(30, 32, 32, 3))
+    with mock.patch.object(sample_comparison, "_ENDLESS_LIMIT", 20):
+      result = sample_comparison.against_data(_Levels(), config, None, samples, None, {})
+    self.assertEqual(result["num_reference"], 20)
 
   def test_endless_digits_are_compared_with_fresh_draws(self):
     config = dataclasses.replace(runs.config(), data=config_lib.DataConfig(augment=True))
@@ -157,6 +180,27 @@ class ComparisonTest(parameterized.TestCase):
     self.assertEqual(result["num_reference"], 100)
     self.assertContainsSubset({"fresh_precision", "test_recall"}, result)
     self.assertGreater(result["frechet_distance"], result["fresh_frechet_distance"])
+
+
+class InceptionTest(absltest.TestCase):
+
+  @pytest.mark.slow
+  def test_grey_samples_that_are_the_reference_are_at_distance_zero(self):
+    inception_pair = pytest.importorskip("tests.helpers.inception_pair")
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
+    path = f"{tempfile.mkdtemp()}/same.npz"
+    references.export_adm(path, pixels)
+    extract = features.load(str(inception_pair.converted()), "antialiased")
+    measure = lambda images: sample_comparison.against_data(
+        extract, runs.config(), path, images, None, {})
+    same, other = measure(pixels), measure(pixels // 2)
+    weights = hashlib.sha256(inception_pair.weights_file().read_bytes()).hexdigest()
+    self.assertContainsSubset(
+        {"features": "inception", "features_sha256": weights, "resize": "antialiased",
+         "rounding": "nearest", "reference": path, "num_reference": 6, "precision": 1.0}, same)
+    for name in ("frechet_distance", "spatial_frechet_distance"):
+      self.assertLess(same[name], 1e-6 * other[name])
+    self.assertBetween(same["inception_score"], 1, 6)
 
 
 class FitTest(absltest.TestCase):
