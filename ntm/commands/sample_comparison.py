@@ -72,15 +72,25 @@ def labels(config: Config, frequencies: str, count: int) -> tuple[np.ndarray | N
   """
   if config.text.tokenizer:
     source = pipeline.load_split(config, "test")
-    rows = np.resize(references.spaced(len(source), count), count)
+    rows = _spread(len(source), count)
     return np.array(source.captions(rows.tolist())), "captions of held-out examples"
   if not config.model.num_classes:
     return None, "none"
   if frequencies == "uniform":
     return np.arange(count) % config.model.num_classes, "uniform"
   source = pipeline.load_split(config, "train")
-  rows = np.resize(references.spaced(len(source), count), count)
+  rows = _spread(len(source), count)
   return np.array([source[int(row)]["label"] for row in rows]), "as in training"
+
+
+def _spread(length: int, count: int) -> np.ndarray:
+  """`count` indices of a source, evenly spaced and then shuffled.
+
+  A source may be in order of class, and parts of the samples are to be like all: the Inception
+  Score is a mean over parts, and the standard error leaves parts out.
+  """
+  rows = np.resize(references.spaced(length, count), count)
+  return np.random.default_rng(0).permutation(rows)
 
 
 def draw(model, rng: PRNGKey, conditions: np.ndarray | None, count: int, as_uint8: bool,
@@ -144,7 +154,9 @@ def against_data(extract: Extractor, config: Config, path: str | None, samples: 
     _warn(extract, len(samples), about)
     result = extract.record | about | _metrics(extract, reference, samples, classes)
     for kind, batch in real.items():
-      found = _metrics(extract, reference, batch["image"], batch.get("label"))
+      order = _spread(len(batch["image"]), len(batch["image"]))
+      found = _metrics(extract, reference, batch["image"][order],
+                       batch["label"][order] if "label" in batch else None)
       result |= {f"{kind}_{name}": value for name, value in found.items()}
   return result
 
@@ -173,9 +185,9 @@ def _warn(extract, count, about):
   """Says why a distance of few images is not comparable with published ones."""
   few = [f"{number} {what}" for number, what in (
       (count, "samples"), (about["num_reference"], "images of the reference"))
-         if number < comparison.UNBIASED and (what == "samples" or
+         if number < comparison.USUAL and (what == "samples" or
                                               about["reference_moments"] == "of these images")]
   if few and not isinstance(extract, OfClassifier):
     _LOG.warning("%s, fewer than %d: a covariance of few images is too narrow and the distance too "
                  "large, by an amount that depends on the model; compare only distances of as many",
-                 " and ".join(few), comparison.UNBIASED)
+                 " and ".join(few), comparison.USUAL)

@@ -8,7 +8,7 @@ from ntm.evaluation import frechet, inception_score, neighbours
 from ntm.evaluation.features import Features
 from ntm.evaluation.frechet import Gaussian
 
-UNBIASED = 50_000  # Images from which on the distance is reported in the literature.
+USUAL = 50_000  # Samples behind published distances.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,7 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[R
     image_shape: of the samples, to which images of a folder are cropped and scaled.
 
   Raises:
-    ValueError: neither of them, features of another width, fewer than five images.
+    ValueError: neither of them, moments of another width, too few images.
   """
   if pathlib.Path(path).is_dir():
     return of_source(extract, Folder(path, "train", image_shape, test_fraction=0.0), path)

@@ -102,6 +102,7 @@ class LabelsTest(absltest.TestCase):
         labels, about = sample_comparison.labels(runs.config(), "training", count)
         self.assertLen(labels, count)
         self.assertAlmostEqual((labels == 5).mean(), 0.1, delta=0.021)
+        self.assertIn(5, labels[:count // 2])  # In no order, though the source is in that of class.
     self.assertEqual(about, "as in training")
     self.assertEqual(sample_comparison.labels(runs.config(num_classes=0), "uniform", 5),
                      (None, "none"))
@@ -114,7 +115,7 @@ class LabelsTest(absltest.TestCase):
     captions, about = sample_comparison.labels(config, "uniform", 3)
     source = Scenes("test", 32)
     rows = references.spaced(len(source), 3)
-    self.assertEqual(captions.tolist(), [source.scene(int(row)).caption for row in rows])
+    self.assertCountEqual(captions, [source.scene(int(row)).caption for row in rows])
     self.assertEqual(about, "captions of held-out examples")
 
 
