@@ -10,7 +10,8 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _GAP = "..."
 # What only callers of Python functions can meet: wrong arguments, not wrong input.
 _INTERNAL = (
-    "testing/", "evaluation/frechet.py", "evaluation/scenes.py", "likelihood/editing.py",
+    "testing/", "evaluation/frechet.py", "evaluation/moments.py", "evaluation/scenes.py",
+    "likelihood/editing.py",
     "sampling/ode.py", "likelihood/spread.py", "models/", "nn/", "truth/",
     "published/autoencoders/model.py", "published/flux2/blocks.py", "published/flux2/model.py",
     "published/qwen/model.py", "published/sit/model.py", "published/tarflow/model.py",

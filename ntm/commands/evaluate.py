@@ -3,10 +3,16 @@
   ntm evaluate --workdir=runs/digits --json=result.json
 
 For an NTM: negative log-likelihood of training and test images in nats per dimension,
-per step and averaged over the steps. For any model: Fréchet distance, precision, recall
-and class accuracy of samples, in the features of a small classifier that is fitted to
-the training images, next to the same metrics of the test images. Samples of endless
-digits or scenes are compared with 20,000 fresh draws, next to as many other fresh ones.
+per step and averaged over the steps. For any model: Fréchet distance, precision and recall
+of samples, next to those of the test images, with what they depend on. The features are those
+of a small classifier that is fitted to the training images, which also gives class accuracy, or
+with --features=DIRECTORY those of Inception, which give FID, sFID and the Inception Score:
+
+  ntm evaluate --workdir=DIR --features=runs/inception --reference=REFERENCE.npz --num_samples=50000
+
+Samples are compared with training images, or with --reference; of endless digits or scenes with
+20,000 fresh draws, next to as many other fresh ones. Samples that are not finite are counted and
+left out, never drawn again. Of several processes each draws and measures its share.
 
 For scenes with captions: the share of samples that show what their caption says, by
 category, of captions as in training, and of as many with a combination of words that no
@@ -18,7 +24,9 @@ best Gaussian steps, and the share of samples in a mode and total variations, ne
 of exact draws.
 """
 
+import functools
 import logging
+import pathlib
 
 import jax
 import numpy as np
@@ -31,10 +39,10 @@ from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.data import captions, pipeline, sources
 from ntm.data.scenes import Scenes
-from ntm.evaluation import truth
+from ntm.evaluation import resize, truth
 from ntm.likelihood import estimates
 from ntm.models import autoencoder
-from ntm.training import data_record
+from ntm.training import data_record, multihost
 from ntm.truth import named
 
 _LOG = logging.getLogger("ntm")
@@ -42,13 +50,31 @@ FLAGS = flags.FlagValues()
 _WORKDIR = shared_flags.workdir(FLAGS)
 _CHECKPOINT = shared_flags.checkpoint(FLAGS)
 _JSON = shared_flags.json(FLAGS)
-_NUM_SAMPLES = shared_flags.count(FLAGS, "num_samples", 2000, "Number of samples to draw, equally "
-                                  "many per class. Likelihoods are of up to 10,000 images per "
+_NUM_SAMPLES = shared_flags.count(FLAGS, "num_samples", 2000, "Number of samples to draw. "
+                                  "Likelihoods are of up to 10,000 images per "
                                   "split, of endless data 2,000.", lowest=2)
 _STEPS = shared_flags.sampling_steps(FLAGS)
 _GUIDANCE = shared_flags.guidance(FLAGS)
 _REFINE = shared_flags.refine(FLAGS)
 _SOLVER = shared_flags.solver(FLAGS)
+_FEATURES = flags.DEFINE_string(
+    "features", None, "What images are compared in: 'classifier', a small one fitted to the "
+    "training images, the default up to 64 pixels; DIRECTORY of the converted Inception; FILE.npz "
+    "of a saved classifier; or MODULE:FUNCTION of uint8 images [B, H, W, C] that gives [B, F].",
+    flag_values=FLAGS)
+_REFERENCE = flags.DEFINE_string(
+    "reference", None, "What samples are compared with: a folder of images, or a .npz file as "
+    "ADM's; by default at most 50,000 of the training images.", flag_values=FLAGS)
+_RESIZE = flags.DEFINE_enum(
+    "resize", "tf1", resize.METHODS, "How Inception's images are resized: as TensorFlow 1 did, "
+    "like published FIDs, or bicubic and antialiased.", flag_values=FLAGS)
+_LABELS = flags.DEFINE_enum(
+    "labels", "uniform", ["uniform", "training"], "Classes of the samples: equally many of each, "
+    "or as frequent as among the training images.", flag_values=FLAGS)
+_EXPORT = flags.DEFINE_enum(
+    "export", None, ["adm"], "Write the samples to OUTPUT.npz as ADM's evaluator reads them.",
+    flag_values=FLAGS)
+_OUTPUT = shared_flags.output(FLAGS, "WORKDIR/samples/adm")
 _DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image, of an NTM.")
 _SEED = shared_flags.seed(FLAGS, "samples and trajectories")
 
@@ -60,43 +86,50 @@ def main(_) -> None:
   """Prints the results and writes them as JSON."""
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
+  if not _EXPORT.value:
+    entry_point.refuse(FLAGS, ["output"], "only --export writes samples")
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
-  checks.guidance_scale(model.config, _GUIDANCE.value)
-  known = model.config.data.source == "mixture"
+  config = model.config
+  checks.guidance_scale(config, _GUIDANCE.value)
+  known = config.data.source == "mixture"
+  captioned = config.data.source == "scenes" and bool(config.text.tokenizer)
   if known:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
+  if known or captioned:
+    entry_point.refuse(FLAGS, ["features", "reference", "resize", "labels", "export"],
+                       f"the data are {config.data.source}, which have measures of their own")
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
-  rng_unseen = jax.random.fold_in(rng_sample, 1)
   with progress("reading images"):
-    endless = sources.endless(model.config.data) and not known
-    train, test, record = pipeline.evaluation_data(
-        model.config, _ENDLESS_LIMIT if endless else _LIMIT)
+    endless = sources.endless(config.data) and not known
+    train, test, record = pipeline.evaluation_data(config, _ENDLESS_LIMIT if endless else _LIMIT)
     data_record.warn_if_changed(_WORKDIR.value, record)
-  if "image" not in test:
-    raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
-                     "compared with images; expected data of images.")
-  if "label" not in test and "ids" not in test:
-    raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the metrics "
-                     "need a classifier; use ntm.restore and its log_prob.")
   result = {"checkpoint": model.step, "num_samples": _NUM_SAMPLES.value,
             "guidance": _GUIDANCE.value}
   if isinstance(model, api.Model):
     entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
-    # Samples first: a flag that the model does not support is refused before the long part.
-    samples, labels, how = _draw(model, rng_sample, refine="none" if known else _REFINE.value)
-    result |= (_divergence(model, rng_nll, test) if known
-               else _nll(model, rng_nll, train, test))
+    how = {"refine": "none" if known else _REFINE.value}
+    # After the samples: a flag that the model does not support is refused before the long part.
+    nll = functools.partial(_divergence, model, rng_nll, test) if known else functools.partial(
+        _nll, model, rng_nll, train, test)
   else:
     entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
-    samples, labels, how = _draw(model, rng_sample, solver=_SOLVER.value)
+    how = {"solver": _SOLVER.value}
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
-  result |= how
+    nll = dict
+  how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   if known:
-    result |= _against_truth(model, samples)
-  elif model.config.text.tokenizer:
-    result |= _against_captions(model, rng_unseen, samples, how)
+    samples = _draw(model, rng_sample, how)
+    result |= nll() | how | _against_truth(model, samples)
+  elif captioned:
+    samples = _draw(model, rng_sample, how)
+    result |= nll() | how | _against_captions(model, rng_sample, samples, how)
   else:
-    result |= _against_data(model.config.data, samples, labels, train, test)
+    result |= _against_data(model, rng_sample, how, nll, train, test)
+  if multihost.is_primary_process():
+    _write(result)
+
+
+def _write(result) -> None:
   with np.printoptions(suppress=True):
     width = max(map(len, result))
     for name, value in result.items():  # Adding 0 makes -0 positive.
@@ -150,22 +183,44 @@ def _against_truth(model, samples) -> dict[str, float]:
       f"exact_{name}": value for name, value in truth.sample_metrics(mixture, exact, level).items()}
 
 
-def _against_data(data, samples, labels, train, test) -> dict[str, float]:
-  """Metrics of samples and of real images, in the features of a classifier."""
+def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
+  """Likelihoods, and metrics of samples and of real images."""
   # Known data are evaluated without scikit-learn.
-  from ntm.evaluation import sample_metrics
-  _LOG.info("fitting the classifier")
-  with progress("measuring the samples"):
-    if data.augment:
-      reference, real = sample_metrics.endless(data, len(samples))
-    else:
-      reference = sample_metrics.Reference.fit(train["image"], train["label"])
-      real = {"test": test}
-    result = reference.metrics(samples, labels)
-    for kind, batch in real.items():
-      metrics = reference.metrics(batch["image"], batch["label"])
-      result |= {f"{kind}_{name}": value for name, value in metrics.items()}
-  return result
+  from ntm.commands import sample_comparison
+  from ntm.evaluation import features, references
+  has_images, config, count = "image" in test, model.config, _NUM_SAMPLES.value
+  if not has_images and not _REFERENCE.value:
+    raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
+                     "compared with images; expected them in --reference, a folder or a file of "
+                     "ADM.")
+  if _REFERENCE.value:
+    references.check(_REFERENCE.value)
+  if not config.model.num_classes:
+    entry_point.refuse(FLAGS, ["labels"], "the model has no classes")
+  output = _EXPORT.value and entry_point.output_path(
+      _OUTPUT, _WORKDIR.value, "samples/adm", (".npz",))
+  by_classifier = sample_comparison.uses_classifier(
+      _FEATURES.value, autoencoder.image_shape(config), train)
+  if by_classifier or not pathlib.Path(_FEATURES.value).is_dir():
+    entry_point.refuse(FLAGS, ["resize"], "only Inception resizes images")
+  extract = None if by_classifier else features.load(_FEATURES.value, _RESIZE.value)
+  classes, frequencies = sample_comparison.labels(config, _LABELS.value, count)
+  _LOG.info("drawing %d samples", count)
+  samples, finite = sample_comparison.draw(
+      model, rng, classes, count, as_uint8=bool(extract) and extract.record["rounding"] != "none",
+      guidance=_GUIDANCE.value, **how)
+  result = {"num_nonfinite_samples": int((~finite).sum()), "labels": frequencies}
+  if output and multihost.is_primary_process():
+    entry_point.make_parent(output)
+    references.export_adm(f"{output}.npz", samples)
+    _LOG.info("wrote %s.npz: %d samples", output, len(samples))
+  if has_images:
+    result |= nll()
+  else:
+    _LOG.info("the likelihoods are left out: they need images, and the data are latents")
+  return result | how | sample_comparison.against_data(
+      extract or sample_comparison.fit_classifier(config, train), config, _REFERENCE.value, samples,
+      classes[finite] if config.model.num_classes else None, test)
 
 
 def _against_captions(model, rng, samples, how) -> dict[str, float]:
@@ -173,7 +228,7 @@ def _against_captions(model, rng, samples, how) -> dict[str, float]:
   from ntm.evaluation import sample_metrics
   from ntm.evaluation import scenes as scorer
   side, count = samples.shape[1], len(samples)
-  unseen, _, _ = _draw(model, rng, split="unseen", **how)
+  unseen = _draw(model, jax.random.fold_in(rng, 1), how, split="unseen")
   result = {}
   for split, images in (("test", samples), ("unseen", unseen)):
     prefix = "unseen_" if split == "unseen" else ""
@@ -193,22 +248,22 @@ def _scenes(model, split):
   return [source.scene(i) for i in range(_NUM_SAMPLES.value)]
 
 
-def _draw(model, rng, split="test", **how):
-  """(samples, their labels or prompts, the arguments of `sample` that the result records)."""
+def _draw(model, rng, how, split="test"):
+  """Samples of known data, or of the captions of a split; all must be finite."""
   _LOG.info("drawing %d samples", _NUM_SAMPLES.value)
-  classes = model.config.model.num_classes
-  labels = np.arange(_NUM_SAMPLES.value) % classes if classes else None
+  labels = None
+  if model.config.model.num_classes:
+    labels = np.arange(_NUM_SAMPLES.value) % model.config.model.num_classes
   if model.config.text.tokenizer:
     labels = [scene.caption for scene in _scenes(model, split)]
-  steps = {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   with progress("sampling") as report:
     samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM_SAMPLES.value,
-                           progress=report, **steps, **how)
+                           progress=report, **how)
   checks.finite("samples", samples)
-  return samples, labels, how | steps
+  return samples
 
 
-run = entry_point.command(main, FLAGS, __doc__)
+run = entry_point.command(main, FLAGS, __doc__, several_processes=True)
 
 if __name__ == "__main__":
   run()

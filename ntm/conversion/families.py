@@ -15,6 +15,7 @@ PUBLISHED = {
     "tarflow": "ntm.published.tarflow.mapping:FAMILY",
     "autoencoder_kl": "ntm.published.autoencoders.mapping_kl:FAMILY",
     "autoencoder_flux2": "ntm.published.autoencoders.mapping_flux2:FAMILY",
+    "inception": "ntm.published.inception.mapping:FAMILY",
     "qwen3": "ntm.published.qwen.mapping:QWEN3",
     "qwen2_5_vl": "ntm.published.qwen.mapping:QWEN2_5_VL",
 }

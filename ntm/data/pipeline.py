@@ -157,7 +157,7 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
-  source, test = _load(config, "train"), _load(config, "test")
+  source, test = load_split(config, "train"), load_split(config, "test")
   if sources.endless(config.data):
     _LOG.info("training on fresh draws, each seen once")
   else:
@@ -185,14 +185,14 @@ def evaluation_data(config: Config, limit: int
   Raises:
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
-  splits = {split: _load(config, split) for split in sources.SPLITS}
+  splits = {split: load_split(config, split) for split in sources.SPLITS}
   read = lambda split: ordered_batches(splits[split], limit, limit)[0]
   train = None if config.data.source == "mixture" else read("train")
   return train, read("test"), {name: split.record() for name, split in splits.items()}
 
 
-def _load(config: Config, split: str) -> Source:
-  """A split of the configured source, of images whose latents an autoencoder gives the model."""
+def load_split(config: Config, split: str) -> Source:
+  """A split of the configured source; of images, if an autoencoder gives the model latents."""
   if config.data.source == "shards":
     source = sources.load(config.data, config.model, split, config.text)
     if source.autoencoder["checksum"] != converter.checksum(config.autoencoder.path):

@@ -78,7 +78,7 @@ def is_done(layout: str, directory: pathlib.Path, item: Item) -> bool:
 
 def write(layout: str, directory: pathlib.Path, item: Item, images: np.ndarray) -> None:
   """Writes the samples [num, H, W, 1 or 3] of a prompt, in [-1, 1] or clipped to it."""
-  pixels = (np.clip(images, -1, 1) * 127.5 + 127.5).round().astype(np.uint8)
+  pixels = pictures.to_uint8(images)
   if layout == "dpg":
     rows = pixels.reshape(2, 2, *pixels.shape[1:])
     pictures.save(_grid_path(directory, item), np.concatenate(

@@ -14,6 +14,9 @@ _MAX_DISTANCES = 2 ** 24  # In memory at once.
 
 def radii(support: np.ndarray, k: int = 3) -> np.ndarray:
   """Distance of every point [M, F] of a set to its k-th neighbour in it, [M]."""
+  if len(support) <= k:
+    raise ValueError(f"{len(support)} images have no {k}-th neighbours among themselves; expected "
+                     f"at least {k + 1} for precision and recall.")
   # k + 1: a point is its own nearest neighbour.
   return NearestNeighbors(n_neighbors=k + 1).fit(support).kneighbors(support)[0][:, -1]
 

@@ -12,8 +12,9 @@ import numpy as np
 from ntm.config import DataConfig
 from ntm.data import sources
 from ntm.data.scenes import Scenes
-from ntm.evaluation import frechet, neighbours
+from ntm.evaluation import comparison
 from ntm.evaluation.classifier import Classifier
+from ntm.evaluation.features import OfClassifier
 
 _ENDLESS_IMAGES = 20_000  # Behind the classifier, and in the reference.
 _SCENES_EPOCHS = 10
@@ -28,9 +29,8 @@ class Reference:
   """
 
   def __init__(self, classifier: Classifier, images: np.ndarray):
-    self._classifier = classifier
-    self._features = classifier.features(images)
-    self._radii = neighbours.radii(self._features)
+    self._extract = OfClassifier(classifier)
+    self._reference = comparison.Reference.of(self._extract(images))
 
   @classmethod
   def fit(cls, images: np.ndarray, labels: np.ndarray) -> "Reference":
@@ -44,14 +44,9 @@ class Reference:
       images: samples, or other real images.
       labels: what they should show; None leaves the accuracy out.
     """
-    features = self._classifier.features(images)
-    precision, recall = neighbours.precision_recall(
-        self._features, features, data_radii=self._radii)
-    result = {"frechet_distance": frechet.distance(self._features, features),
-              "frechet_standard_error": frechet.standard_error(self._features, features),
-              "precision": precision, "recall": recall}
+    result = self._reference.metrics(self._extract(images))
     if labels is not None:
-      result["class_accuracy"] = self._classifier.accuracy(images, labels)
+      result["class_accuracy"] = self._extract.classifier.accuracy(images, labels)
     return result
 
 
@@ -74,10 +69,16 @@ def endless(data: DataConfig, count: int, classifier: Classifier | None = None
     (reference; {"fresh": `count` fresh draws that are not in the reference, "test": as
     many held-out draws}).
   """
-  images = _draws(data, "fresh", 0, _ENDLESS_IMAGES)["image"]
-  others = {"fresh": _draws(data, "fresh", _ENDLESS_IMAGES, count),
-            "test": _draws(data, "test", 0, count)}
+  images, others = endless_images(data, count)
   return Reference(classifier or fit_endless(data), images), others
+
+
+def endless_images(data: DataConfig, count: int
+                   ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+  """(images of the reference of endless digits, the others that `endless` gives)."""
+  return _draws(data, "fresh", 0, _ENDLESS_IMAGES)["image"], {
+      "fresh": _draws(data, "fresh", _ENDLESS_IMAGES, count),
+      "test": _draws(data, "test", 0, count)}
 
 
 def scenes(side: int, count: int) -> tuple[Reference, dict[str, np.ndarray]]:

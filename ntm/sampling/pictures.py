@@ -48,11 +48,16 @@ def grid(rows, min_side: int = 48) -> np.ndarray:
   """
   rows = np.asarray(rows, np.float32)
   zoom = max(1, -(-min_side // min(rows.shape[2:4])))
-  pixels = (np.clip(rows, -1, 1) * 127.5 + 127.5).round().astype(np.uint8)
+  pixels = to_uint8(rows)
   pixels = pixels.repeat(zoom, axis=2).repeat(zoom, axis=3)
   pixels = np.pad(pixels, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=96)
   count, columns, height, width, channels = pixels.shape
   return pixels.transpose(0, 2, 1, 3, 4).reshape(count * height, columns * width, channels)
+
+
+def to_uint8(images) -> np.ndarray:
+  """Images in [-1, 1], or clipped to it, as the nearest of 256 levels."""
+  return (np.clip(images, -1, 1) * 127.5 + 127.5).round().astype(np.uint8)
 
 
 def captioned(rows, captions: Sequence[Sequence[str]], side: int = 144) -> np.ndarray:

@@ -6,6 +6,7 @@ all processes run them in the same order. Only the primary process writes files
 other than checkpoints. With one process every function here is local.
 """
 
+import math
 import os
 import signal
 
@@ -51,6 +52,24 @@ def allgather_strings(text: str) -> list[str]:
   sizes = multihost_utils.process_allgather(np.int32(encoded.size))
   rows = multihost_utils.process_allgather(np.pad(encoded, (0, sizes.max() - encoded.size)))
   return [row[:size].tobytes().decode() for row, size in zip(rows, sizes)]
+
+
+def allgather_rows(array: np.ndarray) -> np.ndarray:
+  """The rows of the arrays of all processes, in process order, exactly as they are; collective.
+
+  Args:
+    array: [rows, ...], of one type and width on all processes, and of any number of rows.
+  """
+  if jax.process_count() == 1:
+    return array
+  counts = multihost_utils.process_allgather(np.int32(len(array)))
+  # As bytes: JAX would make float32 of float64.
+  width = array.dtype.itemsize * math.prod(array.shape[1:])
+  rows = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), width)
+  padded = np.pad(rows, ((0, counts.max() - len(array)), (0, 0)))
+  gathered = multihost_utils.process_allgather(padded).reshape(len(counts), -1, width)
+  found = np.concatenate([part[:count] for part, count in zip(gathered, counts)])
+  return found.reshape(-1).view(array.dtype).reshape(-1, *array.shape[1:])
 
 
 def to_host(tree):

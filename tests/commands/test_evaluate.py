@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import re
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -10,10 +14,20 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
+from ntm.data import sources
+from ntm.evaluation import features, frechet
 from tests.helpers import processes, runs
 
 _READS_CLASS = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2, "num_blocks": 1,
                 "features": 4}
+
+
+_COLOURS = (slice(None), 2, slice(2, 6), 0)  # Of an image, four values.
+
+
+def four_values(images):
+  """Features of uint8 images."""
+  return images[_COLOURS].astype(np.float32)
 
 
 class EvaluateTest(parameterized.TestCase):
@@ -28,6 +42,9 @@ class EvaluateTest(parameterized.TestCase):
         {"nll_nats_per_dim", "nll_per_step", "class_accuracy", "frechet_distance", "num_steps",
          "num_samples", "precision", "recall", "train_nll_nats_per_dim",
          "test_frechet_distance"}, result)
+    self.assertContainsSubset(
+        {"features": "classifier", "resize": "none", "rounding": "none", "labels": "uniform",
+         "reference": "training images", "num_reference": 1500, "num_nonfinite_samples": 0}, result)
     self.assertLen(result["nll_per_step"], 2)
     self.assertAlmostEqual(np.mean(result["nll_per_step"]), result["nll_nats_per_dim"], places=6)
     # The real test digits do not depend on the model.
@@ -40,6 +57,52 @@ class EvaluateTest(parameterized.TestCase):
     self.assertEqual(code, 1)
     self.assertRegex(stderr, "(?m)^error: 2000 of 2000 samples hold NaN or infinite numbers")
     self.assertFalse((workdir / "e.json").exists())
+
+  def test_a_model_without_classes_by_other_features_and_images(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
+    real = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), np.uint8)
+    np.savez(workdir / "real.npz", arr_0=real)
+    code, stderr = runs.call(
+        "evaluate", f"--workdir={workdir}", "--num_samples=20", "--steps=2", "--export=adm",
+        f"--features={__name__}:four_values", f"--reference={workdir / 'real.npz'}",
+        f"--output={workdir / 'out'}", f"--json={workdir / 'e.json'}")
+    self.assertEqual(code, 0, stderr)
+    self.assertRegex(stderr, "20 samples and 30 images of the reference, fewer than 50000")
+    result = json.loads((workdir / "e.json").read_text())
+    with np.load(workdir / "out.npz") as file:
+      samples = file["arr_0"]
+    self.assertEqual((samples.dtype, samples.shape), (np.uint8, (20, 8, 8, 3)))
+    expected = frechet.distance(*(features.OfFunction(f"{__name__}:four_values")(
+        features.as_float(x)).pool for x in (real, samples)))
+    self.assertAlmostEqual(result["frechet_distance"] / expected, 1, places=6)
+    self.assertEqual((result["labels"], result["num_reference"]), ("none", 30))
+    self.assertNotIn("class_accuracy", result)
+    self.assertIn("test_precision", result)
+
+  @pytest.mark.slow
+  def test_two_processes_draw_and_measure_a_share_each(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
+    env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
+    function = f"{__name__}:four_values"
+    done = subprocess.run(
+        [sys.executable, processes.ROOT / "launch" / "local.py", "--processes=2",
+         "--devices-per-process=1", "--", sys.executable, "-m", "ntm.commands.main", "evaluate",
+         f"--workdir={workdir}", "--num_samples=21", "--steps=2", "--export=adm",
+         f"--features={function}", f"--json={workdir / 'e.json'}"],
+        env=env, cwd=processes.ROOT, capture_output=True, text=True)
+    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+    result = json.loads((workdir / "e.json").read_text())
+    with np.load(workdir / "samples" / "adm.npz") as file:
+      samples = file["arr_0"]
+    self.assertLen(np.unique(samples.reshape(21, -1), axis=0), 21)  # No two have the same noise.
+    data = sources.Digits("train").batch(np.arange(1500))["image"]
+    extract = features.OfFunction(function)
+    self.assertAlmostEqual(
+        result["frechet_distance"] / frechet.distance(
+            extract(data).pool, extract(features.as_float(samples)).pool), 1, places=6)
+    self.assertEqual((result["num_samples"], result["num_nonfinite_samples"]), (21, 0))
 
   def test_guidance_that_the_model_does_not_support_is_refused_before_any_work(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
@@ -106,9 +169,10 @@ class EvaluateTest(parameterized.TestCase):
       self.assertAlmostEqual(sum(result["kl_per_step"]), result["kl_to_truth_nats"], places=5)
     else:
       self.assertNotIn("kl_to_truth_nats", result)
-    code, stderr = runs.call("evaluate", f"--workdir={workdir}", "--refine=score")
-    self.assertEqual(code, 1)
-    self.assertRegex(stderr, "(?m)^error: .*--refine")
+    for flag in ("--refine=score", "--features=classifier"):
+      code, stderr = runs.call("evaluate", f"--workdir={workdir}", flag)
+      self.assertEqual(code, 1)
+      self.assertRegex(stderr, f"(?m)^error: .*{flag.partition('=')[0]}")
 
 
 if __name__ == "__main__":

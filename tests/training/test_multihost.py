@@ -1,9 +1,31 @@
 import os
 import signal
+from unittest import mock
 
+import jax
+import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm.training import multihost
+
+
+class AllgatherRowsTest(parameterized.TestCase):
+
+  @parameterized.parameters("float64", "float32", "uint8", "bool", "int64")
+  def test_rows_of_any_number_keep_their_digits(self, dtype):
+    mine = (np.arange(12).reshape(3, 2, 2) / 7).astype(dtype)
+    answers = iter([lambda count: np.stack([count, np.int32(1)]),  # The other process has one.
+                    lambda rows: np.stack([rows, rows[::-1]])])
+    with (mock.patch.object(jax, "process_count", lambda: 2),
+          mock.patch.object(multihost.multihost_utils, "process_allgather",
+                            lambda array: next(answers)(array))):
+      found = multihost.allgather_rows(mine)
+    self.assertEqual(found.dtype, mine.dtype)
+    np.testing.assert_array_equal(found, np.concatenate([mine, mine[2:]]))
+
+  def test_of_one_process_are_its_own(self):
+    mine = np.zeros((2, 3))
+    self.assertIs(multihost.allgather_rows(mine), mine)
 
 
 class PreemptionTest(parameterized.TestCase):

@@ -1,0 +1,146 @@
+"""What samples are compared with: images of a source or a folder, or a file of ADM.
+
+ADM's reference batches (`.npz`) hold
+
+  arr_0           images, uint8 [M, H, W, 3]
+  mu, sigma       mean and covariance of Inception's features of a larger set, with "tf1" resize
+  mu_s, sigma_s   the same of the spatial features
+
+of which FID reads mu and sigma, and precision and recall the images.
+"""
+
+import hashlib
+import logging
+import pathlib
+import zipfile
+from collections.abc import Iterable
+
+import numpy as np
+
+from ntm.conversion import record
+from ntm.data.folder import Folder
+from ntm.data.unreadable import Source
+from ntm.evaluation import features as features_lib
+from ntm.evaluation.comparison import Reference
+from ntm.evaluation.features import Extractor
+from ntm.evaluation.frechet import Gaussian
+from ntm.published.inception import model as inception
+
+_LOG = logging.getLogger("ntm")
+LIMIT = 50_000  # Images read of a source.
+_AT_A_TIME = 512
+_FIELDS = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")
+
+
+def of_source(extract: Extractor, source: Source, name: str, limit: int = LIMIT
+              ) -> tuple[Reference, dict]:
+  """At most so many images, evenly spaced over a source, and what the results say about them.
+
+  Raises:
+    ValueError: an image that cannot be read.
+  """
+  indices = spaced(len(source), limit)
+  return of_batches(extract, (
+      np.stack([source[int(i)]["image"] for i in indices[start:start + _AT_A_TIME]])
+      for start in range(0, len(indices), _AT_A_TIME)), name)
+
+
+def of_batches(extract: Extractor, batches: Iterable[np.ndarray], name: str
+               ) -> tuple[Reference, dict]:
+  """Batches of images, float in [-1, 1], and what the results say about them."""
+  digest, count = hashlib.sha256(), 0
+
+  def digested():
+    nonlocal count
+    for batch in batches:
+      digest.update(np.ascontiguousarray(batch, np.float32))
+      count += len(batch)
+      yield batch
+
+  found = features_lib.measure(extract, digested())
+  return Reference.of(found), {
+      "reference": name, "reference_sha256": digest.hexdigest(), "num_reference": count,
+      "reference_moments": "of these images"}
+
+
+def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[Reference, dict]:
+  """A folder of images or a file of ADM, and what the results say about it.
+
+  Args:
+    extract: of the samples.
+    path: of the folder or file.
+    image_shape: of the samples, to which images of a folder are cropped and scaled.
+
+  Raises:
+    ValueError: neither of them, moments of another width, too few images.
+  """
+  if pathlib.Path(path).is_dir():
+    return of_source(extract, Folder(path, "train", image_shape, test_fraction=0.0), path)
+  arrays = _read(path)
+  about = {"reference": path, "reference_sha256": record.digest(pathlib.Path(path)),
+           "num_reference": len(arrays.get("arr_0", ())), "reference_moments": "of these images"}
+  stored = "mu" in arrays and "sigma" in arrays and extract.record["resize"] == "tf1"
+  if not stored and "arr_0" not in arrays:
+    raise ValueError(f"{path} has mean and covariance, which are of Inception's features with "
+                     f"--resize=tf1, and no images; the features are "
+                     f"{extract.record['features']}, resize {extract.record['resize']}. Expected "
+                     "images in arr_0.")
+  gaussian = spatial = images = None
+  if stored:
+    about["reference_moments"] = "mu and sigma of the file"
+    gaussian = _gaussian(path, arrays, "mu", "sigma", inception.NUM_FEATURES)
+    if "mu_s" in arrays and "sigma_s" in arrays:
+      spatial = _gaussian(path, arrays, "mu_s", "sigma_s", features_lib.NUM_SPATIAL)
+  if "arr_0" in arrays:
+    pixels = arrays["arr_0"]
+    images = features_lib.measure(extract, (
+        features_lib.as_float(pixels[start:start + _AT_A_TIME])
+        for start in range(0, len(pixels), _AT_A_TIME)))
+  if images is None:
+    _LOG.warning("%s has no images, so there are no precision and recall", path)
+    return Reference(gaussian, spatial), about
+  return Reference.of(images, gaussian, spatial), about
+
+
+def check(path: str) -> None:
+  """Raises ValueError unless a path is a folder or a file as ADM's; reads no images."""
+  if not pathlib.Path(path).is_dir():
+    _read(path, ())
+
+
+def export_adm(path: str, images: np.ndarray) -> None:
+  """Writes images [M, H, W, 1 or 3], uint8, as arr_0 of an .npz, which ADM's evaluator reads."""
+  np.savez(path, arr_0=features_lib.colour(images))
+
+
+def spaced(count: int, limit: int) -> np.ndarray:
+  """At most `limit` indices below `count`, evenly spaced, so that of ordered classes all come."""
+  return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
+
+
+def _read(path, names=_FIELDS):
+  """{name: array} of a file of ADM, of these names."""
+  try:
+    with np.load(path) as file:
+      found = set(file)
+      arrays = {name: file[name] for name in names if name in file}
+  except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    raise ValueError(f"{path} cannot be read as a reference ({error}); expected a folder of images "
+                     "or an .npz file as ADM's.") from error
+  if not found & {"arr_0", "mu"}:
+    raise ValueError(f"{path} has neither images, arr_0, nor mu and sigma; expected a file as "
+                     "ADM's.")
+  images = arrays.get("arr_0")
+  if images is not None and (images.ndim != 4 or images.dtype != np.uint8):
+    raise ValueError(f"arr_0 of {path} has type {images.dtype} and shape {images.shape}; expected "
+                     "uint8 images (M, height, width, 3).")
+  return arrays
+
+
+def _gaussian(path, arrays, mean, covariance, width):
+  """That of two arrays of a file."""
+  shapes = arrays[mean].shape, arrays[covariance].shape
+  if shapes != ((width,), (width, width)):
+    raise ValueError(f"{mean} and {covariance} of {path} have shapes {shapes[0]} and {shapes[1]}; "
+                     f"expected ({width},) and ({width}, {width}).")
+  return Gaussian.of_covariance(arrays[mean], arrays[covariance])

@@ -1,0 +1,1 @@
+"""Inception v3, whose features the Fréchet Inception Distance compares."""
