@@ -78,6 +78,9 @@ def main(_) -> None:
   if "label" not in test and "ids" not in test:
     raise ValueError(f"{_WORKDIR.value} was trained on data without classes, and the metrics "
                      "need a classifier; use ntm.restore and its log_prob.")
+  if "ids" in test and model.config.data.source != "scenes":
+    raise ValueError(f"{_WORKDIR.value} was trained on captions of other pictures than scenes, "
+                     "by which samples are scored; use ntm.restore and its log_prob.")
   result = {"checkpoint": model.step, "num_samples": _NUM_SAMPLES.value,
             "guidance": _GUIDANCE.value}
   if isinstance(model, api.Model):

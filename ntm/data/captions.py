@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ntm.config import BackboneConfig, Config, TextConfig
 from ntm.data import prompts
 from ntm.data.prompts import Tokenizer, Tokens
-from ntm.data.unreadable import Source
+from ntm.data.unreadable import Source, UnreadableError
 from ntm.data.words import Words
 from ntm.models import prompt_encoder
 
@@ -88,9 +88,17 @@ class Tokenised:
     """Of the examples, where they have names."""
     return getattr(self._source, "names", ())
 
-  def captions(self, indices: Iterable[int]) -> list[str]:
-    """The captions at some indices."""
-    return [self._source[index]["caption"] for index in indices]
+  def captions(self, count: int) -> list[str]:
+    """The captions of the first `count` examples that can be read, or of all."""
+    found = []
+    for index in range(len(self)):
+      if len(found) == count:
+        break
+      try:
+        found.append(self._source[index]["caption"])
+      except UnreadableError:  # Held-out batches leave it out too.
+        continue
+    return found
 
   def record(self) -> list[str]:
     """The record of the source."""
