@@ -129,6 +129,6 @@ def _check_text(backbone):
   neither = (tokens, width) == (0, 0)
   known = {"dit": both or neither, "sit": neither, "flux2": both}
   require(known[kind], "model.backbone.text_tokens", tokens,
-          f"with model.backbone.text_width = {width}: tokens and width of the text features are "
-          "both positive with kind 'flux2', both 0 with 'sit', either with 'dit'; for token ids "
-          "that the network embeds set vocab_size in place of text_width")
+          f"to fit model.backbone.text_width = {width}: both are positive with kind 'flux2', both "
+          "0 with 'sit', either with 'dit'; for token ids that the network embeds set vocab_size "
+          "in place of text_width")
