@@ -80,7 +80,8 @@ def main(_) -> None:
                      "need a classifier; use ntm.restore and its log_prob.")
   if "ids" in test and model.config.data.source != "scenes":
     raise ValueError(f"{_WORKDIR.value} was trained on captions of other pictures than scenes, "
-                     "by which samples are scored; use ntm.restore and its log_prob.")
+                     "and samples are scored by what a scene shows; use ntm.restore and its "
+                     "log_prob.")
   result = {"checkpoint": model.step, "num_samples": _NUM_SAMPLES.value,
             "guidance": _GUIDANCE.value}
   if isinstance(model, api.Model):

@@ -112,7 +112,7 @@ class EvaluateTest(parameterized.TestCase):
         text={"tokenizer": "scenes"}))
     code, stderr = runs.call("evaluate", f"--workdir={root / 'run'}")
     self.assertEqual(code, 1)
-    self.assertRegex(stderr, "(?m)^error: .* on captions of other pictures than scenes, by which")
+    self.assertRegex(stderr, "(?m)^error: .* on captions of other pictures than scenes, and")
 
   @pytest.mark.slow
   def test_scenes_by_their_captions(self):
