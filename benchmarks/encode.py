@@ -147,7 +147,8 @@ def child(kind: str, source: str, vae: str, target: str) -> None:
   target = pathlib.Path(target)
   chunks = open_source(kind, source)
   encoder = Encoder(vae, SIDE, 64)
-  encode.start(target, encode.settings(encoder, chunks, kind, source))
+  encode.start(target, encode.settings(
+      encoder, chunks, {"from": kind, "source": source}))
   encoder.start([np.zeros((SIDE, SIDE, 3), np.float32)]).block_until_ready()
   start = time.perf_counter()
   done = encode_shards.run(chunks, encoder, target, list(range(len(chunks.weights))),

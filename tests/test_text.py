@@ -74,8 +74,8 @@ class TextTest(parameterized.TestCase):
       model.sample(jax.random.key(0), **arguments)
 
   @parameterized.parameters(
-      (dict(model__num_classes=3), "text_tokens is .3, 5.; expected 0 and 0 with classes"),
-      (dict(model__predictor__context="history"), "expected 0 and 0 with classes or the history"),
+      (dict(model__num_classes=3), "text_tokens is 3; expected 0 with model.num_classes = 3"),
+      (dict(model__predictor__context="history"), "expected 0 with .*context = 'history'"),
       (dict(model__backbone={"text_tokens": 3}), "either with 'dit'"),
       (dict(model__transporter__class_conditional=True), "False for a model without classes"))
   def test_bad_configs_are_named(self, changes, message):

@@ -29,8 +29,8 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
     denoiser: directory that `ntm distill` wrote, for refine="denoiser"; None is
       workdir/denoiser, if there is one that fits.
     mesh: sizes of a mesh over all devices, for models that one device does not hold: parameters
-      are read into their shards, and `sample` splits batches; all processes call it. None is the
-      default device.
+      are read into their shards, and batches are split; all processes call it and the methods of
+      the model. None is the default device.
 
   Returns:
     A `Model`; of a flow-matching run, a `VelocityModel`.

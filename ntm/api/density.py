@@ -243,8 +243,9 @@ class Model:
       chunk, part = batching.fill(
           jax.tree.map(lambda rows, start=start: rows[start:start + size], (images, cond)), size)
       keys = jax.tree.map(lambda key, i=i: jax.random.fold_in(key, i), rng)
-      part = self._networks.condition(part, size)
-      parts.append(function(keys, self.params, chunk, part, *static))
+      with self._placement.activations():
+        placed = self._placement.put_batch((chunk, self._networks.condition(part, size)))
+        parts.append(self._placement.to_host(function(keys, self.params, *placed, *static)))
     return jax.tree.map(lambda *a: np.concatenate(a, axis=-1)[..., :len(images)], *parts)
 
   def _scored_condition(self, labels, count):

@@ -1,11 +1,10 @@
-"""Where a restored model samples: on the default device, or split over a mesh."""
+"""Where a restored model samples and scores: on the default device, or split over a mesh."""
 
 import contextlib
 import math
 from typing import Any
 
 import jax
-import numpy as np
 
 from ntm.api import batching
 from ntm.config import Config, MeshConfig
@@ -54,21 +53,32 @@ class Placement:
     return jax.tree.map(lambda leaf: partitioning.from_host(leaf, copies), tree)
 
   def put_batch(self, tree: Any) -> Any:
-    """Rows of arrays, split over the devices."""
+    """Rows of arrays, split over the devices where they divide evenly, and whole elsewhere."""
     if self._mesh is None:
       return tree
-    return jax.device_put(tree, partitioning.batch_sharding(self._mesh))
+    split, copies = partitioning.batch_sharding(self._mesh), partitioning.replicated(self._mesh)
+
+    def put(a):
+      """One array, which is the same on every process."""
+      sharding = copies if len(a) % self._ways() else split
+      return (jax.device_put(a, sharding) if isinstance(a, jax.Array)
+              else partitioning.from_host(a, sharding))
+
+    return jax.tree.map(put, tree)
 
   def batch_size(self, count: int) -> int:
     """Images at a time: a multiple of the devices that a batch is split over."""
-    ways = 1 if self._mesh is None else math.prod(self._mesh.shape[a] for a in ("data", "fsdp"))
-    return -(-min(count, batching.SIZE) // ways) * ways
+    return -(-min(count, batching.SIZE) // self._ways()) * self._ways()
 
   def activations(self) -> contextlib.AbstractContextManager:
     """While a program is traced within: its activations are split too."""
     return (contextlib.nullcontext() if self._mesh is None
             else partitioning.activations(self._mesh))
 
-  def to_host(self, images: jax.Array) -> np.ndarray:
-    """The images of all devices."""
-    return multihost.to_host(images)
+  def to_host(self, tree: Any) -> Any:
+    """Arrays of all devices as NumPy."""
+    return multihost.to_host(tree)
+
+  def _ways(self):
+    """Devices that a batch is split over."""
+    return 1 if self._mesh is None else math.prod(self._mesh.shape[a] for a in ("data", "fsdp"))

@@ -46,10 +46,11 @@ def main(_) -> None:
   resumes = (path / "config.json").exists() or (path / "checkpoints").exists()
   if resumes:  # Before the configs are compared: the run may be of another model.
     teacher.check(workdir, params)
-  frozen = inputs.load(config, params)
-  checks.check_run(config, workdir)
+  if not inputs.missing(config):  # As `ntm train`.
+    checks.check_run(config, workdir)
   data = pipeline.training_data(config)
   data_record.check(workdir, data[0].record)
+  frozen = inputs.load(config, params)
   multihost.barrier("all checks before distillation have passed")
   if not resumes:
     teacher.write(workdir, _TEACHER.value, step, params)

@@ -61,7 +61,9 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["shard_size"], "a tar becomes one shard")
   source = _open()
   encoder = Encoder(_AUTOENCODER.value, _IMAGE_SIZE.value, _BATCH_SIZE.value)
-  wanted = encode.settings(encoder, source, _FROM.value, _SOURCE.value)
+  wanted = encode.settings(encoder, source, {
+      name: FLAGS[name].value
+      for name in ("from", "source", "split", "autoencoder", "image_size", "shard_size")})
   index = encode.check(target, wanted)
   multihost.barrier("the target is checked")  # Before it changes.
   if multihost.is_primary_process():

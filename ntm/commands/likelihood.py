@@ -61,6 +61,9 @@ def main(_) -> None:
                      "distance; expected a model of pixels. `ntm evaluate` and Model.log_prob give "
                      "the density of latents.")
   spacing = sources.level_spacing(config.data)
+  if config.model.backbone.text_tokens:
+    raise ValueError(f"{_WORKDIR.value} holds a model conditioned on texts; expected one of "
+                     "classes, or unconditional. Model.log_weights takes texts.")
   with progress("reading images"):
     train, test, record = pipeline.evaluation_data(config, _LIMIT)
     data_record.warn_if_changed(_WORKDIR.value, record)

@@ -10,6 +10,7 @@ without an autoencoder are written as .npz alone. For the official tools of GenE
   ntm sample --workdir=DIR --layout=geneval --prompts_file=evaluation_metadata.jsonl --output=OUT
 """
 
+import json
 import logging
 import pathlib
 import re
@@ -27,6 +28,7 @@ from ntm.config import MeshConfig
 from ntm.data import captions, text_features
 from ntm.evaluation import layouts
 from ntm.sampling import pictures
+from ntm.training import multihost
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -59,8 +61,8 @@ _CLIP = flags.DEFINE_float("clip_percentile", 100.0, "Percentile of the score's 
                            "which they are clipped; 100 does not clip.", 0, 100, flag_values=FLAGS)
 _SEED = shared_flags.seed(FLAGS, "sampling")
 _MESH = flags.DEFINE_list("mesh", None, "Sizes of a mesh over all devices, DATA,FSDP,TENSOR, as in "
-                          "2,4,1; one -1 takes what is left. By default one device samples.",
-                          flag_values=FLAGS)
+                          "2,4,1; one -1 takes what is left. By default one device samples, which "
+                          "several processes cannot.", flag_values=FLAGS)
 
 
 def main(_) -> None:
@@ -76,6 +78,8 @@ def main(_) -> None:
     images = model.sample(jax.random.key(_SEED.value), labels,
                           num_samples=None if len(rows) else num, progress=report, **how)
   checks.finite("images", images)
+  if not multihost.is_primary_process():
+    return
   entry_point.make_parent(output)
   prompted = bool(model.config.text.tokenizer)
   np.savez(f"{output}.npz", images=images, **(
@@ -96,6 +100,9 @@ def _restore():
       re.fullmatch(r"-1|[1-9]\d{0,5}", size) for size in sizes)):
     raise ValueError(f"--mesh is {','.join(sizes)}; expected three sizes, DATA,FSDP,TENSOR, as in "
                      "2,4,1, positive with at most one -1.")
+  if sizes is None and jax.process_count() > 1:
+    raise ValueError(f"--mesh is missing, and {jax.process_count()} processes sample on one mesh "
+                     "over the devices of all; expected three sizes, such as --mesh=-1,1,1.")
   mesh = None if sizes is None else MeshConfig(*map(int, sizes))
   return api.restore(_WORKDIR.value, _CHECKPOINT.value, mesh=mesh)
 
@@ -130,18 +137,21 @@ def _sample_benchmark() -> None:
   tokens([item.prompt for item in items])  # Refuses a prompt before the first is drawn.
   settings = how | {"layout": layout, "prompts": len(items), "num": num, "seed": _SEED.value,
                     "checkpoint": model.step}
-  layouts.check_settings(directory, settings)
+  if multihost.is_primary_process():  # It alone writes, and knows what is there.
+    layouts.check_settings(directory, settings)
+  done = json.loads(multihost.allgather_strings(json.dumps(
+      [item.name for item in items if layouts.is_done(layout, directory, item)]))[0])
   with progress("sampling") as report:
     # The same groups and keys in every run: what is drawn does not depend on where one stopped.
     for i, start in enumerate(range(0, len(items), size)):
       group = items[start:start + size]
-      if not all(layouts.is_done(layout, directory, item) for item in group):
+      if not all(item.name in done for item in group):
         prompts = [item.prompt for item in group for _ in range(num)]
         images = model.sample(jax.random.fold_in(jax.random.key(_SEED.value), i), prompts=prompts,
                               **how)
         checks.finite("images", images)
         for item, rows in zip(group, images.reshape(len(group), num, *images.shape[1:])):
-          if not layouts.is_done(layout, directory, item):
+          if item.name not in done and multihost.is_primary_process():
             layouts.write(layout, directory, item, rows)
       report(start + len(group), len(items))
   _LOG.info("wrote %d images per prompt for %d prompts to %s, of checkpoint %d", num, len(items),
@@ -180,7 +190,10 @@ def _conditions(config) -> tuple[np.ndarray, dict]:
 
 def _prompts() -> list[str]:
   """The prompts of the flags."""
-  if bool(_PROMPTS.value) == bool(_PROMPTS_FILE.value):
+  if _PROMPTS.value and _PROMPTS_FILE.value:
+    raise ValueError(f"--prompts is {_PROMPTS.value[0]!r}, and --prompts_file is "
+                     f"{_PROMPTS_FILE.value}; leave one of the two out.")
+  if not _PROMPTS.value and not _PROMPTS_FILE.value:
     raise ValueError("the model reads prompts; expected one of --prompts=TEXT and "
                      "--prompts_file=FILE.")
   if _PROMPTS.value:
@@ -198,7 +211,7 @@ def _prompts() -> list[str]:
   return lines
 
 
-run = entry_point.command(main, FLAGS, __doc__)
+run = entry_point.command(main, FLAGS, __doc__, several_processes=True)
 
 if __name__ == "__main__":
   run()

@@ -73,7 +73,8 @@ def labels(config: Config, frequencies: str, count: int) -> tuple[np.ndarray | N
   if config.text.tokenizer:
     source = pipeline.load_split(config, "test")
     rows = _spread(len(source), count)
-    return np.array(source.captions(rows.tolist())), "captions of held-out examples"
+    captions = list(source.captions(rows.tolist()))
+    return np.resize(captions, count), "captions of held-out examples"
   if not config.model.num_classes:
     return None, "none"
   if frequencies == "uniform":

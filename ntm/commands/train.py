@@ -19,7 +19,7 @@ from ntm.commands import entry_point
 from ntm.conversion import converter
 from ntm.data import pipeline
 from ntm.losses import alignment, flow_matching, inputs, task
-from ntm.training import checkpoint, checks, loop
+from ntm.training import checkpoint, checks, frozen_record, loop
 from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
@@ -37,10 +37,11 @@ def main(_) -> None:
   config = config_lib.from_dict(_CONFIG.value)
   workdir_lib.check_same(config)  # Before they read the source together.
   _check_workdir(_WORKDIR.value)
-  frozen = inputs.load(config, _source(config))
-  checks.check_run(config, _WORKDIR.value)
+  if not inputs.missing(config):  # Otherwise the data are looked at too before it is refused.
+    checks.check_run(config, _WORKDIR.value)
   checks.warn_of_kept_tokens(config)
   data = pipeline.training_data(config)
+  frozen = inputs.load(config, _source(config))  # Last: of large networks it takes minutes.
   make_task = flow_matching.velocity if config.model.kind == "flow_matching" else task.density
   loop.train(functools.partial(make_task, frozen=frozen), config, _WORKDIR.value, *data)
 
@@ -60,6 +61,7 @@ def _source(config):
     return None
   source_config, params, step = checkpoint.restore_ema(config.finetune.source)
   alignment.check_source(config, source_config)
+  frozen_record.check_source(config)
   paths = converter.source_paths(config.finetune.source)
   if alignment.may_be_distilled(source_config, paths):
     _LOG.warning("%s comes from %s, not 'base' by its name; of a model distilled to few steps the "

@@ -15,7 +15,8 @@ class DataConfig:
     source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays', 'shards' (latents that
       `ntm encode` wrote), 'mixture' (fresh draws from a known density), 'scenes' (procedural
       pictures of coloured shapes, see `ntm.data.scenes`) or an extension.
-    path: folder: the directory of images, one sub-directory per class;
+    path: folder: the directory of images, one sub-directory per class, or with captions for
+      `text.tokenizer` as `ntm.data.folder_captions` reads them;
       tfds: the data set's name, such as 'cifar10'; arrays: the directory of
       latents and conditions prepared ahead, see `ntm.data.arrays`; shards: the
       --target of `ntm encode`, or a directory with such `train` and `test`.

@@ -88,10 +88,11 @@ def check_backbone(model, axes: int) -> None:
   require(kind != "sit" or model.num_classes, "model.num_classes", model.num_classes,
           "1 or more with model.backbone.kind = 'sit'")
   _check_text(backbone)
-  text = (backbone.text_tokens, backbone.text_width)
-  require(not text[0] or (not model.num_classes and predictor.context == "markov"),
-          "model.backbone.text_tokens", text, "0 and 0 with classes or the history predictor: a "
-          "model is conditioned on a class or on a text")
+  require(not backbone.text_tokens or not model.num_classes, "model.backbone.text_tokens",
+          backbone.text_tokens, f"0 with model.num_classes = {model.num_classes}: a model is "
+          "conditioned on a class or on a text; set one of the two to 0")
+  require(not backbone.text_tokens or predictor.context == "markov", "model.backbone.text_tokens",
+          backbone.text_tokens, "0 with model.predictor.context = 'history', which reads no text")
   if kind == "flux2":
     require(backbone.double_layers >= 1, "model.backbone.double_layers", backbone.double_layers,
             "1 or more with model.backbone.kind = 'flux2'")
@@ -110,17 +111,24 @@ def check_backbone(model, axes: int) -> None:
 
 
 def _check_text(backbone):
-  text, kind = (backbone.text_tokens, backbone.text_width), backbone.kind
+  tokens, width, kind = backbone.text_tokens, backbone.text_width, backbone.kind
   if backbone.vocab_size:
     require(kind == "dit" and backbone.vocab_size >= 2, "model.backbone.vocab_size",
             backbone.vocab_size, "2 or more with model.backbone.kind = 'dit', or 0")
-    require(backbone.text_tokens >= 1 and not backbone.text_width, "model.backbone.text_tokens",
-            text, "tokens of a text and width 0 with model.backbone.vocab_size: the network "
-            "embeds token ids in its own width")
+    require(tokens >= 1, "model.backbone.text_tokens", tokens, "the tokens of a text, 1 or more, "
+            "with model.backbone.vocab_size")
+    require(not width, "model.backbone.text_width", width,
+            f"0 with model.backbone.vocab_size = {backbone.vocab_size}: text_width is of features "
+            "that are made elsewhere, vocab_size of token ids that the network embeds in its own "
+            "width; set one of the two to 0")
     require(backbone.text_layers >= 1, "model.backbone.text_layers", backbone.text_layers,
             "1 or more: without a layer of its own the order of a text is lost")
     return
   unread(backbone, "model.backbone", "a vocab_size", text_layers=2)
-  known = {"dit": text == (0, 0) or min(text) >= 1, "sit": text == (0, 0), "flux2": min(text) >= 1}
-  require(known[kind], "model.backbone.text_tokens", text, "tokens and width of the text "
-          "features: both positive with kind 'flux2', both 0 with 'sit', either with 'dit'")
+  both = min(tokens, width) >= 1
+  neither = (tokens, width) == (0, 0)
+  known = {"dit": both or neither, "sit": neither, "flux2": both}
+  require(known[kind], "model.backbone.text_tokens", tokens,
+          f"to fit model.backbone.text_width = {width}: both are positive with kind 'flux2', both "
+          "0 with 'sit', either with 'dit'; for token ids that the network embeds set vocab_size "
+          "in place of text_width")

@@ -53,6 +53,6 @@ def _check_encoder(text, backbone):
   require(text.hidden_states and min(text.hidden_states) >= 0, "text.hidden_states",
           text.hidden_states, "numbers of hidden states of the text.encoder, from 0 on, such as "
           "(9, 18, 27)")
-  size = (backbone.text_tokens, backbone.text_width)
-  require(min(size) >= 1, "model.backbone.text_tokens", size, "tokens of a text, and as "
-          "model.backbone.text_width the width of the features that the text.encoder gives")
+  for key, what in (("text_tokens", "the tokens of a text"), ("text_width", "their width")):
+    require(getattr(backbone, key) >= 1, f"model.backbone.{key}", getattr(backbone, key),
+            f"{what}, 1 or more, of the features that the text.encoder gives")

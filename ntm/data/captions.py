@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ntm.config import BackboneConfig, Config, TextConfig
 from ntm.data import prompts
 from ntm.data.prompts import Tokenizer, Tokens
-from ntm.data.unreadable import Source
+from ntm.data.unreadable import Source, UnreadableError
 from ntm.data.words import Words
 from ntm.models import prompt_encoder
 
@@ -88,9 +88,13 @@ class Tokenised:
     """Of the examples, where they have names."""
     return getattr(self._source, "names", ())
 
-  def captions(self, indices: Iterable[int]) -> list[str]:
-    """The captions at some indices."""
-    return [self._source[index]["caption"] for index in indices]
+  def captions(self, indices: Iterable[int]) -> Iterator[str]:
+    """The captions of those of these examples that can be read, each read when it is asked for."""
+    for index in indices:
+      try:
+        yield self._source[index]["caption"]
+      except UnreadableError:  # Held-out batches leave it out too.
+        continue
 
   def record(self) -> list[str]:
     """The record of the source."""

@@ -19,13 +19,22 @@ from ntm.data.encode_sources import ChunkedSource
 
 _LOG = logging.getLogger("ntm")
 _SECONDS = 2.0  # Between two looks at the shards of other processes.
+# Flags that decide a setting; of the last one also the content, which may have moved.
+_DECIDED_BY = {"image_size": ("image_size",), "autoencoder": ("autoencoder",),
+               "source": ("from", "split", "shard_size", "source")}
 
 
-def settings(encoder: Encoder, source: ChunkedSource, kind: str, path: str) -> dict[str, Any]:
-  """What must not change between the start of a run and its end; "path" is for people."""
+def settings(encoder: Encoder, source: ChunkedSource, flags: dict[str, Any]) -> dict[str, Any]:
+  """What must not change between the start of a run and its end.
+
+  Args:
+    encoder: of the images.
+    source: of the images.
+    flags: of the command, {name: value}: of each only what it changes must not change.
+  """
   return {**encoder.settings, "source": {
-      "kind": kind, "fields": list(source.fields), "chunks": len(source.weights),
-      "names": encode_sources.fingerprint(source)}, "path": path}
+      "kind": flags["from"], "fields": list(source.fields), "chunks": len(source.weights),
+      "names": encode_sources.fingerprint(source)}, "flags": flags}
 
 
 def check(target: pathlib.Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -40,11 +49,26 @@ def check(target: pathlib.Path, wanted: dict[str, Any]) -> dict[str, Any] | None
                        "another target, or remove it.")
     return None
   index = shard_format.read_index(target)
+  before, flags = index["settings"], index["settings"].get("flags", {})
   for name in wanted:
-    if name != "path" and index["settings"].get(name) != wanted[name]:
-      raise ValueError(f"{target} was encoded with {name} {index['settings'].get(name)}, and now "
-                       f"it is {wanted[name]}; choose another --target, or remove that one.")
+    if name != "flags" and before.get(name) != wanted[name]:
+      _refuse(target, name, (before.get(name), wanted[name]), (flags, wanted["flags"]))
   return index
+
+
+def _refuse(target, name, values, flags):
+  """Raises ValueError for a setting with other values (before, now), by the flags likewise."""
+  decisive = _DECIDED_BY.get(name)
+  if not decisive:
+    raise ValueError(f"{target} was encoded with {name} {values[0]}, and now it is {values[1]}; "
+                     "choose another --target, or remove that one.")
+  changed = [flag for flag in decisive if flag in flags[0] and flags[0][flag] != flags[1][flag]]
+  if not changed:
+    raise ValueError(f"--{decisive[-1]} is {flags[1][decisive[-1]]}, and {target} was encoded with "
+                     "another content of it; restore that, or choose another --target.")
+  before, now = (" ".join(f"--{flag}={part[flag]}" for flag in changed) for part in flags)
+  raise ValueError(f"{target} was encoded with {before}, and now it is {now}; repeat the command "
+                   f"with {before}, or choose another --target.")
 
 
 def start(target: pathlib.Path, wanted: dict[str, Any]) -> None:

@@ -37,10 +37,15 @@ class Encoder:
       batch_size: images at a time, a multiple of the local devices.
 
     Raises:
-      FileNotFoundError: the directory was not converted.
-      ValueError: it is damaged or of another family, or the sizes do not fit.
+      ValueError: the directory was not converted, is damaged or of another family, or the sizes
+        do not fit.
     """
-    family, architecture, params = converter.load(directory)
+    try:
+      family, architecture, params = converter.load(directory)
+    except FileNotFoundError as error:
+      raise ValueError(f"--autoencoder is {directory}, but {error} Convert one: `ntm convert "
+                       f"--family={'|'.join(FAMILIES)} --source=... --target={directory}`."
+                       ) from error
     if family not in FAMILIES:
       raise ValueError(f"--autoencoder is {directory}, of family {family!r}; expected one of "
                        f"{', '.join(FAMILIES)}.")

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -32,23 +33,16 @@ class Folder:
   """
 
   def __init__(self, path: str, split: str, image_shape: tuple[int, ...], test_fraction: float):
-    self._root = pathlib.Path(path)
-    if not path or not self._root.is_dir():
-      raise ValueError(f"config.data.path is {path!r}, which is not a directory; expected the "
-                       "folder of images.")
+    self._root = directory(path)
     classes = files_by_class(path, log=split == "train")
     self.num_classes, self._shape = len(classes), image_shape
     self.names, self._labels = [], []
     for label, files in enumerate(classes.values()):
       for i, name in enumerate(files):
-        # One file of every 1 / fraction is a test image: floor(i f) steps there.
-        test = int((i + 1) * test_fraction) > int(i * test_fraction)
-        if test == (split == "test"):
+        if in_split(i, split, test_fraction):
           self.names.append(name)
           self._labels.append(label)
-    if not self.names:
-      raise ValueError(f"{path} has no {split} images ({', '.join(sorted(images.SUFFIXES))}); "
-                       "check config.data.path and config.data.test_fraction.")
+    check_some(self.names, path, split)
 
   def __len__(self) -> int:
     return len(self.names)
@@ -61,6 +55,28 @@ class Folder:
   def record(self) -> list[str]:
     """The files of this split."""
     return self.names
+
+
+def directory(path: str) -> pathlib.Path:
+  """The directory `config.data.path`; ValueError if it is none."""
+  if not path or not pathlib.Path(path).is_dir():
+    raise ValueError(f"config.data.path is {path!r}, which is not a directory; expected the "
+                     "folder of images.")
+  return pathlib.Path(path)
+
+
+def in_split(position: int, split: str, test_fraction: float) -> bool:
+  """Whether the file at a position is in a split: every (1 / fraction)-th is a test image."""
+  # floor(i f) steps there.
+  test = int((position + 1) * test_fraction) > int(position * test_fraction)
+  return test == (split == "test")
+
+
+def check_some(examples: Sequence, path: str, split: str) -> None:
+  """Raises ValueError if there are no examples in a split."""
+  if not examples:
+    raise ValueError(f"{path} has no {split} images ({', '.join(sorted(images.SUFFIXES))}); "
+                     "check config.data.path and config.data.test_fraction.")
 
 
 def files_by_class(path: str, log: bool = True, captions: bool = False) -> dict[str, list[str]]:
@@ -81,7 +97,7 @@ def files_by_class(path: str, log: bool = True, captions: bool = False) -> dict[
   classes = {name: _class(os.path.join(path, name), name, ignored, [os.path.realpath(path)])
              for name in folders}
   if empty := [name for name, files in classes.items() if not files]:
-    raise ValueError(f"{path} has folders without images ({_join(empty)}), and every folder in "
+    raise ValueError(f"{path} has folders without images ({first_few(empty)}), and every folder in "
                      "it is a class; remove them, or add their images.")
   if not classes:
     classes = {"": [name for name in outside if _is_image(name, ignored)]}
@@ -91,7 +107,7 @@ def files_by_class(path: str, log: bool = True, captions: bool = False) -> dict[
     del ignored[".txt"]
   if ignored and log:
     _LOG.warning("%s has files that are not read as images: %s", path,
-                 _join([f"{count} {suffix or 'without a suffix'}"
+                 first_few([f"{count} {suffix or 'without a suffix'}"
                         for suffix, count in sorted(ignored.items())]))
   return classes
 
@@ -145,6 +161,7 @@ def _is_image(name, ignored):
   return False
 
 
-def _join(texts, most=5):
+def first_few(texts: Sequence[str], most: int = 5) -> str:
+  """The first of some names, and how many more there are."""
   more = len(texts) - most
   return ", ".join(texts[:most]) + (f" and {more} more" if more > 0 else "")

@@ -8,6 +8,7 @@ that cannot be is in `ntm.data.unreadable`.
 """
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -21,6 +22,7 @@ from ntm.conversion import converter
 from ntm.data import sources, unreadable
 from ntm.data.shards import ChooseMirror
 from ntm.data.unreadable import Replacing, Source
+from ntm.losses import inputs
 from ntm.models import autoencoder
 
 _LOG = logging.getLogger("ntm")
@@ -155,9 +157,10 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
     config: of the run.
 
   Raises:
-    ValueError, FileNotFoundError: data that are missing or do not fit the model.
+    ValueError: data that are missing or do not fit the model, or frozen networks that are missing;
+      the message names both.
   """
-  source, test = load_split(config, "train"), load_split(config, "test")
+  source, test = _load_splits(config)
   if sources.endless(config.data):
     _LOG.info("training on fresh draws, each seen once")
   else:
@@ -169,7 +172,7 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
                             config.train.label_dropout if by_text else 0.0)
   iterator.record = record
   if config.text.tokenizer:
-    iterator.captions = test.captions(range(min(_CAPTIONS, len(test))))
+    iterator.captions = list(itertools.islice(test.captions(range(len(test))), _CAPTIONS))
   example = sum(np.asarray(part).nbytes for part in unreadable.first_readable(test).values())
   return iterator, ordered_batches(test, config.train.batch_size,
                                    min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))
@@ -189,6 +192,20 @@ def evaluation_data(config: Config, limit: int
   read = lambda split: ordered_batches(splits[split], limit, limit)[0]
   train = None if config.data.source == "mixture" else read("train")
   return train, read("test"), {name: split.record() for name, split in splits.items()}
+
+
+def _load_splits(config):
+  """(training split, test split), unless they or networks are missing, of which all are named."""
+  networks, splits, error = inputs.missing(config), (), None
+  try:
+    splits = tuple(load_split(config, split) for split in sources.SPLITS)
+  except (ValueError, FileNotFoundError) as failed:
+    error = failed
+  # What a missing network makes of the data is not worth saying.
+  problems = [str(error)] if error and not any(path in str(error) for path in networks) else []
+  if problems or networks:
+    raise ValueError(" ".join([*problems, *networks.values()])) from error
+  return splits
 
 
 def load_split(config: Config, split: str) -> Source:

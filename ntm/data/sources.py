@@ -15,6 +15,7 @@ from ntm.data import affine, captions, images
 from ntm.data.arrays import Arrays
 from ntm.data.external import External
 from ntm.data.folder import Folder
+from ntm.data.folder_captions import CaptionedFolder
 from ntm.data.mixture import Mixture
 from ntm.data.scenes import Scenes
 from ntm.data.shards import Shards
@@ -36,17 +37,17 @@ def load(data: DataConfig, model: ModelConfig, split: str,
     Examples, with `record()`: lines that say which they are, for the workdir.
 
   Raises:
-    ValueError: images of another shape, labels that exceed num_classes, a
-      folder without images or whose first 100 cannot be read, arrays or shards that
-      are missing or of other shapes.
+    ValueError: images of another shape, labels that exceed num_classes, a folder without images
+      or captions or whose first 100 cannot be read, arrays or shards that are missing or of other
+      shapes.
     ImportError: a source whose extra is not installed.
   """
   if split not in SPLITS:
     raise ValueError(f"split is {split!r}; expected one of {SPLITS}.")
   by_text = bool(text and text.tokenizer)
-  if by_text and data.source not in ("scenes", "shards"):
+  if by_text and data.source not in ("scenes", "shards", "folder"):
     raise ValueError(f"config.data.source is {data.source!r}, whose examples have no captions for "
-                     "text.tokenizer; expected 'scenes' or 'shards'.")
+                     "text.tokenizer; expected 'scenes', 'shards' or 'folder'.")
   if extension.is_path(data.source):
     return External(extension.call(data.source, data, model, split), data.source, model)
   if data.source == "arrays":
@@ -68,7 +69,8 @@ def load(data: DataConfig, model: ModelConfig, split: str,
   elif data.source == "scenes":
     source = Scenes(split, model.image_shape[0], with_captions=by_text)
   elif data.source == "folder":
-    source = Folder(data.path, split, model.image_shape, data.test_fraction)
+    files = CaptionedFolder if by_text else Folder
+    source = files(data.path, split, model.image_shape, data.test_fraction)
   else:
     source = Tfds(data.path, data.data_dir, split, model.image_shape)
   first = first_readable(source)

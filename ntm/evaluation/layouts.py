@@ -115,7 +115,8 @@ def _read_geneval(path) -> list[Item]:
 
 def _read_dpg(path) -> list[Item]:
   if not path.is_dir():
-    raise ValueError(f"{path} is not a folder; expected DPG-Bench's folder of ITEM.txt files.")
+    problem = "is not a folder" if path.exists() else "does not exist"
+    raise ValueError(f"{path} {problem}; expected DPG-Bench's folder of ITEM.txt files.")
   return _some([Item(file.stem, file.read_text().strip()) for file in sorted(path.glob("*.txt"))],
                path)
 

@@ -13,7 +13,7 @@ import flax.struct
 import jax
 
 from ntm.config import Config
-from ntm.conversion import converter
+from ntm.conversion import converter, record
 from ntm.models import autoencoder, prompt_encoder
 from ntm.typing import Array, PRNGKey
 
@@ -52,9 +52,19 @@ def load(config: Config, teacher: Any = None) -> Frozen | None:
     return None
   return Frozen(
       teacher,
-      None if codec is None else _read(config, "autoencoder", autoencoder.FAMILIES),
-      None if encoder is None else encoder.of_all_layers(
-          _read(config, "text_encoder", prompt_encoder.FAMILIES)))
+      None if codec is None else _read(config, "autoencoder"),
+      None if encoder is None else encoder.of_all_layers(_read(config, "text_encoder")))
+
+
+def missing(config: Config) -> dict[str, str]:
+  """{path: what to do} of the frozen networks of a run that are not there; reads no weights."""
+  found = {}
+  for name, (_, path) in paths(config).items():
+    try:
+      record.read(path)
+    except FileNotFoundError as error:
+      found[path] = _absent(config, name, error)
+  return found
 
 
 def boxed_init(frozen: Frozen | None, config: Config,
@@ -142,15 +152,20 @@ def paths(config: Config) -> dict[str, tuple[str, str]]:
   return {name: (key, path) for name, (key, path) in named.items() if path}
 
 
-def _read(config, name, families):
+def _read(config, name):
   """The parameters of a converted network on the host."""
-  key, path = paths(config)[name]
   try:
-    return converter.read(path)[2]
+    return converter.read(paths(config)[name][1])[2]
   except FileNotFoundError as error:
-    raise ValueError(f"config.{key} is {path}, but {error} Convert the network: "
-                     f"`ntm convert --family={'|'.join(families)} --source=... --target={path}`."
-                     ) from error
+    raise ValueError(_absent(config, name, error)) from error
+
+
+def _absent(config, name, error) -> str:
+  """The message for a network that is not there."""
+  key, path = paths(config)[name]
+  families = {"autoencoder": autoencoder, "text_encoder": prompt_encoder}[name].FAMILIES
+  return (f"config.{key} is {path}, but {error} Convert the network: `ntm convert "
+          f"--family={'|'.join(families)} --source=... --target={path}`.")
 
 
 def _require(frozen, config, name):

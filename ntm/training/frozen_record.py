@@ -32,20 +32,51 @@ def check(workdir: str | os.PathLike, config: Config) -> None:
   """Raises ValueError unless a run that has started here has the frozen networks of a config."""
   if not workdir_lib.started(workdir):
     return
-  path, now = epath.Path(workdir) / FILE, of(config)
-  try:
-    before = json.loads(path.read_text()) if path.exists() else {}
-    sums = {name: entry["checksum"] for name, entry in before.items()}
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise ValueError(f"{path} is damaged ({error!r}); restore it from a copy, or start in a new "
-                     "workdir.") from error
+  before, now = _read(workdir), of(config)
   for name in sorted(before.keys() | now.keys()):
-    if sums.get(name) != now.get(name, {}).get("checksum"):
+    if _checksum(before, name) != _checksum(now, name):
       theirs, ours = (record.get(name, {}).get("path", "none") for record in (before, now))
       raise ValueError(
           f"{workdir} was trained with the {name} {theirs}, and its config names another: {ours}. "
           "Set it to a copy of the first, in config.json for commands that read a workdir; or "
           "train in a new workdir.")
+
+
+def check_source(config: Config) -> None:
+  """Raises ValueError if a run starts from a model of another autoencoder or text encoder.
+
+  Only what both have is compared: converted models, and runs on latents or features that were
+  prepared ahead, do not know theirs.
+
+  Args:
+    config: of the run; `config.finetune.source` is the workdir of the model it starts from.
+  """
+  source = config.finetune.source
+  before, now = _read(source), of(config)
+  for name in sorted(before.keys() & now.keys()):
+    if _checksum(before, name) != _checksum(now, name):
+      key, path = inputs.paths(config)[name]
+      raise ValueError(
+          f"config.{key} is {path}, but the flow-matching model in {source} was trained with "
+          f"another {name}, {before[name]['path']}; set it to a copy of that, or train the "
+          "flow-matching model with yours.")
+
+
+def _read(workdir) -> Record:
+  """The record of a workdir; empty without one."""
+  path = epath.Path(workdir) / FILE
+  try:
+    record = json.loads(path.read_text()) if path.exists() else {}
+    for name in record:
+      _checksum(record, name)
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise ValueError(f"{path} is damaged ({error!r}); restore it from a copy, or start in a new "
+                     "workdir.") from error
+  return record
+
+
+def _checksum(record, name):
+  return record[name]["checksum"] if name in record else None
 
 
 def write(workdir: str | os.PathLike, config: Config) -> None:

@@ -4,6 +4,7 @@ The loop does not wait for a step it has just dispatched, except to log: the dev
 works on step i while the host fetches batch i + 1. All processes run the same loop.
 """
 
+import functools
 import logging
 import os
 import signal
@@ -141,10 +142,11 @@ class _Run:
                                   getattr(iterator, "captions", ()))
     # Of the iterator after each step since the last log: one of them may be the last finite step.
     self.positions = {first_step: iterator.get_state()}
+    self.pending = []  # Metrics of these steps.
 
   def steps(self, state, stop_signal: Callable[[int], int]) -> int:
     """Runs the remaining updates; returns the signal that stopped them early, or 0."""
-    train, clock, pending = self.config.train, self.clock, []
+    train, clock = self.config.train, self.clock
     _LOG.info("compiling the training step")
     clock.restart()
     for step in range(self.first_step + 1, train.steps + 1):
@@ -154,7 +156,7 @@ class _Run:
       batch = partitioning.put_batch(self.mesh, batch)
       state, metrics, norms = self.train_step(state, batch, self.frozen)
       self.profile.after(step, state)
-      pending.append(metrics)
+      self.pending.append(metrics)
       self.positions[step] = self.iterator.get_state()
       clock.update()
       last, stop = step == train.steps, stop_signal(step)
@@ -165,28 +167,47 @@ class _Run:
             self.train_step, self.make_task, self.config, self.mesh, state, batch, self.frozen)
         clock.restart()  # Rates exclude compilation.
       if step % train.log_every == 0 or last or stop:
-        self.require_finite(state)  # Waits for the step.
-        self.report.training(state, pending, norms, clock.scalars(), self.unreadable.update())
-        if problem := self.unreadable.too_many():
-          self.end(problem, state)
-        pending, self.positions = [], {step: self.positions[step]}
-        clock.restart()
+        self.log(state, norms)
       draws = step % train.sample_every == 0 or last or step == round(
           _FIRST_SAMPLES_AT * train.sample_every)
-      saves = step % train.checkpoint_every == 0 or last or stop
-      if draws or saves:
+      saves = step % train.checkpoint_every == 0 or last
+      if draws or saves or stop:
         self.require_finite(state)
-        with clock.paused():  # Rates are of updates alone.
-          if draws:
-            self.report.samples(state)
-          if saves:
-            self.save(state, self.report.held_out(state), wait=last or stop)
-          self.writer.curves()
+        stop = self.evaluate(state, norms, draws, saves, functools.partial(stop_signal, step))
       if stop and not last:
         name = "Ctrl-C" if stop == signal.SIGINT else "SIGTERM"
         _LOG.warning("%s: saved step %d; the same command resumes there.", name, step)
         return stop
     return 0
+
+  def log(self, state, norms):
+    """Writes a line of metrics of the steps since the last one."""
+    self.require_finite(state)  # Waits for the step.
+    self.report.training(state, self.pending, norms, self.clock.scalars(), self.unreadable.update())
+    if problem := self.unreadable.too_many():
+      self.end(problem, state)
+    step = int(state.step)
+    self.pending, self.positions = [], {step: self.positions[step]}
+    self.clock.restart()
+
+  def evaluate(self, state, norms, draws, saves, stop_signal):
+    """Draws, scores and saves; once a signal has come, which it returns, only saves."""
+    stop, metrics = stop_signal(), {}
+    with self.clock.paused():  # Rates are of updates alone.
+      if draws and not stop:
+        self.report.samples(state)
+        stop = stop_signal()
+      if saves and not stop:
+        metrics = self.report.held_out(state, stop_signal)
+        stop = stop_signal()
+    if stop and self.pending:
+      self.log(state, norms)
+    with self.clock.paused():
+      if saves or stop:
+        self.save(state, metrics, wait=bool(stop) or int(state.step) == self.config.train.steps)
+      if not stop:
+        self.writer.curves()
+    return stop
 
   def save(self, state, metrics, wait):
     """Starts a save, or waits for it, with the metrics up to it written before."""

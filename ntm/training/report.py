@@ -3,7 +3,7 @@
 import datetime
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -77,11 +77,23 @@ class Reporter:
     _LOG.info("step %d of %d   %.4f %s%s", step, steps,
               values.get(f"train/{self._task.primary_metric}", np.nan), self._task.unit, speed)
 
-  def held_out(self, state: TrainState) -> dict[str, float]:
-    """Held-out metrics of the averaged parameters, also written; empty without held-out data."""
-    parts = multihost.to_host([
-        self._eval_step(state.ema, self._frozen, multihost.put_whole_batch(self._mesh, batch), seed)
-        for seed, batch in enumerate(self._held_out)])
+  def held_out(self, state: TrainState, stopped: Callable[[], Any] = lambda: False
+               ) -> dict[str, float]:
+    """Held-out metrics of the averaged parameters, also written.
+
+    Args:
+      state: of the run.
+      stopped: asked before every batch; once true, nothing more is scored.
+
+    Returns:
+      {name: value}; empty without held-out data, or when stopped.
+    """
+    parts = []
+    for seed, batch in enumerate(self._held_out):
+      if stopped():
+        return {}
+      batch = multihost.put_whole_batch(self._mesh, batch)
+      parts.append(multihost.to_host(self._eval_step(state.ema, self._frozen, batch, seed)))
     if not parts:
       return {}
     step, metric = int(state.step), self._task.primary_metric

@@ -1,8 +1,10 @@
-"""Samples do not depend on the mesh, nor on how its devices hold the parameters."""
+"""Samples and scores do not depend on the mesh, nor on how its devices hold the parameters."""
 
 import pathlib
 import tempfile
+from unittest import mock
 
+import chex
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -40,6 +42,34 @@ class PlacementTest(parameterized.TestCase):
     # The noise of an image is that of its place, to however many a batch is rounded up.
     self.assertEqual(images.shape, one.shape)
     np.testing.assert_allclose(images, one, atol=1e-4)
+
+  @parameterized.parameters(({}, {"labels": np.arange(8)}), (_TEXT, {"labels": ["a ring"] * 8}))
+  def test_scores_are_those_of_one_device(self, changes, arguments):
+    workdir = _written(**changes)
+    model, split = ntm.restore(workdir), ntm.restore(workdir, mesh=MeshConfig(2, 2, 2))
+    images = np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 1)).astype(np.float32)
+    key = jax.random.key(1)
+    devices = []
+    put = split._placement.put_batch
+
+    def placed(tree):
+      out = put(tree)
+      devices.extend(leaf.addressable_shards[0].data.shape[0] for leaf in jax.tree.leaves(out))
+      return out
+
+    with mock.patch.object(split._placement, "put_batch", placed):
+      for score in (lambda m: m.log_prob(key, images, **arguments),
+                    lambda m: m.residuals(key, images, **arguments),
+                    lambda m: m.log_weights(key, images, **arguments, draws=2)):
+        chex.assert_trees_all_close(score(split), score(model), rtol=1e-4, atol=1e-4)
+    self.assertEqual(set(devices), {2})  # Examples per device: all eight on the four of each axis.
+
+  def test_scores_of_a_batch_that_the_devices_do_not_divide(self):
+    workdir = _written()
+    images = np.zeros((3, 8, 8, 1), np.float32)
+    ours, theirs = (model.log_prob(jax.random.key(0), images).step_SB for model in (
+        ntm.restore(workdir), ntm.restore(workdir, mesh=MeshConfig(4, 1, 2))))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
   def test_a_batch_is_a_multiple_of_the_devices(self):
     placement = Placement(MeshConfig(4, 2, 1))

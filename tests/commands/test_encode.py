@@ -88,18 +88,32 @@ class EncodeTest(parameterized.TestCase):
     encoding.assert_same(target, whole)
 
   @parameterized.parameters(
-      (dict(image_size=32), r"was encoded with image_size 16, and now it is 32; choose another"),
-      (dict(shard_size=3), "was encoded with source"),
-      (dict(autoencoder="flux2"), "was encoded with autoencoder .*kl.* it is .*flux2"))
-  def test_a_rerun_with_other_settings_is_refused(self, changes, message):
+      (dict(image_size=32), "was encoded with --image_size=16, and now it is --image_size=32; "
+       "repeat the command with --image_size=16, or choose another --target.$"),
+      (dict(shard_size=3), "was encoded with --shard_size=5, and now it is --shard_size=3; "
+       "repeat the command with --shard_size=5, or choose another --target.$"),
+      (dict(autoencoder="flux2"), r"was encoded with (--autoencoder=/\S+), and now it is "
+       r"--autoencoder=/\S+; repeat the command with \1, or"))
+  def test_a_rerun_with_another_flag_names_the_flag_and_both_values(self, changes, message):
     root, target = encoding.folder(count=2), _new()
     encoding.encode(root, target)
     before = runs.tree(target)
     if "autoencoder" in changes:
       changes = {"autoencoder": encoding.autoencoder("flux2")}
     self._assert_refused(encoding.flags(root, target, **changes), message)
-    self._assert_refused(encoding.flags(encoding.folder(count=3), target), "encoded with source")
+    other = encoding.folder(count=3)
+    self._assert_refused(encoding.flags(other, target),
+                         f"encoded with --source={root}, and now it is --source={other}; repeat")
+    encoding.picture(9).save(root / "class_0" / "more.png")
+    self._assert_refused(encoding.flags(root, target), f"--source is {root}, and {target} was "
+                         "encoded with another content of it; restore that")
     self.assertEqual(runs.tree(target), before)
+
+  def test_a_copy_of_the_source_elsewhere_continues(self):
+    root, target = encoding.folder(count=1), _new()
+    encoding.encode(root, target)
+    moved = root.rename(root.with_name(f"{root.name}_moved"))
+    encoding.encode(moved, target)
 
   def _assert_refused(self, flags, message):
     with mock.patch.object(encode_images.Encoder, "start") as start:
@@ -112,7 +126,8 @@ class EncodeTest(parameterized.TestCase):
   @parameterized.parameters(
       (dict(image_size=15), "image_size is 15; expected a multiple of 2"),
       (dict(batch_size=3), "batch_size is 3; expected a multiple of the 8 devices"),
-      (dict(autoencoder="/nowhere"), "holds no conversion.json"),
+      (dict(autoencoder="/nowhere"), "--autoencoder is /nowhere, but /nowhere holds no "
+       "conversion.json.* `ntm convert --family=autoencoder_kl"),
       (dict(source="/nowhere"), "is /nowhere, which is not a directory"),
       (dict(target="/dev/null/x"), "cannot be made"),
       (dict(target="gs://bucket/x"), "not on this machine"),

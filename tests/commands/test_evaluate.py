@@ -9,14 +9,17 @@ import subprocess
 import sys
 import tempfile
 
+import jax
 import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
+from PIL import Image
 
+import ntm
 from ntm import config as config_lib
-from ntm.data import sources
+from ntm.data import pipeline, sources
 from ntm.evaluation import features, frechet
-from tests.helpers import processes, runs
+from tests.helpers import encoding, processes, runs, tiny_autoencoder
 
 _READS_CLASS = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2, "num_blocks": 1,
                 "features": 4}
@@ -49,6 +52,35 @@ class EvaluateTest(parameterized.TestCase):
     self.assertAlmostEqual(np.mean(result["nll_per_step"]), result["nll_nats_per_dim"], places=6)
     # The real test digits do not depend on the model.
     self.assertAlmostEqual(result["test_class_accuracy"], 0.93, delta=0.02)
+
+  @parameterized.parameters("ntm", "flow_matching")
+  def test_a_model_of_latents_is_measured_in_pixels(self, kind):
+    root = pathlib.Path(tempfile.mkdtemp())
+    rng = np.random.default_rng(0)
+    for label in range(3):  # Every class has a colour.
+      (root / "images" / str(label)).mkdir(parents=True)
+      for i in range(20):
+        pixels = rng.integers(0, 60, (8, 8, 3)) + 180 * (np.arange(3) == label)
+        Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / str(label) / f"{i:02}.png")
+    config = tiny_autoencoder.config(
+        "kl", model__kind=kind, data={"source": "folder", "path": str(root / "images"),
+                                      "test_fraction": 0.3})
+    runs.write(root / "run", config)
+    flags = ["--draws=2"] if kind == "ntm" else ["--steps=2"]
+    code, stderr = runs.call("evaluate", f"--workdir={root / 'run'}", "--num_samples=30",
+                             f"--json={root / 'result.json'}", *flags)
+    self.assertEqual(code, 0, stderr)
+    result = json.loads((root / "result.json").read_text())
+    self.assertEqual(result["test_class_accuracy"], 1)
+    self.assertGreater(result["frechet_distance"], 2 * result["test_frechet_distance"])
+    self.assertContainsSubset({"precision", "recall", "class_accuracy"}, result)
+    if kind == "ntm":  # The likelihood is that of the mean of the latents, per dimension of theirs.
+      model = ntm.restore(root / "run")
+      test = pipeline.evaluation_data(config, 100)[1]
+      keys = jax.random.split(jax.random.split(jax.random.key(0))[0], 2)
+      draws = [model.log_prob(key, test["image"], test["label"]).step_SB for key in keys]
+      np.testing.assert_allclose(result["nll_per_step"],
+                                 -np.mean(draws, axis=(0, 2)) / (4 * 4 * 4), rtol=1e-5)
 
   @pytest.mark.slow
   def test_figures_that_are_not_finite_are_not_written(self):
@@ -129,6 +161,21 @@ class EvaluateTest(parameterized.TestCase):
     code, stderr = runs.call("likelihood", f"--workdir={workdir}")
     self.assertEqual(code, 1)
     self.assertIn("error: config.data.augment is True, and interpolated", stderr)
+
+  def test_captions_of_other_pictures_need_features(self):
+    root = pathlib.Path(tempfile.mkdtemp())
+    (root / "images").mkdir()
+    for i in range(4):
+      encoding.picture(i).save(root / "images" / f"{i}.png")
+      (root / "images" / f"{i}.txt").write_text("a red ring")
+    runs.write(root / "run", runs.config(
+        num_classes=0, image_shape=(8, 8, 3), backbone={"text_tokens": 8, "vocab_size": 54},
+        data={"source": "folder", "path": str(root / "images"), "test_fraction": 0.5},
+        text={"tokenizer": "scenes"}))
+    code, stderr = runs.call("evaluate", f"--workdir={root / 'run'}")
+    self.assertEqual(code, 1)
+    self.assertRegex(stderr, "(?m)^error: the data have no images of two or more classes, .*; "
+                             "expected --features=DIRECTORY")
 
   @pytest.mark.slow
   def test_scenes_by_their_captions(self):

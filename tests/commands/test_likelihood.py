@@ -8,7 +8,19 @@ import pytest
 from absl.testing import absltest
 from PIL import Image
 
-from tests.helpers import processes
+from tests.helpers import processes, runs
+
+
+class RefusalTest(absltest.TestCase):
+
+  def test_a_model_of_captions_in_a_folder_is_refused(self):
+    workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
+    runs.write(workdir, runs.config(
+        num_classes=0, image_shape=(8, 8, 3), backbone={"text_tokens": 8, "vocab_size": 54},
+        data={"source": "folder", "path": "/nowhere"}, text={"tokenizer": "scenes"}))
+    code, stderr = runs.call("likelihood", f"--workdir={workdir}")
+    self.assertEqual(code, 1)
+    self.assertRegex(stderr, "(?m)^error: .*run holds a model conditioned on texts; expected one")
 
 
 @pytest.mark.slow

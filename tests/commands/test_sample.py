@@ -2,17 +2,29 @@
 
 import pathlib
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
-from absl.testing import absltest
+import pytest
+from absl.testing import absltest, parameterized
 from PIL import Image
 
 import ntm
 from tests.helpers import processes, runs, tiny_autoencoder
 
+_TEXT = {"num_classes": 0, "backbone": {"text_tokens": 8, "vocab_size": 54},
+         "text": {"tokenizer": "scenes"}}
 
-class SampleTest(absltest.TestCase):
+
+def _read(path):
+  """The images of an .npz file, or of the PNG files in a folder, in order."""
+  if path.suffix == ".npz":
+    return np.load(path)["images"]
+  return np.stack([np.asarray(Image.open(file), np.float32) for file in sorted(path.iterdir())])
+
+
+class SampleTest(parameterized.TestCase):
 
   def test_rows_are_the_labels(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
@@ -26,8 +38,7 @@ class SampleTest(absltest.TestCase):
 
   def test_rows_are_the_prompts(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
-    runs.write(workdir, runs.config(
-        num_classes=0, backbone={"text_tokens": 8, "vocab_size": 54}, text={"tokenizer": "scenes"}))
+    runs.write(workdir, runs.config(**_TEXT))
     (workdir / "prompts.txt").write_text("a red ring\ntwo blue squares\n")
     processes.ntm("sample", f"--workdir={workdir}", f"--prompts_file={workdir / 'prompts.txt'}",
                   "--num=2", "--guidance=1", "--refine=none")
@@ -45,7 +56,8 @@ class SampleTest(absltest.TestCase):
     for flags, message in (
         ([f"--prompts_file={workdir / 'prompts.txt'}"], "has a blank line, 2; expected one prompt"),
         ([f"--prompts_file={workdir / 'none.txt'}"], "none.txt, which cannot be read"),
-        (["--prompts=a ring", f"--prompts_file={workdir / 'prompts.txt'}"], "expected one of"),
+        (["--prompts=a ring", f"--prompts_file={workdir / 'prompts.txt'}"],
+         "--prompts is 'a ring', and --prompts_file is"),
         (["--prompts=a red dog"], "has the word 'dog'"),
         (["--labels=1"], "--labels does not apply"),
         ([], "expected one of --prompts=TEXT and --prompts_file=FILE")):
@@ -63,6 +75,34 @@ class SampleTest(absltest.TestCase):
     self.assertEqual(images.shape, (6, 8, 8, 3))
     self.assertLessEqual(np.abs(images).max(), 1)
     self.assertEqual(Image.open(workdir / "samples" / "sample.png").size, (3 * 50, 2 * 50))
+
+  @parameterized.parameters(
+      ({}, ["--labels=7,1", "--num=3", "--guidance=1"], "out.npz"),
+      (_TEXT, ["--layout=dpg", "--prompts_file={root}/prompts", "--refine=none"], "out"))
+  @pytest.mark.slow
+  def test_two_processes_draw_the_pictures_of_one(self, changes, flags, name):
+    root = pathlib.Path(tempfile.mkdtemp())
+    runs.write(root / "run", runs.config(**changes))
+    (root / "prompts").mkdir()
+    for i, text in enumerate(("a red ring", "two blue squares")):
+      (root / "prompts" / f"{i}.txt").write_text(text)
+    flags = [f"--workdir={root / 'run'}", *(flag.format(root=root) for flag in flags)]
+    one, two = root / "one" / "out", root / "two" / "out"
+    one.parent.mkdir()
+    code, stderr = runs.call("sample", *flags, f"--output={one}")
+    self.assertEqual(code, 0, stderr)
+    output = processes.launched("sample", *flags, f"--output={two}", "--mesh=2,1,1")
+    self.assertEqual(output.count("wrote"), 1)  # By the first process alone.
+    ours, theirs = (_read(path.with_name(name)) for path in (two, one))
+    self.assertEqual(ours.shape, theirs.shape)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 if not changes else 1)  # Levels of PNG.
+
+  def test_several_processes_need_a_mesh(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    with mock.patch.object(jax, "process_count", lambda: 2):
+      code, stderr = runs.call("sample", f"--workdir={workdir}")
+    self.assertEqual(code, 1)
+    self.assertIn("error: --mesh is missing, and 2 processes sample on one mesh", stderr)
 
   def test_samples_that_are_not_finite_are_not_written(self):
     workdir = processes.diverged()

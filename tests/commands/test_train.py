@@ -1,5 +1,6 @@
 """`ntm train` leaves a run; what it refuses is in test_refusals, signals in training/test_loop."""
 
+import json
 import pathlib
 import tempfile
 from unittest import mock
@@ -8,7 +9,8 @@ import jax
 from absl.testing import absltest
 
 import ntm
-from tests.helpers import runs
+from ntm.commands import train
+from tests.helpers import runs, tiny_autoencoder
 
 
 class TrainTest(absltest.TestCase):
@@ -28,6 +30,19 @@ class TrainTest(absltest.TestCase):
     self.assertEqual((model.step, model.config.model.predictor.width), (3, 8))
     for name in ("metrics.jsonl", "curves.png", "config.json", "samples/refined_0000003.png"):
       self.assertTrue((workdir / name).exists(), name)
+
+  def test_a_source_of_other_latents_is_refused(self):
+    workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
+    runs.write(workdir, tiny_autoencoder.config(model__kind="flow_matching", mesh__data=-1))
+    config = tiny_autoencoder.config(
+        model__predictor__output="velocity", model__predictor__reads_noise=True,
+        process__t_min_low=0.01, finetune__source=str(workdir))
+    self.assertIsNotNone(train._source(config))
+    record = json.loads((workdir / "frozen.json").read_text())
+    record["autoencoder"] |= {"path": "elsewhere", "checksum": 1}
+    (workdir / "frozen.json").write_text(json.dumps(record))
+    with self.assertRaisesRegex(ValueError, "was trained with another autoencoder, elsewhere"):
+      train._source(config)
 
 
 if __name__ == "__main__":

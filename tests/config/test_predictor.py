@@ -20,7 +20,15 @@ class PredictorTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ({"backbone": {"kind": "sit"}}, "backbone.kind is 'sit'; expected 'dit' unless"),
-      ({"backbone": {"text_tokens": 3, "text_width": 5}}, "text_tokens is .3, 5.; .* with classes"),
+      ({"backbone": {"text_tokens": 3, "text_width": 5}},
+       "text_tokens is 3; expected 0 with model.num_classes = 10: .* one of the two to 0"),
+      ({"num_classes": 0, "predictor": {"context": "history"},
+        "backbone": {"text_tokens": 3, "text_width": 5}}, "text_tokens is 3; .* 'history'"),
+      ({"num_classes": 0, "backbone": {"text_tokens": 16, "text_width": 64, "vocab_size": 60}},
+       "text_width is 64; expected 0 with model.backbone.vocab_size = 60: .* one of the two to 0"),
+      ({"num_classes": 0, "backbone": {"vocab_size": 60}}, "text_tokens is 0; expected the tokens"),
+      ({"num_classes": 0, "backbone": {"text_tokens": 16}},
+       "text_tokens is 16; expected to fit model.backbone.text_width = 0: .* set vocab_size"),
       (_SIT | {"predictor": {"width": 16, "num_heads": 4, "num_kv_heads": 2}}, "num_kv_heads is 2"),
       (_SIT | {"predictor": {"width": 18, "num_heads": 3, "num_kv_heads": 3}}, "width is 18; .* 4"),
       (_SIT | {"num_classes": 0}, "num_classes is 0; .* 'sit'"),

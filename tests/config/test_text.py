@@ -27,7 +27,7 @@ class TextConfigTest(parameterized.TestCase):
       (_encoder(vocab_size=64, text_width=0), "vocab_size is 64; expected 0 with a text.encoder"),
       (_encoder(states=()), "text.hidden_states is .*; expected numbers of hidden states"),
       (_encoder(states=(-1,)), "text.hidden_states is .*; expected numbers of hidden states"),
-      (_encoder(text_tokens=0, text_width=0), "text_tokens is .0, 0.; expected tokens of a text"),
+      (_encoder(text_tokens=0, text_width=0), "text_tokens is 0; expected the tokens of"),
       ({"model": {"backbone": {"text_layers": 3}}}, "text_layers is 3; expected 2: only"))
   def test_settings_that_do_not_fit_are_named(self, values, message):
     with self.assertRaisesRegex(ValueError, message):

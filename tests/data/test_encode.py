@@ -4,11 +4,12 @@ import pathlib
 import tempfile
 from unittest import mock
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ntm.data import encode, shard_format
 
-_SETTINGS = {"image_size": 16, "path": "a", "source": {"chunks": 3}}
+_SETTINGS = {"image_size": 16, "crop": "centre", "source": {"chunks": 3},
+             "flags": {"image_size": 16, "source": "a"}}
 _SOURCE = mock.Mock(weights=[4, 4, 4], num_classes=0)
 
 
@@ -21,7 +22,7 @@ def _write(root, number, **changes):
       "bytes": 1, "sha256": shard_format.digest(path)} | changes)
 
 
-class EncodeDirectoryTest(absltest.TestCase):
+class EncodeDirectoryTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -62,10 +63,18 @@ class EncodeDirectoryTest(absltest.TestCase):
       encode.finish(self.root, _SOURCE)
     self.assertFalse(shard_format.read_index(self.root)["complete"])
 
-  def test_the_path_may_change_and_nothing_else(self):
-    self.assertIsNotNone(encode.check(self.root, _SETTINGS | {"path": "b"}))
-    with self.assertRaisesRegex(ValueError, "encoded with image_size 16, and now it is 8; choose"):
-      encode.check(self.root, _SETTINGS | {"image_size": 8})
+  def test_flags_may_change_that_change_nothing(self):
+    self.assertIsNotNone(encode.check(
+        self.root, _SETTINGS | {"flags": {"image_size": 16, "source": "b"}}))
+
+  @parameterized.parameters(
+      ({"image_size": 8, "flags": {"image_size": 8, "source": "a"}},
+       "with --image_size=16, and now it is --image_size=8; repeat"),
+      ({"source": {"chunks": 4}}, "--source is a, and .* was encoded with another content"),
+      ({"crop": "none"}, "encoded with crop centre, and now it is none; choose another"))
+  def test_a_change_is_refused_by_what_the_user_can_change(self, changes, message):
+    with self.assertRaisesRegex(ValueError, message):
+      encode.check(self.root, _SETTINGS | changes)
 
   def test_a_disk_without_room_is_named_before_any_work(self):
     encoder = mock.Mock(latent_shape=(32, 32, 4))

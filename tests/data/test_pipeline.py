@@ -100,5 +100,21 @@ class HeldOutTest(absltest.TestCase):
       self.assertIn(text, logs.output[0])
 
 
+class MissingTest(parameterized.TestCase):
+
+  @parameterized.parameters(
+      ({"source": "folder", "path": "/no/images"},
+       "^config.data.path is '/no/images', .* config.autoencoder.path is /no/vae, but .*`ntm conv"),
+      ({"source": "shards", "path": "/no/shards"},
+       "^config.data.path is '/no/shards', .* config.autoencoder.path is /no/vae, but .*`ntm conv"),
+      ({"source": "scenes"}, "^config.autoencoder.path is /no/vae, but [^;]*`ntm convert[^;]*$"))
+  def test_networks_and_data_that_are_missing_are_named_together(self, data, message):
+    config = config_lib.from_dict({
+        "autoencoder": {"path": "/no/vae"}, "data": data,
+        "model": {"image_shape": (8, 8, 4), "num_classes": 6}})
+    with self.assertRaisesRegex(ValueError, message):
+      pipeline.training_data(config)
+
+
 if __name__ == "__main__":
   absltest.main()

@@ -60,7 +60,8 @@ class LayoutsTest(parameterized.TestCase):
       ("geneval", '{"prompt": " "}\n', "the prompt 00000 of .* is blank"),
       ("geneval", "", "has no prompts; expected at least one"),
       ("geneval", None, "cannot be read .*; expected GenEval's"),
-      ("dpg", "a ring", "is not a folder; expected DPG-Bench's folder"))
+      ("dpg", "a ring", "is not a folder; expected DPG-Bench's folder"),
+      ("dpg", None, "prompts does not exist; expected DPG-Bench's folder"))
   def test_other_files_are_refused(self, layout, text, message):
     path = self.root / "prompts"
     if text is not None:

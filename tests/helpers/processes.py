@@ -33,6 +33,16 @@ def ntm(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
   return done
 
 
+def launched(*arguments: object, processes: int = 2) -> str:
+  """The output of `ntm <arguments>` as several processes of one device each, which succeed."""
+  done = subprocess.run(
+      [sys.executable, ROOT / "launch" / "local.py", f"--processes={processes}",
+       "--devices-per-process=1", "--", sys.executable, "-m", "ntm.commands.main",
+       *map(str, arguments)], capture_output=True, text=True, env=_ENV, cwd=ROOT)
+  assert done.returncode == 0, done.stdout + done.stderr
+  return done.stdout + done.stderr
+
+
 def train(workdir: pathlib.Path) -> str:
   """Trains three steps of the digits; returns the log."""
   return ntm("train", "--config=configs/digits.py", f"--workdir={workdir}", *_TINY).stderr

@@ -161,6 +161,8 @@ class InputsTest(parameterized.TestCase):
     gone = dataclasses.replace(config, autoencoder=config_lib.AutoencoderConfig("/nowhere"))
     with self.assertRaisesRegex(ValueError, "autoencoder.path is /nowhere, but .*`ntm convert"):
       inputs.load(gone)
+    self.assertEqual(list(inputs.missing(gone)), ["/nowhere"])
+    self.assertEmpty(inputs.missing(config))
     config = tiny_text_encoder.config()
     with self.assertRaisesRegex(ValueError, "the task has no frozen text_encoder; make it with"):
       inputs.encode(jax.random.key(0), None, tiny_text_encoder.batch(1), config)

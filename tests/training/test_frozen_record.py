@@ -16,6 +16,19 @@ def _at(config, path):
   return dataclasses.replace(config, autoencoder=config_lib.AutoencoderConfig(str(path)))
 
 
+def _other(path):
+  """An autoencoder of the same sizes and other numbers."""
+  other = pathlib.Path(tempfile.mkdtemp()) / "other"
+  shutil.copytree(path, other)
+  manifest = other / "checkpoints" / "0" / "checksums" / "metadata"
+  written = json.loads(manifest.read_text())
+  first = min(written["arrays"]["ema"])
+  written["arrays"]["ema"][first][2] += 1
+  del written["checksum"]
+  manifest.write_text(json.dumps(frozen_record.converter.checksums.seal(written)))
+  return other
+
+
 class FrozenRecordTest(absltest.TestCase):
 
   def setUp(self):
@@ -32,15 +45,7 @@ class FrozenRecordTest(absltest.TestCase):
                      frozen_record.of(self.config))
 
   def test_other_networks_are_refused(self):
-    # The same sizes and other numbers.
-    other = pathlib.Path(tempfile.mkdtemp()) / "other"
-    shutil.copytree(self.config.autoencoder.path, other)
-    manifest = other / "checkpoints" / "0" / "checksums" / "metadata"
-    written = json.loads(manifest.read_text())
-    first = min(written["arrays"]["ema"])
-    written["arrays"]["ema"][first][2] += 1
-    del written["checksum"]
-    manifest.write_text(json.dumps(frozen_record.converter.checksums.seal(written)))
+    other = _other(self.config.autoencoder.path)
     with self.assertRaisesRegex(ValueError, f"with the autoencoder .*names another: {other}"):
       checks.check_run(_at(self.config, other), self.workdir)
     with self.assertRaisesRegex(ValueError, "names another: none"):
@@ -48,6 +53,18 @@ class FrozenRecordTest(absltest.TestCase):
     (self.workdir / "frozen.json").unlink()
     with self.assertRaisesRegex(ValueError, "with the autoencoder none, and"):
       api.restore(self.workdir)
+
+  def test_a_run_starts_from_a_model_of_the_same_autoencoder(self):
+    start = lambda config, source=self.workdir: frozen_record.check_source(dataclasses.replace(
+        config, finetune=config_lib.FinetuneConfig(str(source))))
+    start(self.config)
+    with self.assertRaisesRegex(
+        ValueError, f"autoencoder.path is .*other, but the flow-matching model in {self.workdir} "
+        f"was trained with another autoencoder, {self.config.autoencoder.path}; set it to a copy"):
+      start(_at(self.config, _other(self.config.autoencoder.path)))
+    # Of what is not known of one of them, nothing is said.
+    start(_at(self.config, ""))
+    start(self.config, tempfile.mkdtemp())
 
   def test_a_text_encoder_is_recorded_too(self):
     workdir, config = pathlib.Path(tempfile.mkdtemp()) / "text", tiny_text_encoder.config()

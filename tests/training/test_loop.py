@@ -21,13 +21,13 @@ from etils import epath
 from ntm.data import pipeline
 from ntm.losses import task
 from ntm.nn import partitioning
-from ntm.training import checkpoint, loop, metrics, multihost
+from ntm.training import checkpoint, loop, metrics, multihost, report
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.training import workdir as workdir_lib
 from tests.helpers import runs, tiny
 from tests.helpers.numbered import Numbers
-from tests.helpers.stop import StopAfter
+from tests.helpers.stop import StopAfter, StopWhenTold
 
 
 class _Images:
@@ -94,7 +94,7 @@ def _final(config, workdir):
   return jax.device_get(state)
 
 
-class LoopTest(absltest.TestCase):
+class LoopTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -179,6 +179,39 @@ class LoopTest(absltest.TestCase):
     state = _final(config, self.workdir)
     self.assertEqual(int(state.skipped), 2)
     self.assertGreaterEqual(int(state.step), 8)
+
+  def test_after_a_signal_nothing_is_drawn_or_scored(self):
+    not_now = absltest.mock.Mock(side_effect=AssertionError)
+    with (absltest.mock.patch.object(multihost, "Preemption", StopAfter(3)),
+          absltest.mock.patch.multiple(report.Reporter, samples=not_now, held_out=not_now),
+          self.assertRaises(loop.Preempted)):
+      _train(_config(train__sample_every=3), self.workdir)
+    self.assertEqual(int(_final(_config(), self.workdir).step), 3)
+    self.assertEqual(list(_losses(self.workdir)), [2, 3])
+    self.assertFalse((pathlib.Path(self.workdir) / "curves.png").exists())
+
+  @parameterized.parameters("samples", "held_out")
+  def test_a_signal_during_an_evaluation_ends_the_run_at_its_step(self, during):
+    stop, score = StopWhenTold(), absltest.mock.Mock()
+    real = getattr(report.Reporter, during)
+
+    def scored(reporter, state, stopped):
+      stop.told = True
+      return real(reporter, state, stopped)
+
+    def drawn(reporter, state):
+      stop.told = True
+
+    with (absltest.mock.patch.object(multihost, "Preemption", stop),
+          absltest.mock.patch.object(step_lib, "make_eval_step", lambda task, mesh: score),
+          absltest.mock.patch.object(report.Reporter, during,
+                                     {"samples": drawn, "held_out": scored}[during]),
+          self.assertRaises(loop.Preempted) as stopped):
+      _train(_config(train__sample_every=3), self.workdir)
+    self.assertEqual(stopped.exception.code, 143)
+    score.assert_not_called()
+    self.assertEqual(int(_final(_config(), self.workdir).step), 3)
+    self.assertEqual(list(_losses(self.workdir)), [2, 3])  # Written, with nothing left out.
 
   def test_an_extension_is_a_suspect_too(self):
     text = loop.not_finite(_config(train__objective="calm:objective"), 4, 0)

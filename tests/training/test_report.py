@@ -89,6 +89,11 @@ class ReporterTest(absltest.TestCase):
     self.assertEqual(values, {"held_out/error": 2.0, "held_out/step_1/error": 1.0})
     self.assertEqual(self.lines, [(4, values)])
 
+  def test_once_stopped_nothing_more_is_scored_or_written(self):
+    held_out = [{"sums": np.array([[2, 1]], np.float32)}, {}]  # Of the second there is no score.
+    self.assertEqual(self._reporter(held_out).held_out(_state(4), iter([0, 15]).__next__), {})
+    self.assertEmpty(self.lines)
+
   def test_without_held_out_data_there_are_no_metrics(self):
     self.assertEqual(self._reporter().held_out(_state(4)), {})
     self.assertEmpty(self.lines)
