@@ -19,6 +19,7 @@ from ntm import config as config_lib
 from ntm.commands import entry_point, shared_flags
 from ntm.data import pipeline
 from ntm.losses import distillation, inputs
+from ntm.nn import partitioning
 from ntm.training import checkpoint, checks, data_record, loop, multihost, teacher
 from ntm.training import workdir as workdir_lib
 
@@ -46,7 +47,7 @@ def main(_) -> None:
   resumes = (path / "config.json").exists() or (path / "checkpoints").exists()
   if resumes:  # Before the configs are compared: the run may be of another model.
     teacher.check(workdir, params)
-  frozen = inputs.load(config, params)
+  frozen = inputs.load(config, params, partitioning.make_mesh(config.mesh))
   checks.check_run(config, workdir)
   data = pipeline.training_data(config)
   data_record.check(workdir, data[0].record)

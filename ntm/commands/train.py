@@ -19,6 +19,7 @@ from ntm.commands import entry_point
 from ntm.conversion import converter
 from ntm.data import pipeline
 from ntm.losses import alignment, flow_matching, inputs, task
+from ntm.nn import partitioning
 from ntm.training import checkpoint, checks, loop
 from ntm.training import workdir as workdir_lib
 
@@ -37,7 +38,7 @@ def main(_) -> None:
   config = config_lib.from_dict(_CONFIG.value)
   workdir_lib.check_same(config)  # Before they read the source together.
   _check_workdir(_WORKDIR.value)
-  frozen = inputs.load(config, _source(config))
+  frozen = inputs.load(config, _source(config), partitioning.make_mesh(config.mesh))
   checks.check_run(config, _WORKDIR.value)
   checks.warn_of_kept_tokens(config)
   data = pipeline.training_data(config)

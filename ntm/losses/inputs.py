@@ -11,10 +11,12 @@ from typing import Any
 
 import flax.struct
 import jax
+from jax.sharding import Mesh
 
 from ntm.config import Config
 from ntm.conversion import converter
 from ntm.models import autoencoder, prompt_encoder
+from ntm.nn import partitioning
 from ntm.typing import Array, PRNGKey
 
 Batch = dict[str, Array]
@@ -37,24 +39,28 @@ class Frozen:
   text_encoder: Any = None
 
 
-def load(config: Config, teacher: Any = None) -> Frozen | None:
-  """The frozen networks of a run, on the host; None if it has none.
+def load(config: Config, teacher: Any = None, mesh: Mesh | None = None) -> Frozen | None:
+  """The frozen networks of a run; None if it has none.
 
   Args:
     config: of the run.
-    teacher: parameters of the teacher, if there is one.
+    teacher: parameters of the teacher, if there is one; they stay where they are.
+    mesh: over which autoencoder and text encoder are split as all parameters are: each process
+      reads its own part, and all call this. None reads them to the host.
 
   Raises:
-    ValueError: a network that is missing, damaged, of another family or does not fit the model.
+    ValueError: a network that is missing, damaged, of another family or does not fit the model,
+      or a parameter that the mesh does not split evenly.
   """
   codec, encoder = autoencoder.codec(config), prompt_encoder.encoder(config)
   if teacher is None and codec is None and encoder is None:
     return None
   return Frozen(
       teacher,
-      None if codec is None else _read(config, "autoencoder", autoencoder.FAMILIES),
-      None if encoder is None else encoder.of_all_layers(
-          _read(config, "text_encoder", prompt_encoder.FAMILIES)))
+      None if codec is None else _read(
+          config, "autoencoder", autoencoder.FAMILIES, codec.init, mesh),
+      None if encoder is None else _chosen_layers(encoder, _read(
+          config, "text_encoder", prompt_encoder.FAMILIES, encoder.init_all_layers, mesh), mesh))
 
 
 def boxed_init(frozen: Frozen | None, config: Config,
@@ -142,15 +148,30 @@ def paths(config: Config) -> dict[str, tuple[str, str]]:
   return {name: (key, path) for name, (key, path) in named.items() if path}
 
 
-def _read(config, name, families):
-  """The parameters of a converted network on the host."""
+def _read(config, name, families, init, mesh):
+  """The parameters of a converted network, of the shapes of `init`; on the host without a mesh."""
   key, path = paths(config)[name]
   try:
-    return converter.read(path)[2]
+    return converter.read(path, _shardings(init, mesh))[2]
   except FileNotFoundError as error:
     raise ValueError(f"config.{key} is {path}, but {error} Convert the network: "
                      f"`ntm convert --family={'|'.join(families)} --source=... --target={path}`."
                      ) from error
+
+
+def _chosen_layers(encoder, params, mesh):
+  """The parameters that a text encoder reads, where those of all its layers are."""
+  if mesh is None:
+    return encoder.of_all_layers(params)
+  return jax.jit(encoder.of_all_layers, out_shardings=_shardings(encoder.init, mesh))(params)
+
+
+def _shardings(init, mesh):
+  """Where a mesh has the parameters that `init` makes; None without one."""
+  if mesh is None:
+    return None
+  pieces = partitioning.in_pieces(mesh, jax.eval_shape(init, jax.random.key(0)))
+  return jax.tree.map(lambda leaf: leaf.sharding, pieces)
 
 
 def _require(frozen, config, name):
