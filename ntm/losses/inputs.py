@@ -113,12 +113,16 @@ def encode(rng: PRNGKey, frozen: Frozen | None, batch: Batch, config: Config) ->
 
 
 def encode_text(frozen: Frozen | None, batch: Batch, config: Config) -> Batch:
-  """The batch with features [B, M, W] as "text" in place of "ids" and "mask", if there are any."""
+  """The batch with features [B, M, W] as "text" in place of "ids" and "mask", if there are any.
+
+  With `config.text.lengths` the mask stays: the model does not attend to padding.
+  """
   encoder = prompt_encoder.encoder(config)
   if encoder is None or "ids" not in batch:
     return batch
   _require(frozen, config, "text_encoder")
-  rest = {name: value for name, value in batch.items() if name not in ("ids", "mask")}
+  read = ("ids",) if config.text.lengths else ("ids", "mask")
+  rest = {name: value for name, value in batch.items() if name not in read}
   return rest | {"text": _features(encoder, frozen.text_encoder, batch["ids"], batch["mask"])}
 
 

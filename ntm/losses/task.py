@@ -150,7 +150,7 @@ def condition(batch: Batch, config: Config) -> Condition:
   if backbone.vocab_size:
     return Condition(ids_BM=batch["ids"], mask_BM=batch["mask"])
   if backbone.text_tokens:
-    return Condition(text_BMW=batch["text"])
+    return Condition(text_BMW=batch["text"], mask_BM=batch["mask"] if config.text.lengths else None)
   return Condition(label_B=batch["label"] if config.model.num_classes else None)
 
 
