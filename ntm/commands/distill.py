@@ -4,7 +4,7 @@
 
 The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
 --workdir. Repeated with the same flags, the command resumes from the newest checkpoint.
-Model, process, data and autoencoder are the teacher's and override the config.
+Model, process, data, autoencoder and texts are the teacher's and override the config.
 """
 
 import functools
