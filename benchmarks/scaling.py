@@ -18,7 +18,7 @@ _CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 _GIB = 2 ** 30
 _SLICES = ("v5e:8x8", "v5p:4x4x4", "v6e:4x8")
 _FULL_SCALE = ("imagenet256", "imagenet256_multi_step", "imagenet256_1152", "imagenet256_768",
-               "imagenet64", "t2i_256", "sit_xl_256", "flux2_klein_512")
+               "imagenet64", "t2i_256_arrays", "sit_xl_256", "flux2_klein_512_arrays")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,7 @@ def _weak(topology, **mesh):
                                          *(f"--config.mesh.{k}={n}" for k, n in mesh.items())))
 
 
+_TEXT = [Case(config, "v5p:4x4x4") for config in ("t2i_256", "flux2_klein_512")]
 _WHOLE = ("--config.mesh.data=-1", "--config.mesh.fsdp=1")  # Parameters on every chip.
 _REMAT = [Case("imagenet256", "v5p:4x4x4", flags=(f"--config.model.remat={policy}",))
           for policy in ("none", "dots", "attention")] + [
@@ -66,19 +67,20 @@ _OTHERWISE = [
     Case("imagenet256_multi_step", "v5e:8x8", flags=(_ROUNDS(2),)),
     Case("imagenet256_multi_step", "v6e:4x8", flags=(_ROUNDS(2),)),
     Case("imagenet256_768", "v5e:8x8", flags=_WHOLE),
-    Case("t2i_256", "v5e:8x8", flags=(_ROUNDS(2),)),
-    Case("t2i_256", "v6e:4x8", flags=(_ROUNDS(2),)),
-    Case("flux2_klein_512", "v5e:8x8", flags=(_ROUNDS(4),)),
-    Case("flux2_klein_512", "v6e:4x8", flags=(_ROUNDS(4),)),
-    Case("flux2_klein_512", "v5e:16x16"),
-    Case("flux2_klein_512", "v5e:16x16", flags=(_ROUNDS(4),)),
-    Case("flux2_klein_512", "v6e:8x8", flags=(_ROUNDS(2),))]
+    Case("t2i_256_arrays", "v5e:8x8", flags=(_ROUNDS(2),)),
+    Case("t2i_256_arrays", "v6e:4x8", flags=(_ROUNDS(2),)),
+    Case("flux2_klein_512_arrays", "v5e:8x8", flags=(_ROUNDS(4),)),
+    Case("flux2_klein_512_arrays", "v6e:4x8", flags=(_ROUNDS(4),)),
+    Case("flux2_klein_512_arrays", "v5e:16x16"),
+    Case("flux2_klein_512_arrays", "v5e:16x16", flags=(_ROUNDS(4),)),
+    Case("flux2_klein_512_arrays", "v6e:8x8", flags=(_ROUNDS(2),))]
 TABLES: Mapping[str, list[Case]] = {
     "smallest": [Case("imagenet256", topology) for topology in (
         "v5e:4x4", "v5e:4x8", "v5p:2x2x1", "v5p:2x2x2", "v6e:2x4", "v6e:4x4")],
     "remat": _REMAT,
     "programs": _PROGRAMS,
     "transporters": _TRANSPORTERS,
+    "text": _TEXT,
     "configs": [Case(config, topology) for config in _FULL_SCALE for topology in _SLICES]
                + _OTHERWISE,
     "weak": [_weak("cpu:1")] + [_weak(f"cpu:{n}", **mesh) for n in (2, 4, 8)

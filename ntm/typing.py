@@ -32,7 +32,8 @@ class Condition:
     label_B: class index, `num_classes` for the null class.
     text_BMW: features of a text, in place of a class.
     ids_BM: token ids of a text that the network embeds itself, in place of features, int32.
-    mask_BM: with them, True for tokens and False for padding.
+    mask_BM: with them, or with features of which some are padding's: True for tokens and False for
+      padding.
     features_BNF: what the predictor reads off the noisier state for a conditional transporter;
       [K, B, N, F] for several levels.
   """

@@ -10,7 +10,6 @@ from ntm.api.density import Model
 from ntm.api.placement import Placement
 from ntm.api.velocity import VelocityModel
 from ntm.config import MeshConfig
-from ntm.losses import inputs
 from ntm.training import checkpoint, frozen_record, teacher
 
 __all__ = ["Model", "VelocityModel", "restore", "restore_density"]
@@ -43,7 +42,7 @@ def restore(workdir: str | os.PathLike, step: int | None = None,
   placement = Placement(mesh)
   config, params, step = checkpoint.restore_ema(workdir, step, placement.abstract_params)
   params = jax.device_put(params) if mesh is None else params
-  frozen = placement.put_frozen(inputs.load(config), config)
+  frozen = placement.load_frozen(config)
   frozen_record.check(workdir, config)
   if config.model.kind == "flow_matching":
     return VelocityModel(config, params, step, frozen, placement)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ntm.api import batching, checks
 from ntm.config import Config
-from ntm.losses import inputs
+from ntm.losses import inputs, task
 from ntm.losses.inputs import Frozen
 from ntm.models import autoencoder
 from ntm.typing import Condition
@@ -35,8 +35,8 @@ class FrozenNetworks:
     if cond is None or cond.ids_BM is None or not self._config.text.encoder:
       return batching.fill(cond, size)
     texts = {"ids": jnp.asarray(cond.ids_BM), "mask": jnp.asarray(cond.mask_BM)}
-    text_BMW = inputs.encode_text(self._frozen, texts, self._config)["text"]
-    return Condition(text_BMW=jnp.resize(text_BMW, (size, *text_BMW.shape[1:])))
+    found = task.condition(inputs.encode_text(self._frozen, texts, self._config), self._config)
+    return jax.tree.map(lambda a: jnp.resize(a, (size, *a.shape[1:])), found)
 
   def encode(self, images) -> np.ndarray:
     """Checked images as the model reads them, float32; of pixels, the mean of their latents.

@@ -37,13 +37,10 @@ class Placement:
     make = flow_matching.velocity if config.model.kind == "flow_matching" else task.density
     return state_lib.abstract_params(make(config).init, self._mesh)
 
-  def put_frozen(self, frozen: Frozen | None, config: Config) -> Frozen | None:
-    """Frozen networks from the host, split as all parameters are."""
-    if self._mesh is None or frozen is None:
-      return jax.device_put(frozen)
-    abstract = state_lib.abstract_params(inputs.boxed_init(frozen, config), self._mesh)
-    return jax.tree.map(lambda leaf, like: partitioning.from_host(leaf, like.sharding), frozen,
-                        abstract)
+  def load_frozen(self, config: Config) -> Frozen | None:
+    """The frozen networks of a run, split as all parameters are; errors as `inputs.load`."""
+    frozen = inputs.load(config, mesh=self._mesh)
+    return jax.device_put(frozen) if self._mesh is None else frozen
 
   def put_copies(self, tree: Any) -> Any:
     """Parameters from the host, whole on every device."""

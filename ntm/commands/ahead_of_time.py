@@ -152,8 +152,9 @@ def frozen_flops(program: str, config: Config) -> dict[str, int]:
     latents = jax.ShapeDtypeStruct(
         (config.train.batch_size, *config.model.image_shape), jnp.float32)
     found["autoencoder"] = flops.count(codec.decode, frozen.autoencoder, latents)
-  elif codec is not None:
-    found["autoencoder"] = flops.count(codec.moments, frozen.autoencoder, batch["image"])
+  elif codec is not None:  # Of shards, the moments are in the batch.
+    found["autoencoder"] = (flops.count(codec.moments, frozen.autoencoder, batch["image"])
+                            if "image" in batch else 0)
   if encoder is not None:
     found["text_encoder"] = flops.count(
         encoder.features, frozen.text_encoder, batch["ids"], batch["mask"])
@@ -210,8 +211,8 @@ def _step(task, config, mesh) -> tuple[Callable, tuple, dict]:
 def _sample(config, mesh, refine):
   size, num_steps = config.train.batch_size, config.process.num_steps[0]
   partitioning.check_batch(size, 1, mesh)
-  texts = abstract_batch(config, mesh)
-  del texts["image"]
+  texts = {name: a for name, a in abstract_batch(config, mesh).items()
+           if name not in ("image", "mean", "std")}
   rng, patches = jax.eval_shape(lambda: jax.random.key(0)), build.patches(config.model)
   if config.model.kind == "flow_matching":
     params = state_lib.abstract_params(flow_matching.velocity(config).init, mesh)

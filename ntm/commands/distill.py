@@ -4,7 +4,7 @@
 
 The denoiser is written to TEACHER/denoiser, where `ntm.restore` finds it, or to
 --workdir. Repeated with the same flags, the command resumes from the newest checkpoint.
-Model, process, data and autoencoder are the teacher's and override the config.
+Model, process, data, autoencoder and texts are the teacher's and override the config.
 """
 
 import functools
@@ -19,6 +19,7 @@ from ntm import config as config_lib
 from ntm.commands import entry_point, shared_flags
 from ntm.data import pipeline
 from ntm.losses import distillation, inputs
+from ntm.nn import partitioning
 from ntm.training import checkpoint, checks, data_record, loop, multihost, teacher
 from ntm.training import workdir as workdir_lib
 
@@ -50,7 +51,7 @@ def main(_) -> None:
     checks.check_run(config, workdir)
   data = pipeline.training_data(config)
   data_record.check(workdir, data[0].record)
-  frozen = inputs.load(config, params)
+  frozen = inputs.load(config, params, partitioning.make_mesh(config.mesh))
   multihost.barrier("all checks before distillation have passed")
   if not resumes:
     teacher.write(workdir, _TEACHER.value, step, params)

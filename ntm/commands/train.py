@@ -19,6 +19,7 @@ from ntm.commands import entry_point
 from ntm.conversion import converter
 from ntm.data import pipeline
 from ntm.losses import alignment, flow_matching, inputs, task
+from ntm.nn import partitioning
 from ntm.training import checkpoint, checks, frozen_record, loop
 from ntm.training import workdir as workdir_lib
 
@@ -41,7 +42,8 @@ def main(_) -> None:
     checks.check_run(config, _WORKDIR.value)
   checks.warn_of_kept_tokens(config)
   data = pipeline.training_data(config)
-  frozen = inputs.load(config, _source(config))  # Last: of large networks it takes minutes.
+  # Last: of large networks it takes minutes.
+  frozen = inputs.load(config, _source(config), partitioning.make_mesh(config.mesh))
   make_task = flow_matching.velocity if config.model.kind == "flow_matching" else task.density
   loop.train(functools.partial(make_task, frozen=frozen), config, _WORKDIR.value, *data)
 

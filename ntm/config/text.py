@@ -17,23 +17,30 @@ class TextConfig:
     encoder: workdir of a text encoder converted by `ntm convert`, frozen, which turns the tokens
       into features within the update; '' for none.
     hidden_states: of the encoder, which ones are the features, such as (9, 18, 27).
+    lengths: ascending numbers of tokens up to `model.backbone.text_tokens`, such as
+      (64, 128, 256); an update pads the texts of a batch to the shortest that holds them, and
+      padding is not attended to. () pads to `text_tokens`, and of an encoder's features those of
+      padding are attended to.
   """
 
   tokenizer: str = ""
   template: Literal["plain", "klein"] = "plain"
   encoder: str = ""
   hidden_states: tuple[int, ...] = ()
+  lengths: tuple[int, ...] = ()
 
 
 def check_text(config) -> None:
   """Raises ValueError unless the TextConfig of a Config fits its model and data."""
   text, backbone = config.text, config.model.backbone
   if not text.tokenizer:
-    unread(text, "text", "a text.tokenizer", template="plain", encoder="")
+    unread(text, "text", "a text.tokenizer", template="plain", encoder="", lengths=())
     unread(text, "text", "a text.encoder", hidden_states=())
     require(not backbone.vocab_size, "model.backbone.vocab_size", backbone.vocab_size,
             "0 without a text.tokenizer, whose token ids the model would embed")
     return
+  if text.lengths:
+    _check_lengths(text, backbone)
   if text.encoder:
     _check_encoder(text, backbone)
     return
@@ -43,6 +50,17 @@ def check_text(config) -> None:
           "text.encoder is set")
   require(text.tokenizer != "scenes" or text.template == "plain", "text.template", text.template,
           "'plain' with text.tokenizer = 'scenes', which knows the words of its captions alone")
+
+
+def _check_lengths(text, backbone):
+  lengths = text.lengths
+  require(lengths[0] >= 1 and lengths[-1] == backbone.text_tokens
+          and all(a < b for a, b in zip(lengths, lengths[1:])), "text.lengths", lengths,
+          f"ascending numbers of tokens, the last one model.backbone.text_tokens = "
+          f"{backbone.text_tokens}")
+  require(backbone.kind == "dit" and text.template == "plain", "text.lengths", lengths,
+          "() unless model.backbone.kind is 'dit' and text.template 'plain': the others attend to "
+          "padding, and were trained with all of it")
 
 
 def _check_encoder(text, backbone):

@@ -166,11 +166,20 @@ def load(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, A
   return family, architecture, jax.tree.map(jnp.asarray, params)
 
 
-def read(directory: str | os.PathLike) -> tuple[str, dict[str, Any], dict[str, Any]]:
-  """As `load`, with parameters on the host, as NumPy arrays of the types on disk."""
+def read(directory: str | os.PathLike, shardings=None
+         ) -> tuple[str, dict[str, Any], dict[str, Any]]:
+  """As `load`, with parameters of the types on disk, as NumPy arrays on the host.
+
+  Args:
+    directory: target of `convert`.
+    shardings: of every parameter, into which it is read; None for NumPy arrays.
+  """
   made = record.read(directory)
-  params = streaming.restore(directory)
-  for key in made["prefix"].split("/")[:-1]:
+  path = made["prefix"].split("/")[:-1]
+  for key in path[::-1]:
+    shardings = None if shardings is None else {key: shardings}
+  params = streaming.restore(directory, shardings)
+  for key in path:
     params = params[key]
   return made["family"], made["architecture"], params
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
@@ -58,13 +59,24 @@ def save(directory: str | os.PathLike, leaves: Mapping[str, Leaf]) -> None:
   manifest.write_text(json.dumps(checksums.seal({"arrays": {_ITEM: arrays}, "json": {}})))
 
 
-def restore(directory: str | os.PathLike) -> dict[str, Any]:
-  """All leaves as a nested dict of NumPy arrays; raises ValueError if they are damaged."""
+def restore(directory: str | os.PathLike, shardings=None) -> dict[str, Any]:
+  """All leaves as a nested dict, in the types on disk; raises ValueError if they are damaged.
+
+  Args:
+    directory: that `save` has written into.
+    shardings: of every leaf, into which it is read, each process its own part; None for NumPy
+      arrays on the host.
+  """
   with _errors_in_one_line(directory):
-    written = checksums.read_manifest(_step(directory))
+    written, like = checksums.read_manifest(_step(directory)), None
+    place = _step(directory) / _ITEM
+    if shardings is not None:
+      on_disk = ocp.StandardCheckpointHandler().metadata(place).tree
+      like = jax.tree.map(lambda sharding, leaf: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=sharding), shardings, on_disk)
     # Without a manager, which would warn that it only reads.
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-      tree = checkpointer.restore(_step(directory) / _ITEM, args=ocp.args.StandardRestore())
+      tree = checkpointer.restore(place, args=ocp.args.StandardRestore(like))
     checksums.verify(written, {_ITEM: tree})
   return tree
 

@@ -11,10 +11,12 @@ from typing import Any
 
 import flax.struct
 import jax
+from jax.sharding import Mesh
 
 from ntm.config import Config
 from ntm.conversion import converter, record
 from ntm.models import autoencoder, prompt_encoder
+from ntm.nn import partitioning
 from ntm.typing import Array, PRNGKey
 
 Batch = dict[str, Array]
@@ -37,23 +39,27 @@ class Frozen:
   text_encoder: Any = None
 
 
-def load(config: Config, teacher: Any = None) -> Frozen | None:
-  """The frozen networks of a run, on the host; None if it has none.
+def load(config: Config, teacher: Any = None, mesh: Mesh | None = None) -> Frozen | None:
+  """The frozen networks of a run; None if it has none.
 
   Args:
     config: of the run.
-    teacher: parameters of the teacher, if there is one.
+    teacher: parameters of the teacher, if there is one; they stay where they are.
+    mesh: over which autoencoder and text encoder are split as all parameters are: each process
+      reads its own part, and all call this. None reads them to the host.
 
   Raises:
-    ValueError: a network that is missing, damaged, of another family or does not fit the model.
+    ValueError: a network that is missing, damaged, of another family or does not fit the model,
+      or a parameter that the mesh does not split evenly.
   """
   codec, encoder = autoencoder.codec(config), prompt_encoder.encoder(config)
   if teacher is None and codec is None and encoder is None:
     return None
   return Frozen(
       teacher,
-      None if codec is None else _read(config, "autoencoder"),
-      None if encoder is None else encoder.of_all_layers(_read(config, "text_encoder")))
+      None if codec is None else _read(config, "autoencoder", codec.init, mesh),
+      None if encoder is None else _chosen_layers(
+          encoder, _read(config, "text_encoder", encoder.init_all_layers, mesh), mesh))
 
 
 def missing(config: Config) -> dict[str, str]:
@@ -117,12 +123,16 @@ def encode(rng: PRNGKey, frozen: Frozen | None, batch: Batch, config: Config) ->
 
 
 def encode_text(frozen: Frozen | None, batch: Batch, config: Config) -> Batch:
-  """The batch with features [B, M, W] as "text" in place of "ids" and "mask", if there are any."""
+  """The batch with features [B, M, W] as "text" in place of "ids" and "mask", if there are any.
+
+  With `config.text.lengths` the mask stays: the model does not attend to padding.
+  """
   encoder = prompt_encoder.encoder(config)
   if encoder is None or "ids" not in batch:
     return batch
   _require(frozen, config, "text_encoder")
-  rest = {name: value for name, value in batch.items() if name not in ("ids", "mask")}
+  read = ("ids",) if config.text.lengths else ("ids", "mask")
+  rest = {name: value for name, value in batch.items() if name not in read}
   return rest | {"text": _features(encoder, frozen.text_encoder, batch["ids"], batch["mask"])}
 
 
@@ -152,10 +162,10 @@ def paths(config: Config) -> dict[str, tuple[str, str]]:
   return {name: (key, path) for name, (key, path) in named.items() if path}
 
 
-def _read(config, name):
-  """The parameters of a converted network on the host."""
+def _read(config, name, init, mesh):
+  """The parameters of a converted network, of the shapes of `init`; on the host without a mesh."""
   try:
-    return converter.read(paths(config)[name][1])[2]
+    return converter.read(paths(config)[name][1], _shardings(init, mesh))[2]
   except FileNotFoundError as error:
     raise ValueError(_absent(config, name, error)) from error
 
@@ -166,6 +176,21 @@ def _absent(config, name, error) -> str:
   families = {"autoencoder": autoencoder, "text_encoder": prompt_encoder}[name].FAMILIES
   return (f"config.{key} is {path}, but {error} Convert the network: `ntm convert "
           f"--family={'|'.join(families)} --source=... --target={path}`.")
+
+
+def _chosen_layers(encoder, params, mesh):
+  """The parameters that a text encoder reads, where those of all its layers are."""
+  if mesh is None:
+    return encoder.of_all_layers(params)
+  return jax.jit(encoder.of_all_layers, out_shardings=_shardings(encoder.init, mesh))(params)
+
+
+def _shardings(init, mesh):
+  """Where a mesh has the parameters that `init` makes; None without one."""
+  if mesh is None:
+    return None
+  pieces = partitioning.in_pieces(mesh, jax.eval_shape(init, jax.random.key(0)))
+  return jax.tree.map(lambda leaf: leaf.sharding, pieces)
 
 
 def _require(frozen, config, name):

@@ -150,16 +150,22 @@ def condition(batch: Batch, config: Config) -> Condition:
   if backbone.vocab_size:
     return Condition(ids_BM=batch["ids"], mask_BM=batch["mask"])
   if backbone.text_tokens:
-    return Condition(text_BMW=batch["text"])
+    return Condition(text_BMW=batch["text"], mask_BM=batch["mask"] if config.text.lengths else None)
   return Condition(label_B=batch["label"] if config.model.num_classes else None)
 
 
 def batch_shapes(config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-  """What a batch of `size` examples holds: images, and classes, token ids or text features."""
+  """What a batch of `size` examples holds: images, and classes, token ids or text features.
+
+  Images are pixels, latents, or of shards the moments of latents, "mean" and "std".
+  """
   array = lambda shape, dtype: jax.ShapeDtypeStruct((size, *shape), dtype)
-  backbone = config.model.backbone
-  shapes, length = {"image": array(autoencoder.image_shape(config), jnp.float32)}, (
-      backbone.text_tokens,)
+  backbone, codec = config.model.backbone, autoencoder.codec(config)
+  length = (backbone.text_tokens,)
+  if config.data.source == "shards":
+    shapes = {name: array(codec.moments_shape, jnp.float32) for name in ("mean", "std")}
+  else:
+    shapes = {"image": array(autoencoder.image_shape(config), jnp.float32)}
   if config.text.tokenizer:
     return shapes | {"ids": array(length, jnp.int32), "mask": array(length, jnp.bool_)}
   if backbone.text_tokens:

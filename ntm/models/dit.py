@@ -49,7 +49,7 @@ class DiT(nn.Module):
     Args:
       u_BGNC: tokens of every level.
       cond: its times are [B, G]. Text features, or those of token ids, join the sequence, of one
-        level only; padding among the ids is not attended to.
+        level only; where they have a mask, padding is not attended to.
       mask: boolean, True = attend, [B or 1, 1, G N, G N].
       caches: keys and values of the levels before, one per layer.
       index: tokens in the caches.
@@ -83,7 +83,7 @@ class DiT(nn.Module):
     if num_texts:
       h_BMD = jnp.concatenate([text_BMD, h_BMD], axis=1)
       angles_ME = np.concatenate([np.zeros((num_texts, angles_ME.shape[1])), angles_ME])
-    if self.text_encoder is not None:
+    if num_texts and cond.mask_BM is not None:
       seen_BM = jnp.pad(cond.mask_BM, ((0, 0), (0, h_BMD.shape[1] - num_texts)),
                         constant_values=True)
       mask = jnp.broadcast_to(seen_BM[:, None, None], (batch_size, 1, *2 * h_BMD.shape[1:2]))

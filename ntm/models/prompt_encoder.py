@@ -36,6 +36,11 @@ class PromptEncoder:
     """Parameters of random values, boxed with their logical axes."""
     return self.module.init(rng, jnp.zeros((1, 1), jnp.int32))["params"]
 
+  def init_all_layers(self, rng: PRNGKey):
+    """As `init`, of all layers: the parameters of a converted directory."""
+    whole = self.module.clone(hidden_states=(self.module.config.layers,))
+    return whole.init(rng, jnp.zeros((1, 1), jnp.int32))["params"]
+
   def of_all_layers(self, params):
     """The parameters that are read, among those of a converted directory."""
     return qwen.first_layers(params, self.module.config, self.module.hidden_states)

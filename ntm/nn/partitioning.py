@@ -99,6 +99,11 @@ def from_logical(mesh: Mesh, boxed_tree):
   return nn.logical_to_mesh_sharding(specs, mesh, RULES)
 
 
+def in_pieces(mesh: Mesh, boxed_tree):
+  """Abstract arrays of a tree whose leaves carry logical axis names; errors as `split`."""
+  return split(mesh, nn.unbox(boxed_tree), from_logical(mesh, boxed_tree))
+
+
 def split(mesh: Mesh, shapes, shardings):
   """Abstract arrays of these shapes and shardings.
 

@@ -44,7 +44,8 @@ def abstract_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
   """Shapes, types and shardings of the state, as `abstract_params`."""
   # `task.init` itself: JAX keeps the trace of a function that it has seen.
   params = jax.eval_shape(task.init, jax.random.key(0))
-  return _in_pieces(jax.eval_shape(lambda params: _state(params, config), params), mesh)
+  return partitioning.in_pieces(
+      mesh, jax.eval_shape(lambda params: _state(params, config), params))
 
 
 def abstract_params(init: Callable, mesh: Mesh):
@@ -53,7 +54,7 @@ def abstract_params(init: Callable, mesh: Mesh):
   Raises:
     ValueError: a parameter that the mesh does not split evenly.
   """
-  return _in_pieces(jax.eval_shape(init, jax.random.key(0)), mesh)
+  return partitioning.in_pieces(mesh, jax.eval_shape(init, jax.random.key(0)))
 
 
 def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
@@ -64,11 +65,19 @@ def init_state(task: Task, config: Config, mesh: Mesh) -> TrainState:
 
 
 def place_frozen(task: Task, mesh: Mesh):
-  """The task's frozen parameters, sharded like all parameters; None if it has none."""
+  """The task's frozen parameters, sharded like all parameters; None if it has none.
+
+  Those that are in their shards already, as `inputs.load` with a mesh reads them, stay there.
+  """
   if task.frozen is None:
     return None
-  return jax.tree.map(lambda leaf, like: partitioning.from_host(leaf, like.sharding), task.frozen,
-                      abstract_params(task.frozen_init, mesh))
+
+  def place(leaf, like):
+    placed = isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(
+        like.sharding, leaf.ndim)
+    return leaf if placed else partitioning.from_host(leaf, like.sharding)
+
+  return jax.tree.map(place, task.frozen, abstract_params(task.frozen_init, mesh))
 
 
 def with_pretrained(state: TrainState, pretrained) -> TrainState:
@@ -104,11 +113,6 @@ def check_pretrained(state: TrainState, pretrained) -> None:
           f"pretrained parameter {'/'.join(path)} {list(leaf.shape)} does not fit the model, "
           f"which has {list(leaves[path].shape) if path in leaves else 'no such parameter'}; "
           "expected a source of the same sizes in config.finetune.source.")
-
-
-def _in_pieces(boxed, mesh: Mesh):
-  """Shapes, types and shardings of a tree with the names of its axes."""
-  return partitioning.split(mesh, nn.unbox(boxed), partitioning.from_logical(mesh, boxed))
 
 
 def _state(params, config: Config) -> TrainState:

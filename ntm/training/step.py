@@ -9,6 +9,7 @@ import optax
 from jax.sharding import AbstractDevice, AbstractMesh, Mesh
 
 from ntm.config import Config
+from ntm.losses import text_lengths
 from ntm.losses.task import Batch, Task
 from ntm.nn import partitioning
 from ntm.performance import flops
@@ -37,7 +38,7 @@ def make_train_step(task: Task, config: Config, mesh: Mesh) -> Callable:
   """
   tx = optimizer.build(config.optimizer, config.train.steps)
   schedule = optimizer.learning_rate(config.optimizer, config.train.steps)
-  gradients = _mean_gradients(task, config.train.grad_accumulation_steps)
+  gradients = _mean_gradients(task, config.train.grad_accumulation_steps, config.text.lengths)
 
   def update(state: TrainState, batch: Batch, frozen):
     """One update; the parameters stay unchanged if it is not finite."""
@@ -87,9 +88,17 @@ def make_eval_step(task: Task, mesh: Mesh) -> Callable:
   return jax.jit(evaluate)
 
 
-def _mean_gradients(task: Task, rounds: int) -> Callable:
-  """(params, frozen, batch, rng, step) → (gradients, metrics), accumulated over `rounds` parts."""
-  grad_fn = jax.value_and_grad(task.loss, argnums=1, has_aux=True)
+def _mean_gradients(task: Task, rounds: int, lengths: tuple[int, ...]) -> Callable:
+  """(params, frozen, batch, rng, step) → (gradients, metrics), accumulated over `rounds` parts.
+
+  The texts of each part have one of `lengths`, if there are any.
+  """
+  loss_and_grads = jax.value_and_grad(task.loss, argnums=1, has_aux=True)
+
+  def grad_fn(rng, params, frozen, batch, step):
+    # The branches are around the gradient: within it, each would store what its own one reads.
+    return text_lengths.at_shortest(
+        lambda batch: loss_and_grads(rng, params, frozen, batch, step), batch, lengths)
 
   def gradients(params, frozen, batch, rng, step):
     """Gradients averaged, and metrics merged, over the parts of a batch."""

@@ -64,8 +64,8 @@ def check_kind(workdir: str | os.PathLike, config: Config) -> None:
 
 
 def join(config: Config, teacher_config: Config) -> Config:
-  """The config of a distillation, with the teacher's model, process, data and autoencoder."""
+  """The config of a distillation: model, process, data, autoencoder and texts of the teacher."""
   values = config_lib.to_dict(config)
   teacher = config_lib.to_dict(teacher_config)
   return config_lib.from_dict(
-      values | {key: teacher[key] for key in ("model", "process", "data", "autoencoder")})
+      values | {key: teacher[key] for key in ("model", "process", "data", "autoencoder", "text")})

@@ -40,7 +40,7 @@ def check(workdir: str | os.PathLike, config: Config) -> None:
                      "or change its permissions.")
   if not started(workdir):
     return
-  fixed = ["model.", "process.num_steps", "text.template", "text.hidden_states"]
+  fixed = ["model.", "process.num_steps", "text.template", "text.hidden_states", "text.lengths"]
   if (epath.Path(workdir) / TEACHER_FILE).exists():
     fixed.append("denoiser.")  # An NTM has these keys in its config, and does not use them.
   fatal = [change for change in _changes(workdir, config)

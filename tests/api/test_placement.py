@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 import ntm
 from ntm.api.placement import Placement
 from ntm.config import MeshConfig
-from tests.helpers import runs
+from tests.helpers import runs, tiny_text_encoder
 
 _TEXT = {"num_classes": 0, "backbone": {"text_tokens": 4, "vocab_size": 54},
          "text": {"tokenizer": "scenes"}}
@@ -70,6 +70,14 @@ class PlacementTest(parameterized.TestCase):
     ours, theirs = (model.log_prob(jax.random.key(0), images).step_SB for model in (
         ntm.restore(workdir), ntm.restore(workdir, mesh=MeshConfig(4, 1, 2))))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+  def test_frozen_networks_are_read_into_shards(self):
+    config = tiny_text_encoder.config()
+    frozen = Placement(MeshConfig(2, 2, 2)).load_frozen(config).text_encoder
+    whole = Placement().load_frozen(config).text_encoder
+    jax.tree.map(np.testing.assert_array_equal, frozen, whole)
+    kernel = frozen["layers"]["mlp"]["down"]["kernel"]
+    self.assertEqual(4 * kernel.addressable_shards[0].data.size, kernel.size)
 
   def test_a_batch_is_a_multiple_of_the_devices(self):
     placement = Placement(MeshConfig(4, 2, 1))

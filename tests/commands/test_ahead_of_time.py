@@ -83,6 +83,31 @@ class AheadTest(parameterized.TestCase):
                      ahead_of_time.model_flops(program, config, "score") + flops)
     self.assertEmpty(ahead_of_time.frozen_flops(program, config))
 
+  def test_latents_from_shards_are_not_encoded_again(self):
+    config = _config(model__image_shape=(2, 2, 4), model__patch_shape=(1, 1))
+    shards = dataclasses.replace(
+        config, autoencoder=config_lib.AutoencoderConfig("/nowhere"),
+        data=config_lib.DataConfig(source="shards"))
+    self.assertEqual(ahead_of_time.frozen_flops("train", shards), {"autoencoder": 0})
+    self.assertEqual(ahead_of_time.model_flops("train", shards),
+                     ahead_of_time.model_flops("train", config))
+    self.assertGreater(ahead_of_time.frozen_flops("sample", shards)["autoencoder"], 0)
+    self.assertGreater(ahead_of_time.model_flops("sample", shards, "score"),
+                       ahead_of_time.model_flops("sample", config, "score"))
+
+  @parameterized.parameters("train", "sample", "distill")
+  def test_a_text_encoder_without_weights_adds_its_flops(self, program):
+    ahead = _config(model__num_classes=0, model__backbone__text_tokens=8,
+                    model__backbone__text_width=2560)
+    within = dataclasses.replace(ahead, text=config_lib.TextConfig(
+        "/nowhere", encoder="/nowhere", hidden_states=(2,)))
+    flops = ahead_of_time.frozen_flops(program, within)["text_encoder"]
+    # Two multiply-adds per parameter and token: two layers of Qwen3-4B, without its table.
+    layer = (4_022_468_096 - 151936 * 2560 - 2560) // 36
+    self.assertBetween(flops / (2 * 2 * layer * 8 * ahead.train.batch_size), 1, 1.01)
+    self.assertEqual(ahead_of_time.model_flops(program, within, "score"),
+                     ahead_of_time.model_flops(program, ahead, "score") + flops)
+
   @pytest.mark.slow
   def test_an_autoencoder_without_weights_is_measured(self):
     report = _report(autoencoder__path="/nowhere", model__image_shape=(2, 2, 4),

@@ -1,5 +1,6 @@
 """From dictionaries to sections: keys and types."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -52,6 +53,19 @@ class ConfigTest(parameterized.TestCase):
   @parameterized.parameters(*((path,) for path in _CONFIGS))
   def test_every_config_file_is_valid(self, path):
     config_lib.from_dict(config_lib.load_sibling(__file__, path))
+
+  @parameterized.parameters("t2i_256", "flux2_klein_512")
+  def test_features_prepared_ahead_change_the_data_alone(self, name):
+    within, ahead = (config_lib.from_dict(config_lib.load_sibling(
+        __file__, _CONFIGS[0].with_name(f"{name}{end}.py"))) for end in ("", "_arrays"))
+    self.assertEqual((within.data.source, ahead.data.source), ("shards", "arrays"))
+    self.assertTrue(within.autoencoder.path and within.text.encoder and within.text.tokenizer)
+    self.assertEqual((ahead.autoencoder, ahead.text),
+                     (config_lib.AutoencoderConfig(), config_lib.TextConfig()))
+    # Also the channels of the latents, where the autoencoder is another.
+    model = dataclasses.replace(ahead.model, image_shape=within.model.image_shape)
+    self.assertEqual(dataclasses.replace(ahead, data=within.data, text=within.text, model=model,
+                                         autoencoder=within.autoencoder), within)
 
 
 if __name__ == "__main__":

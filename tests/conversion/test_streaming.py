@@ -7,6 +7,7 @@ import jax
 import ml_dtypes
 import numpy as np
 from absl.testing import absltest, parameterized
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ntm.conversion import converter, streaming
 from ntm.conversion.tensors import TensorSpec
@@ -59,6 +60,27 @@ class StreamingTest(toy.ToyTest):
     with self.assertRaisesRegex(ValueError, "^blocks/kernel in .*ours is damaged"):
       converter.export(self.target, self.directory / "back.safetensors", toy.FAMILY)
     self.assert_nothing_left("model.safetensors", "ours")
+
+  def test_parts_are_read_where_they_belong_and_verified(self):
+    self.convert()
+    mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
+    params = converter.read(self.target)[2]
+
+    def sharding(leaf):
+      """Over the last axis of an even size, if there is one."""
+      axes = [axis for axis, size in enumerate(leaf.shape) if size % 2 == 0][-1:]
+      return NamedSharding(mesh, PartitionSpec(*(
+          "devices" if axis in axes else None for axis in range(leaf.ndim))))
+
+    shardings = jax.tree.map(sharding, params)
+    parts = converter.read(self.target, shardings)[2]
+    jax.tree.map(np.testing.assert_array_equal, parts, params)
+    for ours, theirs, wanted in zip(*map(jax.tree.leaves, (parts, params, shardings))):
+      self.assertEqual((ours.dtype, ours.sharding), (theirs.dtype, wanted))
+    leaf = self.target / "checkpoints" / "0" / "ema" / "blocks.kernel"
+    (leaf / "1.0.0").write_bytes((leaf / "2.0.0").read_bytes())
+    with self.assertRaisesRegex(ValueError, "ours is damaged .*ema/blocks/kernel differ from what"):
+      converter.read(self.target, shardings)
 
   def test_a_lost_file_is_an_error_not_zeros(self):
     self.save(toy.tensors())

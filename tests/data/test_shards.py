@@ -1,5 +1,6 @@
 """Shards are read as they were encoded, mirrored in training alone, or refused by name."""
 
+import dataclasses
 import functools
 import pathlib
 import shutil
@@ -12,14 +13,14 @@ import pytest
 from absl.testing import absltest, parameterized
 
 import ntm
-from ntm.config import DataConfig, ModelConfig
+from ntm.config import DataConfig, ModelConfig, TextConfig
 from ntm.conversion import converter
 from ntm.data import pipeline, shard_format, sources
 from ntm.data.encode_images import Encoder
 from ntm.data.shards import Shards
 from ntm.losses import inputs, task
 from ntm.training import loop
-from tests.helpers import encoding, tiny
+from tests.helpers import encoding, tiny, tiny_text_encoder
 
 
 def _model(**changes):
@@ -123,6 +124,29 @@ class ShardsTest(parameterized.TestCase):
     loss = jax.jit(lambda batch: what.loss(rng, params, frozen, batch, 0)[0])
     self.assertAlmostEqual(float(loss(shards | labels)), float(loss({"image": pixels} | labels)),
                            places=2)
+
+  def test_captions_read_with_latents_train_as_features_prepared_ahead(self):
+    root = encoding.folder(classes=1, count=10)
+    for path in root.glob("*/*.png"):
+      path.with_suffix(".txt").write_text(f"picture {path.stem}", encoding="utf-8")
+    config = tiny_text_encoder.config(
+        model__image_shape=encoding.LATENT, autoencoder__path=str(encoding.autoencoder()),
+        data={"source": "shards", "path": str(encoding.encode(root))})
+    batch = next(pipeline.training_data(config)[0])
+    shapes = {name: (a.shape, a.dtype) for name, a in batch.items()}
+    self.assertEqual(shapes, {name: (a.shape, a.dtype)
+                              for name, a in task.batch_shapes(config, 8).items()})
+    ahead = dataclasses.replace(config, text=TextConfig())
+    frozen, rng = jax.device_put(inputs.load(config)), jax.random.key(0)
+    features = inputs.encode_text(frozen, batch, config)
+    self.assertEqual({name: a.shape for name, a in features.items()},
+                     {name: a.shape for name, a in task.batch_shapes(ahead, 8).items()})
+    ours, theirs = task.density(config, frozen), task.density(ahead, frozen)
+    params = tiny.random_params(lambda rng: {"params": ours.init(rng)})
+    found, expected = (
+        float(jax.jit(lambda b, what=what: what.loss(rng, params, frozen, b, 0)[0])(b))
+        for what, b in ((ours, batch), (theirs, features)))
+    self.assertAlmostEqual(found, expected, delta=1e-5 * abs(expected))
 
   @pytest.mark.slow
   def test_a_run_from_shards_samples_pixels(self):

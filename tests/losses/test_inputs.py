@@ -107,8 +107,8 @@ class InputsTest(parameterized.TestCase):
     for sizes in ({"data": 1}, {"data": 2, "fsdp": 2, "tensor": 2}):
       config = tiny_text_encoder.config(mesh=sizes, model__predictor__num_kv_heads=2,
                                         model__transporter__num_kv_heads=2)
-      what = task.density(config, inputs.load(config))
       mesh = partitioning.make_mesh(config.mesh, jax.devices()[:np.prod(list(sizes.values()))])
+      what = task.density(config, inputs.load(config, mesh=mesh))
       frozen = state_lib.place_frozen(what, mesh)
       kernel = frozen.text_encoder["layers"]["mlp"]["up"]["kernel"]
       pieces = sizes.get("fsdp", 1) * sizes.get("tensor", 1)
@@ -119,6 +119,31 @@ class InputsTest(parameterized.TestCase):
       batch = partitioning.put_batch(mesh, tiny_text_encoder.batch(8))
       results.append(float(evaluate(params, frozen, batch, 0).loss))
     np.testing.assert_allclose(*results, rtol=1e-5)
+
+  def test_networks_are_read_into_the_shards_that_an_update_has_them_in(self):
+    sizes = {"data": 2, "fsdp": 2, "tensor": 2}
+    for config in (tiny_text_encoder.config(mesh=sizes, model__predictor__num_kv_heads=2,
+                                            model__transporter__num_kv_heads=2),
+                   tiny_autoencoder.config("flux2", mesh=sizes, model__predictor__num_kv_heads=2,
+                                           model__transporter__num_kv_heads=2)):
+      mesh, on_host = partitioning.make_mesh(config.mesh), inputs.load(config)
+      read, placed = (state_lib.place_frozen(task.density(config, frozen), mesh)
+                      for frozen in (inputs.load(config, mesh=mesh), on_host))
+      for ours, theirs, numbers in zip(*map(jax.tree.leaves, (read, placed, on_host))):
+        self.assertEqual(ours.dtype, numbers.dtype)
+        self.assertTrue(ours.sharding.is_equivalent_to(theirs.sharding, ours.ndim))
+        np.testing.assert_array_equal(ours, numbers)
+    # What is where it belongs is not copied.
+    frozen = inputs.load(config, mesh=mesh)
+    again = state_lib.place_frozen(task.density(config, frozen), mesh)
+    for ours, theirs in zip(*map(jax.tree.leaves, (frozen, again))):
+      self.assertIs(ours, theirs)
+
+  def test_a_network_that_the_mesh_does_not_split_is_named(self):
+    config = tiny_text_encoder.config()
+    mesh = partitioning.make_mesh(config_lib.MeshConfig(1, 1, 8))
+    with self.assertRaisesRegex(ValueError, "layers/attention/key/kernel .* mesh axis 'tensor'"):
+      inputs.load(config, mesh=mesh)
 
   def test_samples_are_decoded(self):
     config, frozen = tiny_autoencoder.config("flux2"), tiny_autoencoder.frozen("flux2")

@@ -154,7 +154,7 @@ class RunsTest(parameterized.TestCase):
     self.assertGreater(max(np.abs(g).max() for g in jax.tree.leaves(backbone)), 0)
     self.assertTrue(all(np.isfinite(g).all() for g in jax.tree.leaves(grads)))
 
-  @parameterized.parameters(("sit_xl_256", 675_129_632), ("flux2_klein_512", 3_875_544_576))
+  @parameterized.parameters(("sit_xl_256", 675_129_632), ("flux2_klein_512_arrays", 3_875_544_576))
   @pytest.mark.slow  # Innermost: the cases inherit the marks of the function alone.
   def test_full_size_configs_compile(self, name, published):
     """The training step, for one device of unlimited memory; nothing is allocated."""

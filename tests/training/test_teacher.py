@@ -116,6 +116,11 @@ class TeacherTest(absltest.TestCase):
                      (theirs.model, theirs.process, theirs.data))
     self.assertEqual(joined.train, ours.train)
 
+  def test_a_distillation_reads_the_texts_of_its_teacher(self):
+    theirs = tiny.config(model__num_classes=0, text__tokenizer="scenes",
+                         model__backbone={"text_tokens": 16, "vocab_size": 64})
+    self.assertEqual(teacher.join(tiny.config(), theirs).text, theirs.text)
+
 
 if __name__ == "__main__":
   absltest.main()
