@@ -1,9 +1,12 @@
 """What all commands share: logging, errors as one line, checks of output paths."""
 
+import datetime
+import hashlib
 import json
 import logging
 import os
 import pathlib
+import shlex
 import signal
 import sys
 import traceback
@@ -13,7 +16,9 @@ import absl.logging
 import jax
 from absl import flags
 
+from ntm import config as config_lib
 from ntm.commands import command_line, distributed
+from ntm.config import Config
 from ntm.training import storage
 from ntm.training import workdir as workdir_lib
 
@@ -72,6 +77,15 @@ def output_path(flag: flags.FlagHolder, workdir: str, default: str,
 def make_parent(path: str) -> None:
   """Makes the directory of a file."""
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def provenance(workdir: str, config: Config) -> dict[str, str]:
+  """What a figure of a run was made by: its directory and config, the command line, and when."""
+  text = json.dumps(config_lib.to_dict(config), sort_keys=True)
+  return {"workdir": workdir, "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+          "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+          "jax": jax.__version__, "device": jax.devices()[0].device_kind,
+          "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
 
 
 def write_json(path: str | None, result: dict) -> None:

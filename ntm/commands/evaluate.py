@@ -35,12 +35,11 @@ from absl import flags
 from ntm import api
 from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
-from ntm.commands import entry_point, shared_flags
+from ntm.commands import entry_point, scoring, shared_flags
 from ntm.commands.progress import progress
-from ntm.data import captions, pipeline, sources
+from ntm.data import pipeline, sources
 from ntm.data.scenes import Scenes
 from ntm.evaluation import resize, truth
-from ntm.likelihood import estimates
 from ntm.models import autoencoder
 from ntm.training import data_record, multihost
 from ntm.truth import named
@@ -109,8 +108,9 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
     how = {"refine": "none" if known else _REFINE.value}
     # After the samples: a flag that the model does not support is refused before the long part.
-    nll = functools.partial(_divergence, model, rng_nll, test) if known else functools.partial(
-        _nll, model, rng_nll, train, test)
+    nll = functools.partial(
+        *(scoring.divergence, model, rng_nll) if known else (scoring.nll, model, rng_nll, train),
+        test, _STEPS.value, _DRAWS.value)
   else:
     entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
     how = {"solver": _SOLVER.value}
@@ -126,52 +126,15 @@ def main(_) -> None:
   else:
     result |= _against_data(model, rng_sample, how, nll, train, test)
   if multihost.is_primary_process():
-    _write(result)
+    _write(result, config)
 
 
-def _write(result) -> None:
+def _write(result, config) -> None:
   with np.printoptions(suppress=True):
     width = max(map(len, result))
     for name, value in result.items():  # Adding 0 makes -0 positive.
       print(f"{name:{width}} {value if isinstance(value, str) else np.round(value, 4) + 0}")
-  entry_point.write_json(_JSON.value, result)
-
-
-def _nll(model, rng, train, test) -> dict[str, float | list[float]]:
-  """Negative log-likelihood of test and training images, in nats per dimension."""
-  _LOG.info("scoring %d test and %d training images, independently of --num_samples",
-            len(test["image"]), len(train["image"]))
-  found = {}
-  for split, batch in (("test", test), ("training", train)):
-    labels = captions.conditions(model.config, batch)
-    with progress(f"scoring {split} images") as report:
-      images = model.encode(batch["image"])  # Once for all draws.
-      step_SB = estimates.step_log_prob(model, rng, images, labels, _STEPS.value, _DRAWS.value,
-                                        report)
-    checks.finite("log-likelihoods", step_SB.T)
-    found[split] = estimates.nll_per_dim(step_SB, model.config.model.image_shape)
-  train_S, _ = found["training"]
-  return _nll_figures(model, *found["test"]) | {
-      "train_nll_nats_per_dim": float(train_S.mean()), "train_nll_per_step": train_S.tolist()}
-
-
-def _nll_figures(model, nll_S, error) -> dict[str, float | list[float]]:
-  return {"num_steps": len(nll_S), "t_min": model.config.process.t_min,
-          "nll_nats_per_dim": float(nll_S.mean()), "nll_standard_error": error,
-          "nll_per_step": nll_S.tolist()}
-
-
-def _divergence(model, rng, draws) -> dict[str, float | list[float]]:
-  """Likelihood and divergence from the truth over forward trajectories of draws of the data."""
-  _LOG.info("scoring %d draws of the data, independently of --num_samples", len(draws["image"]))
-  labels = draws["label"] if model.config.model.num_classes else None
-  mixture = named.build(model.config.data, model.config.model.image_shape)
-  with progress("comparing with the truth") as report:
-    found, step_SB = truth.divergence(model, rng, mixture, draws["image"], labels, _STEPS.value,
-                                      _DRAWS.value, report)
-  checks.finite("log-likelihoods", step_SB.T)
-  nll = estimates.nll_per_dim(step_SB, model.config.model.image_shape)
-  return _nll_figures(model, *nll) | found
+  entry_point.write_json(_JSON.value, result | entry_point.provenance(_WORKDIR.value, config))
 
 
 def _against_truth(model, samples) -> dict[str, float]:

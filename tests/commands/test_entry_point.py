@@ -8,6 +8,7 @@ from unittest import mock
 
 from absl.testing import absltest, parameterized
 
+from ntm import config as config_lib
 from ntm.commands import entry_point
 from ntm.training import loop
 
@@ -87,6 +88,19 @@ class ProgramTest(parameterized.TestCase):
     self.assertLess(time.monotonic() - started, 200)
     self.assertEqual(done.returncode, 1)
     self.assertEqual(done.stderr, "error: the disk is full\n")
+
+
+class ProvenanceTest(absltest.TestCase):
+
+  def test_says_which_config_and_command(self):
+    with mock.patch.object(sys, "argv", ["/usr/bin/ntm", "evaluate", "--workdir=a b"]):
+      found = entry_point.provenance("a b", config_lib.from_dict({}))
+    self.assertEqual(found["workdir"], "a b")
+    self.assertEqual(found["command"], "ntm evaluate '--workdir=a b'")
+    same, other = (entry_point.provenance("c", config_lib.from_dict({"train": {"seed": seed}}))
+                   for seed in (0, 1))
+    self.assertEqual(found["config_sha256"], same["config_sha256"])
+    self.assertNotEqual(found["config_sha256"], other["config_sha256"])
 
 
 if __name__ == "__main__":
