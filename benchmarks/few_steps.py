@@ -17,7 +17,7 @@ import numpy as np
 
 import ntm
 from ntm.commands import memory_allocator
-from ntm.data import pipeline, sources
+from ntm.data import pipeline
 from ntm.evaluation import sample_metrics
 from ntm.sampling import ode
 
@@ -39,8 +39,7 @@ def main():
   count = 100 if args.quick else args.num_samples
   model = ntm.restore(args.fm)
   config = model.config
-  train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), 10_000,
-                                          10_000)[0] for split in ("train", "test"))
+  train, test, _ = pipeline.evaluation_data(config, 10_000)
   reference = sample_metrics.Reference.fit(train["image"], train["label"])
   rows = {"real test images": reference.metrics(test["image"], test["label"])}
   for solver, steps in _FLOW_MATCHING:

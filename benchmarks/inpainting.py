@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ntm
-from ntm.data import pipeline, sources
+from ntm.data import pipeline
 from ntm.evaluation.classifier import Classifier
 from ntm.likelihood import editing
 from ntm.models import build
@@ -37,8 +37,7 @@ def main():
   args = parser.parse_args()
   restored = ntm.restore(args.workdir)
   config = restored.config
-  train, test = (pipeline.ordered_batches(sources.load(config.data, config.model, split), 10_000,
-                                          10_000)[0] for split in ("train", "test"))
+  train, test, _ = pipeline.evaluation_data(config, 10_000)
   images, labels = test["image"][:args.count], test["label"][:args.count]
   hidden = np.ones_like(images)
   hidden[:, images.shape[1] // 2:] = 0

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm import api
-from ntm.data import pipeline, sources
+from ntm.data import pipeline
 from ntm.evaluation import sample_metrics
 from ntm.models import build
 from ntm.process import schedule, trajectory
@@ -85,8 +85,7 @@ def reference_and_starts(config, limit):
   if config.data.augment:
     reference, others = sample_metrics.endless(config.data, min(limit, _ENDLESS_STARTS))
     return reference, others["fresh"]
-  train = pipeline.ordered_batches(sources.load(config.data, config.model, "train"), 10_000,
-                                   limit)[0]
+  train, _, _ = pipeline.evaluation_data(config, limit)
   return sample_metrics.Reference.fit(train["image"], train["label"]), train
 
 

@@ -90,7 +90,7 @@ def _spread(length: int, count: int) -> np.ndarray:
   A source may be in order of class, and parts of the samples are to be like all: the Inception
   Score is a mean over parts, and the standard error leaves parts out.
   """
-  rows = np.resize(references.spaced(length, count), count)
+  rows = np.resize(pipeline.spaced(length, count), count)
   return np.random.default_rng(0).permutation(rows)
 
 

@@ -10,7 +10,7 @@ that cannot be is in `ntm.data.unreadable`.
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grain
@@ -125,8 +125,14 @@ class _DropText(grain.transforms.RandomMap):
     return example | self._null_text if dropped else example
 
 
-def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[str, Any]]:
-  """The first `limit` examples in order, in batches; the last may be smaller.
+def spaced(length: int, limit: int) -> np.ndarray:
+  """At most `limit` indices below `length`, evenly spaced, so that of ordered classes all come."""
+  return np.linspace(0, length - 1, min(length, limit)).round().astype(int)
+
+
+def ordered_batches(source: Source, batch_size: int, indices: Sequence[int]
+                    ) -> list[dict[str, Any]]:
+  """The examples at these indices in order, in batches; the last may be smaller.
 
   Examples that cannot be read are left out, with a warning.
 
@@ -134,10 +140,10 @@ def ordered_batches(source: Source, batch_size: int, limit: int) -> list[dict[st
     ValueError: more than 1 % of them cannot be read.
   """
   examples, failed = [], {}
-  count = min(limit, len(source))
-  for i in range(count):
+  count = len(indices)
+  for i in indices:
     try:
-      examples.append(source[i])
+      examples.append(source[int(i)])
     except unreadable.UnreadableError as error:
       failed[error.name] = error.reason
   if failed:
@@ -171,16 +177,18 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
                             jax.process_index(), jax.process_count(),
                             config.train.label_dropout if by_text else 0.0)
   iterator.record = record
-  if config.text.tokenizer:
-    iterator.captions = list(itertools.islice(test.captions(range(len(test))), _CAPTIONS))
   example = sum(np.asarray(part).nbytes for part in unreadable.first_readable(test).values())
-  return iterator, ordered_batches(test, config.train.batch_size,
-                                   min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))
+  held_out = spaced(len(test), min(_HELD_OUT, max(1, _HELD_OUT_BYTES // example)))
+  if config.text.tokenizer:
+    iterator.captions = list(itertools.islice(test.captions(held_out), _CAPTIONS))
+  return iterator, ordered_batches(test, config.train.batch_size, held_out)
 
 
 def evaluation_data(config: Config, limit: int
                     ) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, list[str]]]:
-  """(first `limit` training examples, test examples, record), the examples as one batch each.
+  """(training examples, test examples, record), the examples as one batch each.
+
+  Of a split with more than `limit` examples it is as many, evenly spaced.
 
   The record is that of `ntm.training.data_record`. Draws of a known density are alike in both
   splits: those of training are None.
@@ -189,7 +197,8 @@ def evaluation_data(config: Config, limit: int
     ValueError, FileNotFoundError: data that are missing or do not fit the model.
   """
   splits = {split: load_split(config, split) for split in sources.SPLITS}
-  read = lambda split: ordered_batches(splits[split], limit, limit)[0]
+  read = lambda split: ordered_batches(
+      splits[split], limit, spaced(len(splits[split]), limit))[0]
   train = None if config.data.source == "mixture" else read("train")
   return train, read("test"), {name: split.record() for name, split in splits.items()}
 

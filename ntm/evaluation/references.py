@@ -18,6 +18,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ntm.conversion import record
+from ntm.data import pipeline
 from ntm.data.folder import Folder
 from ntm.data.unreadable import Source
 from ntm.evaluation import features as features_lib
@@ -39,7 +40,7 @@ def of_source(extract: Extractor, source: Source, name: str, limit: int = LIMIT
   Raises:
     ValueError: an image that cannot be read.
   """
-  indices = spaced(len(source), limit)
+  indices = pipeline.spaced(len(source), limit)
   return of_batches(extract, (
       np.stack([source[int(i)]["image"] for i in indices[start:start + _AT_A_TIME]])
       for start in range(0, len(indices), _AT_A_TIME)), name)
@@ -111,11 +112,6 @@ def check(path: str) -> None:
 def export_adm(path: str, images: np.ndarray) -> None:
   """Writes images [M, H, W, 1 or 3], uint8, as arr_0 of an .npz, which ADM's evaluator reads."""
   np.savez(path, arr_0=features_lib.colour(images))
-
-
-def spaced(count: int, limit: int) -> np.ndarray:
-  """At most `limit` indices below `count`, evenly spaced, so that of ordered classes all come."""
-  return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
 
 
 def _read(path, names=_FIELDS):

@@ -114,7 +114,7 @@ class LabelsTest(absltest.TestCase):
         text={"tokenizer": "scenes"})
     captions, about = sample_comparison.labels(config, "uniform", 3)
     source = Scenes("test", 32)
-    rows = references.spaced(len(source), 3)
+    rows = pipeline.spaced(len(source), 3)
     self.assertCountEqual(captions, [source.scene(int(row)).caption for row in rows])
     self.assertEqual(about, "captions of held-out examples")
 

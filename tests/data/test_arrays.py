@@ -155,7 +155,7 @@ class ArraysTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       _batches(source, 3, name="image", text_dropout=0)
     with self.assertRaisesRegex(ValueError, message):
-      pipeline.ordered_batches(source, 2, 6)
+      pipeline.ordered_batches(source, 2, range(6))
 
   def test_texts_that_are_not_finite_are_named(self):
     texts = _texts()

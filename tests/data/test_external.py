@@ -60,7 +60,7 @@ class ExternalTest(parameterized.TestCase):
         external.External(_Source({index: bad}), "mine:source", _MODEL)
     source = external.External(_Source({5: bad}), "mine:source", _MODEL)
     with self.assertRaisesRegex(ValueError, f"^example 5 of 'mine:source' {message}"):
-      pipeline.ordered_batches(source, 4, 8)
+      pipeline.ordered_batches(source, 4, range(8))
 
   def test_examples_are_probed_all_over_a_source(self):
     bad = _GOOD | {"label": 99}

@@ -48,9 +48,18 @@ class PipelineTest(parameterized.TestCase):
     self.assertLen(np.unique(np.concatenate(images).reshape(20, 64), axis=0), 20)
 
   def test_ordered_batches_keep_the_remainder(self):
-    batches = pipeline.ordered_batches(Numbers(20), 8, 18)
+    batches = pipeline.ordered_batches(Numbers(20), 8, range(18))
     self.assertEqual([len(batch["label"]) for batch in batches], [8, 8, 2])
     np.testing.assert_array_equal(np.concatenate([b["label"] for b in batches]), np.arange(18))
+
+  def test_fewer_examples_than_there_are_come_from_all_of_a_source(self):
+    np.testing.assert_array_equal(pipeline.spaced(9, 3), [0, 4, 8])
+    np.testing.assert_array_equal(pipeline.spaced(4, 9), [0, 1, 2, 3])
+    source = Numbers(2000)  # In order of class, as a folder of classes.
+    source.record = lambda: []
+    with mock.patch.object(pipeline, "load_split", lambda config, split: source):
+      _, test, _ = pipeline.evaluation_data(config_lib.from_dict({}), 5)
+    np.testing.assert_array_equal(test["label"], [0, 500, 1000, 1499, 1999])
 
   def test_mistakes_are_named(self):
     with self.assertRaisesRegex(ValueError, "batch_size 6 is not divisible by 4 processes"):

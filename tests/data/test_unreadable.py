@@ -64,12 +64,12 @@ class UnreadableTest(parameterized.TestCase):
 
   def test_evaluation_leaves_them_out_up_to_the_limit(self):
     with self.assertLogs("ntm", "WARNING") as logs:
-      batches = pipeline.ordered_batches(_Damaged(200, {0, 9}), 64, 1000)
+      batches = pipeline.ordered_batches(_Damaged(200, {0, 9}), 64, range(200))
     self.assertIn(r"2 of 200 examples cannot be read: 0.png (it is broken), 9.png", logs.output[0])
     np.testing.assert_array_equal(np.concatenate([b["label"] for b in batches]),
                                   [i for i in range(200) if i not in (0, 9)])
     with self.assertRaisesRegex(ValueError, r"3 of 200 .*7.png .*At most 2 may be left out"):
-      pipeline.ordered_batches(_Damaged(200, {0, 7, 9}), 64, 1000)
+      pipeline.ordered_batches(_Damaged(200, {0, 7, 9}), 64, range(200))
 
 
 if __name__ == "__main__":

@@ -112,8 +112,6 @@ class ReferencesTest(parameterized.TestCase):
     np.testing.assert_array_equal(reference.pool, _floats(np.repeat(grey, 3, -1))[:, 0, 0])
 
   def test_images_of_a_source_are_spaced_over_it(self):
-    np.testing.assert_array_equal(references.spaced(9, 3), [0, 4, 8])
-    np.testing.assert_array_equal(references.spaced(4, 9), [0, 1, 2, 3])
     source = [{"image": image} for image in _floats(_pixels(600))]  # More than at a time.
     reference, about = references.of_source(_Corners(), source, "training images")
     np.testing.assert_array_equal(reference.pool, _floats(_pixels(600))[:, 0, 0])

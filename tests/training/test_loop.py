@@ -76,7 +76,7 @@ def _train(config, workdir, source=None):
   source = source or _Images()
   iterator = pipeline.train_iterator(source, config.train.batch_size, 0)
   loop.train(_task, config, workdir, iterator,
-             pipeline.ordered_batches(_Images(), 16, 16))
+             pipeline.ordered_batches(_Images(), 16, range(16)))
 
 
 def _config(**changes):
