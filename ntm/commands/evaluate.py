@@ -71,8 +71,8 @@ _LABELS = flags.DEFINE_enum(
     "labels", "uniform", ["uniform", "training"], "Classes of the samples: equally many of each, "
     "or as frequent as among the training images.", flag_values=FLAGS)
 _EXPORT = flags.DEFINE_enum(
-    "export", None, ["adm"], "Write the samples to OUTPUT.npz as ADM's evaluator reads them.",
-    flag_values=FLAGS)
+    "export", None, ["adm"], "Write the samples to OUTPUT.npz as ADM's evaluator reads them; "
+    "without --features and --reference, nothing else is done.", flag_values=FLAGS)
 _OUTPUT = shared_flags.output(FLAGS, "WORKDIR/samples/adm")
 _DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image, of an NTM.")
 _SEED = shared_flags.seed(FLAGS, "samples and trajectories")
@@ -156,27 +156,36 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
     raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
                      "compared with images; expected them in --reference, a folder or a file of "
                      "ADM.")
-  if _REFERENCE.value:
-    references.check(_REFERENCE.value)
   if not config.model.num_classes:
     entry_point.refuse(FLAGS, ["labels"], "the model has no classes")
   output = _EXPORT.value and entry_point.output_path(
       _OUTPUT, _WORKDIR.value, "samples/adm", (".npz",))
-  by_classifier = sample_comparison.uses_classifier(
-      _FEATURES.value, autoencoder.image_shape(config), train)
-  if by_classifier or not pathlib.Path(_FEATURES.value).is_dir():
+  image_shape = autoencoder.image_shape(config)
+  only_export = output and not _FEATURES.value and not _REFERENCE.value
+  by_classifier = not only_export and sample_comparison.uses_classifier(
+      _FEATURES.value, image_shape, train)
+  if not _FEATURES.value or not pathlib.Path(_FEATURES.value).is_dir():
     entry_point.refuse(FLAGS, ["resize"], "only Inception resizes images")
-  extract = None if by_classifier else features.load(_FEATURES.value, _RESIZE.value)
+  extract = None if by_classifier or only_export else features.load(
+      _FEATURES.value, _RESIZE.value)
+  # What can be wrong with code or a reference of the user's shows before samples are drawn.
+  if isinstance(extract, features.OfFunction):
+    extract(np.zeros((2, *image_shape), np.float32))
+  if _REFERENCE.value:
+    references.check(_REFERENCE.value,
+                     None if isinstance(extract, features.OfInception) else image_shape)
   classes, frequencies = sample_comparison.labels(config, _LABELS.value, count)
   _LOG.info("drawing %d samples", count)
   samples, finite = sample_comparison.draw(
-      model, rng, classes, count, as_uint8=bool(extract) and extract.record["rounding"] != "none",
-      guidance=_GUIDANCE.value, **how)
+      model, rng, classes, count, as_uint8=not by_classifier and (
+          only_export or extract.record["rounding"] != "none"), guidance=_GUIDANCE.value, **how)
   result = {"num_nonfinite_samples": int((~finite).sum()), "labels": frequencies}
   if output and multihost.is_primary_process():
     entry_point.make_parent(output)
     references.export_adm(f"{output}.npz", samples)
     _LOG.info("wrote %s.npz: %d samples", output, len(samples))
+  if only_export:
+    return result | how
   if has_images:
     result |= nll()
   else:

@@ -10,6 +10,8 @@ without an autoencoder are written as .npz alone. For the official tools of GenE
   ntm sample --workdir=DIR --layout=geneval --prompts_file=evaluation_metadata.jsonl --output=OUT
 """
 
+import dataclasses
+import hashlib
 import json
 import logging
 import pathlib
@@ -121,9 +123,11 @@ def _settings(model) -> dict:
 def _sample_benchmark() -> None:
   """Samples of all prompts of a benchmark, those that are done left out."""
   layout, num = _LAYOUT.value, _NUM.value or layouts.NUM_IMAGES
-  if not _OUTPUT.value or not _PROMPTS_FILE.value or _PROMPTS.value:
-    raise ValueError(f"--layout is {layout}; expected a folder for the pictures in --output and "
-                     "the benchmark's prompts in --prompts_file, and nothing in --prompts.")
+  for flag, purpose in ((_OUTPUT, "a folder for the pictures"),
+                        (_PROMPTS_FILE, "the benchmark's own file or folder of prompts")):
+    if not flag.value:
+      raise ValueError(f"--layout is {layout}, and --{flag.name} is missing; expected {purpose}.")
+  entry_point.refuse(FLAGS, ["prompts"], f"--layout={layout} reads those of --prompts_file")
   if layout == "dpg" and num != layouts.NUM_IMAGES:
     raise ValueError(f"--num is {num}; expected {layouts.NUM_IMAGES} with --layout=dpg, whose "
                      "files are grids of 2 x 2.")
@@ -134,9 +138,14 @@ def _sample_benchmark() -> None:
                      "expected one that reads prompts.")
   how, size = _settings(model), max(1, batching.SIZE // num)
   tokens = captions.tokenizer(model.config.text, model.config.model.backbone)
-  tokens([item.prompt for item in items])  # Refuses a prompt before the first is drawn.
-  settings = how | {"layout": layout, "prompts": len(items), "num": num, "seed": _SEED.value,
-                    "checkpoint": model.step}
+  # All at once: a prompt is refused, or one that is cut named, before the first is drawn.
+  tokens = tokens([item.prompt for item in items])
+  texts = json.dumps([dataclasses.astuple(item) for item in items])
+  made_by = entry_point.provenance(str(pathlib.Path(_WORKDIR.value).absolute()), model.config)
+  settings = how | {
+      "layout": layout, "prompts": len(items), "num": num, "seed": _SEED.value,
+      "checkpoint": model.step, "prompts_sha256": hashlib.sha256(texts.encode()).hexdigest(),
+      **{name: made_by[name] for name in ("workdir", "config_sha256")}}
   if multihost.is_primary_process():  # It alone writes, and knows what is there.
     layouts.check_settings(directory, settings)
   done = json.loads(multihost.allgather_strings(json.dumps(
@@ -146,16 +155,15 @@ def _sample_benchmark() -> None:
     for i, start in enumerate(range(0, len(items), size)):
       group = items[start:start + size]
       if not all(item.name in done for item in group):
-        prompts = [item.prompt for item in group for _ in range(num)]
-        images = model.sample(jax.random.fold_in(jax.random.key(_SEED.value), i), prompts=prompts,
-                              **how)
+        texts = tokens.rows(np.repeat(np.arange(start, start + len(group)), num))
+        images = model.sample(jax.random.fold_in(jax.random.key(_SEED.value), i), texts, **how)
         checks.finite("images", images)
         for item, rows in zip(group, images.reshape(len(group), num, *images.shape[1:])):
           if item.name not in done and multihost.is_primary_process():
             layouts.write(layout, directory, item, rows)
       report(start + len(group), len(items))
-  _LOG.info("wrote %d images per prompt for %d prompts to %s, of checkpoint %d", num, len(items),
-            directory, model.step)
+  _LOG.info("wrote %d images per prompt for %d prompts to %s, of checkpoint %d; %d prompts were "
+            "there before", num, len(items) - len(done), directory, model.step, len(done))
 
 
 def _conditions(config) -> tuple[np.ndarray, dict]:
@@ -197,6 +205,8 @@ def _prompts() -> list[str]:
     raise ValueError("the model reads prompts; expected one of --prompts=TEXT and "
                      "--prompts_file=FILE.")
   if _PROMPTS.value:
+    if blank := [prompt for prompt in _PROMPTS.value if not prompt.strip()]:
+      raise ValueError(f"--prompts is {blank[0]!r}; expected some text.")
     return _PROMPTS.value
   try:
     lines = epath.Path(_PROMPTS_FILE.value).read_text().splitlines()

@@ -11,6 +11,7 @@ each figure was measured by. What was not measured says so.
 """
 
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -78,9 +79,13 @@ def imagenet(paths: Sequence[str]) -> list[dict]:
       raise ValueError(f"--results has {path}, which cannot be read ({error}); expected a file of "
                        "`ntm evaluate --json`.") from error
     if (not isinstance(result, dict) or result.get("features") != "inception"
-        or not {"frechet_distance", "num_steps"} <= result.keys()):
+        or not {"frechet_distance", "num_samples", "num_steps"} <= result.keys()):
       raise ValueError(f"--results has {path}, which has no FID; expected a file of `ntm evaluate "
                        "--features=DIRECTORY --json=FILE`, with the converted Inception.")
+    if not all(isinstance(result[name], int | float) and math.isfinite(result[name])
+               for name in ("frechet_distance", "num_samples", "num_steps")):
+      raise ValueError(f"--results has {path}, whose frechet_distance, num_samples or num_steps is "
+                       "no finite number; expected a file as `ntm evaluate --json` wrote it.")
     results.append({"results": path} | result)
   return sorted(results, key=lambda result: result["num_steps"])
 
@@ -90,7 +95,8 @@ def rows(number: int, table: Table, results: Sequence[dict]) -> list[tuple]:
   if number == 3:
     return []  # Computed, not measured.
   if number == 6 and results:
-    return [("ntm", result["num_steps"], result["frechet_distance"]) for result in results]
+    return [(f"ntm, {result['num_samples']:,} samples", result["num_steps"],
+             result["frechet_distance"]) for result in results]
   found = {name: result[name] for result in results for name in ("geneval", "dpg")
            if name in result}
   cells = [found.get(name, NOT_MEASURED) for name in ("geneval", "dpg")]

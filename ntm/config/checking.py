@@ -11,4 +11,5 @@ def unread(section, where, reader, **defaults) -> None:
   """Raises ValueError unless settings that nothing reads have their defaults."""
   for key, default in defaults.items():
     value = getattr(section, key)
-    require(value == default, f"{where}.{key}", value, f"{default!r}: only {reader} reads it")
+    require(value == default, f"{where}.{key}", value,
+            f"{default!r} without {reader}, which alone reads it")

@@ -46,7 +46,9 @@ def load(path: str) -> Any:
     raise ValueError(f"{path!r} cannot be imported: its module fails with "
                      f"{type(error).__name__}: {error}.") from error
   if not callable(getattr(found, name, None)):
-    raise ValueError(f"{path!r} is not a function or class of {found.__file__}; correct the name.")
+    problem = ("cannot be called" if hasattr(found, name) else "does not exist")
+    raise ValueError(f"{path!r} is not a function or class of {found.__file__}: it {problem}; "
+                     "correct the name.")
   return getattr(found, name)
 
 

@@ -5,15 +5,21 @@ other ones give features that the image model never saw.
 """
 
 import dataclasses
+import hashlib
+import json
 import logging
 import os
 import pathlib
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 
 _LOG = logging.getLogger("ntm")
 _PLACE = "{prompt}"
+# Texts whose ids show in which order a tokenizer joins pieces of words.
+_PROBES = ("The quick brown fox jumps over the lazy dog, 0123456789 times.",
+           "Zwölf große Äpfel; niño; 猫と犬; don't & re-read \"it\"!")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +68,10 @@ class Tokens:
   ids_BM: np.ndarray
   mask_BM: np.ndarray
   truncated_B: np.ndarray
+
+  def rows(self, indices: Sequence[int]) -> "Tokens":
+    """Those of the texts at these indices."""
+    return Tokens(self.ids_BM[indices], self.mask_BM[indices], self.truncated_B[indices])
 
   def check_vocabulary(self, vocab_size: int) -> None:
     """Raises ValueError if an id has no row in an encoder's table of `vocab_size` rows.
@@ -127,13 +137,23 @@ class Tokenizer:
     check(prompts)
     tokens = self._tokenise(prompts)
     if tokens.truncated_B.any():
-      _LOG.warning("%d of %d prompts have more than %d tokens with the template and are cut",
-                   tokens.truncated_B.sum(), len(prompts), self._template.length)
+      first = prompts[int(tokens.truncated_B.argmax())]
+      _LOG.warning("%d of %d prompts have more than %d tokens%s and are cut, the first: %s",
+                   tokens.truncated_B.sum(), len(prompts), self._template.length,
+                   "" if self._template.text == _PLACE else " with the template",
+                   textwrap.shorten(first, 80, placeholder=" ..."))
     return tokens
 
   def unconditional(self) -> Tokens:
     """The empty prompt in the template, one row: what guidance contrasts with."""
     return self._tokenise([""])
+
+  def checksum(self) -> str:
+    """SHA-256 of its words and ids, of how it pads and cuts, and of what it makes of texts."""
+    found = self._tokenizer
+    does = [sorted(found.get_vocab().items()), found.pad_token_id, found.padding_side,
+            found.truncation_side, [found(text)["input_ids"] for text in _PROBES]]
+    return hashlib.sha256(json.dumps(does).encode()).hexdigest()
 
   def _tokenise(self, prompts):
     texts, length = [self._template.fill(prompt) for prompt in prompts], self._template.length

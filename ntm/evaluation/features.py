@@ -12,6 +12,7 @@ An extractor has a `record` of what its numbers depend on, which the results rep
 import dataclasses
 import hashlib
 import logging
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -113,9 +114,13 @@ def load(name: str, method: str) -> Extractor:
     method: of `resize.METHODS`, for Inception.
 
   Raises:
-    ValueError: another kind of file, a function that cannot be imported.
-    FileNotFoundError: no such file or directory.
+    ValueError: no such file or directory, another kind of file, a function that cannot be
+      imported.
   """
+  if not extension.is_path(name) and not pathlib.Path(name).exists():
+    raise ValueError(f"--features is {name}, which does not exist; expected 'classifier', the "
+                     "directory of the converted Inception, the file of a classifier, or "
+                     "MODULE:FUNCTION.")
   if name.endswith(".npz"):
     try:
       return OfClassifier(Classifier.load(name), name)
@@ -190,12 +195,18 @@ class OfFunction:
                    "rounding": "nearest"}
 
   def __call__(self, images: np.ndarray) -> Features:
-    """Features [M, F]; ValueError if the function gives something else."""
-    found = np.asarray(self._function(pictures.to_uint8(images)))
-    if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
-      raise ValueError(f"{self.record['features']} gives features of shape {found.shape} for "
-                       f"{len(images)} images; expected finite numbers of shape "
-                       f"({len(images)}, F).")
+    """Features [M, F]; ValueError if the function fails or gives something else."""
+    name = self.record["features"]
+    try:
+      found = np.asarray(self._function(pictures.to_uint8(images)))
+    except Exception as error:  # Whatever a user's code raises.
+      raise ValueError(f"{name} fails for uint8 images of shape {images.shape}: "
+                       f"{type(error).__name__}: {error}; correct the function.") from error
+    if found.ndim != 2 or len(found) != len(images):
+      raise ValueError(f"{name} gives features of shape {found.shape} for {len(images)} images; "
+                       f"expected ({len(images)}, F).")
+    if not np.isfinite(found).all():
+      raise ValueError(f"{name} gives features that are NaN or infinite; expected finite numbers.")
     return Features(found)
 
 

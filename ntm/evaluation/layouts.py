@@ -65,10 +65,19 @@ def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
   if directory.exists() and any(directory.iterdir()):
     before = json.loads(path.read_text()) if path.exists() else None
     if before != settings:
-      raise ValueError(f"{directory} has samples of {before or 'unknown settings'}, not "
-                       f"{settings}; choose another --output, or empty the folder.")
+      raise ValueError(f"{directory} has samples of {_differences(before, settings)}; repeat the "
+                       f"command that began it, or choose another --output.")
   directory.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _differences(before, settings) -> str:
+  """What differs, each as "num 2, not 3"."""
+  if not isinstance(before, dict):
+    return "unknown settings"
+  return " and ".join(f"{name} {before.get(name)!r}, not {settings.get(name)!r}"
+                      for name in sorted(before.keys() | settings.keys())
+                      if before.get(name) != settings.get(name))
 
 
 def is_done(layout: str, directory: pathlib.Path, item: Item) -> bool:

@@ -18,8 +18,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ntm.conversion import record
-from ntm.data import pipeline
-from ntm.data.folder import Folder
+from ntm.data import folder, pipeline
 from ntm.data.unreadable import Source
 from ntm.evaluation import features as features_lib
 from ntm.evaluation.comparison import Reference
@@ -76,7 +75,7 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[R
     ValueError: neither of them, moments of another width, too few images.
   """
   if pathlib.Path(path).is_dir():
-    return of_source(extract, Folder(path, "train", image_shape, test_fraction=0.0), path)
+    return of_source(extract, folder.Folder(path, "train", image_shape, test_fraction=0.0), path)
   arrays = _read(path)
   about = {"reference": path, "reference_sha256": record.digest(pathlib.Path(path)),
            "num_reference": len(arrays.get("arr_0", ())), "reference_moments": "of these images"}
@@ -103,10 +102,24 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[R
   return Reference.of(images, gaussian, spatial), about
 
 
-def check(path: str) -> None:
-  """Raises ValueError unless a path is a folder or a file as ADM's; reads no images."""
-  if not pathlib.Path(path).is_dir():
-    _read(path, ())
+def check(path: str, image_shape: tuple[int, ...] | None = None) -> None:
+  """Raises ValueError unless samples can be compared with what is there; reads no images.
+
+  Args:
+    path: of a folder with images, or a file as ADM's.
+    image_shape: of the samples, where images of a file must have it too.
+  """
+  if pathlib.Path(path).is_dir():
+    if not any(folder.files_by_class(path, log=False).values()):
+      raise ValueError(f"--reference is {path}, a folder without images; expected some, or an .npz "
+                       "file as ADM's.")
+    return
+  _read(path, ())
+  shape = _shape(path)
+  if image_shape and shape and shape[1:] != tuple(image_shape):
+    raise ValueError(f"the images of {path} have shape {shape[1:]}, and the samples "
+                     f"{tuple(image_shape)}; expected a reference of the samples' size, or the "
+                     "features of Inception, which read any.")
 
 
 def export_adm(path: str, images: np.ndarray) -> None:
@@ -126,11 +139,24 @@ def _read(path, names=_FIELDS):
   if not found & {"arr_0", "mu"}:
     raise ValueError(f"{path} has neither images, arr_0, nor mu and sigma; expected a file as "
                      "ADM's.")
-  images = arrays.get("arr_0")
-  if images is not None and (images.ndim != 4 or images.dtype != np.uint8):
-    raise ValueError(f"arr_0 of {path} has type {images.dtype} and shape {images.shape}; expected "
-                     "uint8 images (M, height, width, 3).")
+  if "arr_0" in found:
+    _shape(path)
   return arrays
+
+
+def _shape(path) -> tuple[int, ...] | None:
+  """The shape of a file's images, from their header; None if it has none, ValueError if others."""
+  with zipfile.ZipFile(path) as archive:
+    if "arr_0.npy" not in archive.namelist():
+      return None
+    with archive.open("arr_0.npy") as file:
+      read = {(1, 0): np.lib.format.read_array_header_1_0,
+              (2, 0): np.lib.format.read_array_header_2_0}[np.lib.format.read_magic(file)]
+      shape, _, dtype = read(file)
+  if len(shape) != 4 or dtype != np.uint8:
+    raise ValueError(f"arr_0 of {path} has type {dtype} and shape {shape}; expected uint8 images "
+                     "(M, height, width, 3).")
+  return shape
 
 
 def _gaussian(path, arrays, mean, covariance, width):

@@ -1,9 +1,10 @@
-"""frozen.json in a workdir: the frozen networks that its model was trained with.
+"""frozen.json in a workdir: the frozen networks and the tokenizer that its model was trained with.
 
-  {"autoencoder": {"path": "runs/vae", "checksum": 123456789}, "text_encoder": {...}}
+  {"autoencoder": {"path": "runs/vae", "checksum": 123456789}, "text_encoder": {...},
+   "tokenizer": {"path": "qwen/tokenizer", "checksum": "1a2b..."}}
 
 A network may move to another path, but its numbers must be the same: with another autoencoder
-the latents are others, with another text encoder the features.
+the latents are others, with another text encoder the features, with another tokenizer the words.
 """
 
 import json
@@ -13,19 +14,32 @@ from etils import epath
 
 from ntm.config import Config
 from ntm.conversion import converter
+from ntm.data import captions
 from ntm.losses import inputs
 from ntm.training import multihost
 from ntm.training import workdir as workdir_lib
 
 FILE = "frozen.json"
+_KEYS = {"autoencoder": "autoencoder.path", "text_encoder": "text.encoder",
+         "tokenizer": "text.tokenizer"}
 
 Record = dict[str, dict[str, str | int]]
 
 
 def of(config: Config) -> Record:
-  """The record of a config; errors as `converter.checksum`."""
-  return {name: {"path": path, "checksum": converter.checksum(path)}
-          for name, (_, path) in inputs.paths(config).items()}
+  """The record of a config; errors as `converter.checksum`.
+
+  A tokenizer that cannot be read is left out: what needs it says so.
+  """
+  record = {name: {"path": path, "checksum": converter.checksum(path)}
+            for name, (_, path) in inputs.paths(config).items()}
+  if config.text.tokenizer not in ("", "scenes"):
+    try:
+      tokenizer = captions.tokenizer(config.text, config.model.backbone)
+    except (ValueError, ImportError):
+      return record
+    record["tokenizer"] = {"path": config.text.tokenizer, "checksum": tokenizer.checksum()}
+  return record
 
 
 def check(workdir: str | os.PathLike, config: Config) -> None:
@@ -33,11 +47,14 @@ def check(workdir: str | os.PathLike, config: Config) -> None:
   if not workdir_lib.started(workdir):
     return
   before, now = _read(workdir), of(config)
-  for name in sorted(before.keys() | now.keys()):
+  # Workdirs of before tokenizers were recorded have none.
+  unknown = set() if {"tokenizer"} <= before.keys() & now.keys() else {"tokenizer"}
+  for name in sorted((before.keys() | now.keys()) - unknown):
     if _checksum(before, name) != _checksum(now, name):
       theirs, ours = (record.get(name, {}).get("path", "none") for record in (before, now))
       raise ValueError(
-          f"{workdir} was trained with the {name} {theirs}, and its config names another: {ours}. "
+          f"{workdir} was trained with config.{_KEYS[name]} = {theirs}, and now it is another: "
+          f"{ours}. "
           "Set it to a copy of the first, in config.json for commands that read a workdir; or "
           "train in a new workdir.")
 
@@ -55,11 +72,10 @@ def check_source(config: Config) -> None:
   before, now = _read(source), of(config)
   for name in sorted(before.keys() & now.keys()):
     if _checksum(before, name) != _checksum(now, name):
-      key, path = inputs.paths(config)[name]
       raise ValueError(
-          f"config.{key} is {path}, but the flow-matching model in {source} was trained with "
-          f"another {name}, {before[name]['path']}; set it to a copy of that, or train the "
-          "flow-matching model with yours.")
+          f"config.{_KEYS[name]} is {now[name]['path']}, but the flow-matching model in {source} "
+          f"was trained with another, {before[name]['path']}; set it to a copy of that, or train "
+          "the flow-matching model with yours.")
 
 
 def _read(workdir) -> Record:

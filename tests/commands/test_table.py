@@ -40,12 +40,19 @@ class TableTest(parameterized.TestCase):
     results = [_result(frechet_distance=3.456, num_steps=8, num_samples=50_000, **inception),
                _result(frechet_distance=4.5, num_steps=4, num_samples=10_000, **inception)]
     text = _table("6", f"--results={','.join(results)}", "--format=markdown")
-    self.assertLess(text.index("| ntm | 4 | 4.50 |"), text.index("| ntm | 8 | 3.46 |"))
+    self.assertLess(text.index("| ntm, 10,000 samples | 4 | 4.50 |"),
+                    text.index("| ntm, 50,000 samples | 8 | 3.46 |"))
     self.assertIn("num_samples 50000, features inception, workdir runs/a", text)
     self.assertNotIn("not yet measured", text)
     parsed = json.loads(_table("6", f"--results={','.join(results)}", "--format=json"))
     self.assertEqual([row["frechet_distance"] for row in parsed["measured"]], [4.5, 3.456])
     self.assertEqual(parsed["published"][0], {"model": "NTM", "evaluations": 4, "FID": 3.83})
+
+  @parameterized.parameters(float("nan"), "low")
+  def test_what_is_no_number_is_refused(self, value):
+    path = _result(frechet_distance=value, num_steps=8, num_samples=10, features="inception")
+    with self.assertRaisesRegex(ValueError, f"{path}, whose frechet_distance, .* no finite number"):
+      table.imagenet([path])
 
   def test_scores_of_the_official_tools(self):
     folder = pathlib.Path(tempfile.mkdtemp())

@@ -18,7 +18,7 @@ class CheckingTest(absltest.TestCase):
     section = types.SimpleNamespace(rate=0.5, mode="fast")
     checking.unread(section, "part", "the other kind", rate=0.5, mode="fast")
     with self.assertRaisesRegex(
-        ValueError, "config.part.mode is 'fast'; expected 'slow': only the other kind reads it"):
+        ValueError, "config.part.mode is 'fast'; expected 'slow' without the other kind, which"):
       checking.unread(section, "part", "the other kind", rate=0.5, mode="slow")
 
 

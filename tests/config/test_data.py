@@ -19,12 +19,12 @@ class DataConfigTest(parameterized.TestCase):
       ({"data": {"left_out": 10}}, "left_out is 10; expected a digit"),
       ({"data": {"source": "folder", "left_out": 3}}, "left_out is 3; .* data.source 'digits'"),
       ({"data": {"source": "folder", "augment": True}}, "augment is True; .* 'digits'"),
-      ({"data": {"noise": 0.1}}, "noise is 0.1; .* only data.source 'mixture' reads it"),
+      ({"data": {"noise": 0.1}}, "noise is 0.1; .* without data.source 'mixture', which alone"),
       ({"data": {"source": "mixture"}}, r"image_shape is \(8, 8, 1\); expected \(2, 1\), a point"),
       (_plane(noise=0.0), "noise is 0.0; expected a positive"),
       (_plane(mixture="ring9"), "mixture is 'ring9'; expected one of grid25, ring8"),
       (_plane(mixture="checkerboard", noise=0.1), "noise is 0.1; .* a data.mixture of Gaussians"),
-      (_plane(num_templates=4), "num_templates is 4; .* only data.mixture 'templates'"),
+      (_plane(num_templates=4), "num_templates is 4; .* without data.mixture 'templates'"),
       (_plane(mixture="templates"), r"image_shape is \(2, 1\); expected \(height, width, 1\)"),
       (_plane(mixture="templates", num_templates=0), "num_templates is 0; expected 1 to 1000"))
   def test_mistakes_are_named(self, values, message):

@@ -15,14 +15,14 @@ class ModelTest(parameterized.TestCase):
       ({"model": {"transporter": {"num_kv_heads": 3}}}, "num_kv_heads is 3; .* num_heads 4"),
       ({"model": {"transporter": {"log_scale_bound": 100.0}}}, "log_scale_bound .* to 20"),
       ({"model": {"transporter": {"kind": "coupling", "autoregressive_channels": True}}},
-       "autoregressive_channels is True; .* only a model.transporter.kind 'autoregressive' with"),
+       "autoregressive_channels is True; .* without a model.transporter.kind 'autoregressive'"),
       ({"model": {"transporter": {"num_blocks": 0, "autoregressive_channels": True}}},
-       "autoregressive_channels is True; .* with model.transporter.num_blocks of 1 or more reads"),
+       "autoregressive_channels is True; .* with model.transporter.num_blocks of 1 or more, which"),
       ({"model": {"patch_shape": (1, 1), "transporter": {"autoregressive_channels": True}}},
        "autoregressive_channels is True; expected False for tokens of one channel"),
       ({"model": {"backbone": {"double_layers": -1}}}, "double_layers is -1; expected 0"),
       ({"model": {"kind": "flow_matching", "predictor": {"context": "history"}}},
-       "context is 'history'; expected 'markov': only model.kind 'ntm' reads it"))
+       "context is 'history'; expected 'markov' without model.kind 'ntm', which alone"))
   def test_mistakes_are_named(self, values, message):
     with self.assertRaisesRegex(ValueError, message):
       config_lib.from_dict(values)

@@ -27,7 +27,7 @@ class RunTest(parameterized.TestCase):
       ({"train": {"label_dropout": 1.0}}, "label_dropout is 1.0; .* below 1"),
       ({"process": {"t_min": 0.3}}, "t_min is 0.3; .* t_min_low 0.0 to t_min_high 0.05"),
       ({"model": {"kind": "flow_matching"}, "train": {"objective": "pair_wise"}},
-       "objective is 'pair_wise'; expected 'end_to_end': only model.kind 'ntm'"),
+       "objective is 'pair_wise'; expected 'end_to_end' without model.kind 'ntm'"),
       ({"train": {"time_sampling": "uniform"}}, "time_sampling is 'uniform'; .* 'flow_matching'"))
   def test_mistakes_are_named(self, values, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -17,16 +17,16 @@ def _encoder(states=(1, 2), lengths=(), template="plain", **backbone):
 class TextConfigTest(parameterized.TestCase):
 
   @parameterized.parameters(
-      ({"text": {"template": "klein"}}, "text.template is 'klein'; expected 'plain': only"),
+      ({"text": {"template": "klein"}}, "text.template is 'klein'; expected 'plain' without"),
       ({"text": {"tokenizer": "scenes"}}, "text.tokenizer is 'scenes'; expected '' unless"),
       ({"text": {"tokenizer": "scenes", "template": "klein"},
         "model": {"num_classes": 0, "backbone": _BACKBONE}}, "template is 'klein'; .*'plain'"),
       ({"model": {"num_classes": 0, "backbone": _BACKBONE}}, "vocab_size is 64; expected 0"),
-      ({"text": {"encoder": "somewhere"}}, "text.encoder is 'somewhere'; expected '': only"),
-      ({"text": {"hidden_states": (1,)}}, "text.hidden_states is .1,.; expected .*only a text.enc"),
+      ({"text": {"encoder": "somewhere"}}, "text.encoder is 'somewhere'; expected '' without"),
+      ({"text": {"hidden_states": (1,)}}, "text.hidden_states is .1,.; expected .*without a text"),
       ({"text": {"tokenizer": "scenes", "encoder": "somewhere"}}, "expected the tokenizer of the"),
       (_encoder(vocab_size=64, text_width=0), "vocab_size is 64; expected 0 with a text.encoder"),
-      ({"text": {"lengths": (8, 16)}}, "text.lengths is .8, 16.; expected .*only a text.token"),
+      ({"text": {"lengths": (8, 16)}}, "text.lengths is .8, 16.; expected .*without a text.token"),
       (_encoder(lengths=(8, 12)), "text.lengths is .8, 12.; expected ascending .* = 16"),
       (_encoder(lengths=(0, 16)), "text.lengths is .0, 16.; expected ascending .* = 16"),
       (_encoder(lengths=(8, 8, 16)), "text.lengths is .8, 8, 16.; expected ascending"),
@@ -34,7 +34,7 @@ class TextConfigTest(parameterized.TestCase):
       (_encoder(states=()), "text.hidden_states is .*; expected numbers of hidden states"),
       (_encoder(states=(-1,)), "text.hidden_states is .*; expected numbers of hidden states"),
       (_encoder(text_tokens=0, text_width=0), "text_tokens is 0; expected the tokens of"),
-      ({"model": {"backbone": {"text_layers": 3}}}, "text_layers is 3; expected 2: only"))
+      ({"model": {"backbone": {"text_layers": 3}}}, "text_layers is 3; expected 2 without"))
   def test_settings_that_do_not_fit_are_named(self, values, message):
     with self.assertRaisesRegex(ValueError, message):
       config_lib.from_dict(values)

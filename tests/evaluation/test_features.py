@@ -44,6 +44,16 @@ class FeaturesTest(parameterized.TestCase):
     np.testing.assert_allclose(parts.spatial.covariance, whole.spatial.covariance, atol=1e-12)
     self.assertIsNone(features.join([Features(whole.pool)] * 2).spatial)
 
+  @parameterized.parameters(
+      (lambda x: 1 / 0, "fails for uint8 images of shape .2, 4, 4, 1.: ZeroDivisionError"),
+      (lambda x: np.zeros((1, 3)), "features of shape .1, 3. for 2 images; expected .2, F."),
+      (lambda x: np.full((2, 3), np.nan), "gives features that are NaN or infinite"))
+  def test_a_function_that_does_not_do_is_named(self, function, message):
+    extract = features.OfFunction(f"{__name__}:channel_means")
+    extract._function = function
+    with self.assertRaisesRegex(ValueError, f"{__name__}:channel_means {message}|{message}"):
+      extract(np.zeros((2, 4, 4, 1), np.float32))
+
   def test_processes_measure_a_share_each_and_have_the_whole(self):
     images, gathered = pictures.to_uint8(_images(7)), []
     extract = features.OfFunction(f"{__name__}:channel_means")

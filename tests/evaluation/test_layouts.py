@@ -75,7 +75,7 @@ class LayoutsTest(parameterized.TestCase):
     layouts.check_settings(directory, {"seed": 1})  # Nothing is there yet.
     (directory / "00000").mkdir()
     layouts.check_settings(directory, {"seed": 1})
-    with self.assertRaisesRegex(ValueError, "has samples of .'seed': 1., not .'seed': 2."):
+    with self.assertRaisesRegex(ValueError, "has samples of seed 1, not 2; repeat the command"):
       layouts.check_settings(directory, {"seed": 2})
 
   def test_the_command_continues_with_the_same_pictures(self):
@@ -91,8 +91,12 @@ class LayoutsTest(parameterized.TestCase):
     (self.root / "out" / "00001").rename(self.root / "gone")
     processes.ntm("sample", *flags)
     self.assertEqual({file: file.read_bytes() for file in files}, before)
+    other = self.root / "other.jsonl"
+    other.write_text(_geneval_file(self.root).read_text().replace("ring", "circle"))
     for more, message in (
-        (["--seed=1"], "has samples of"), (["--prompts=a ring"], "nothing in --prompts"),
+        (["--seed=1"], "has samples of seed 0, not 1;"),
+        (["--prompts=a ring"], "--prompts does not apply: --layout=geneval"),
+        ([f"--prompts_file={other}"], "has samples of prompts_sha256"),
         (["--layout=dpg", "--num=2"], "--num is 2; expected 4 with --layout=dpg")):
       code, stderr = runs.call("sample", *flags, *more)
       self.assertEqual(code, 1)

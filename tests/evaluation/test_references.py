@@ -87,9 +87,20 @@ class ReferencesTest(parameterized.TestCase):
       self._load(**arrays)
 
   def test_a_check_reads_no_images(self):
-    for arrays in (dict(arr_0=np.zeros(1)), dict(mu=np.zeros(1), sigma=np.eye(1))):
+    images = np.zeros((1, 4, 4, 3), np.uint8)
+    for arrays in (dict(arr_0=images), dict(mu=np.zeros(1), sigma=np.eye(1))):
       np.savez(self.path / "ref.npz", **arrays)
+      references.check(str(self.path / "ref.npz"), (4, 4, 3))
+    np.savez(self.path / "ref.npz", arr_0=images)
+    references.check(str(self.path / "ref.npz"))
+    with self.assertRaisesRegex(ValueError, r"shape \(4, 4, 3\), and the samples \(4, 4, 1\)"):
+      references.check(str(self.path / "ref.npz"), (4, 4, 1))
+    np.savez(self.path / "ref.npz", arr_0=images.astype(np.float32))
+    with self.assertRaisesRegex(ValueError, "has type float32 and shape"):
       references.check(str(self.path / "ref.npz"))
+    with self.assertRaisesRegex(ValueError, "a folder without images"):
+      references.check(str(self.path))
+    Image.fromarray(images[0]).save(self.path / "0.png")
     references.check(str(self.path))
     np.savez(self.path / "ref.npz", other=np.zeros(1))
     with self.assertRaisesRegex(ValueError, "has neither images"):

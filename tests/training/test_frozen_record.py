@@ -8,8 +8,9 @@ from absl.testing import absltest
 
 from ntm import api
 from ntm import config as config_lib
+from ntm.data import captions
 from ntm.training import checks, frozen_record
-from tests.helpers import runs, tiny, tiny_autoencoder, tiny_text_encoder
+from tests.helpers import runs, tiny, tiny_autoencoder, tiny_text_encoder, tiny_tokenizer
 
 
 def _at(config, path):
@@ -46,12 +47,13 @@ class FrozenRecordTest(absltest.TestCase):
 
   def test_other_networks_are_refused(self):
     other = _other(self.config.autoencoder.path)
-    with self.assertRaisesRegex(ValueError, f"with the autoencoder .*names another: {other}"):
+    with self.assertRaisesRegex(
+        ValueError, f"with config.autoencoder.path = .*, and now it is another: {other}"):
       checks.check_run(_at(self.config, other), self.workdir)
-    with self.assertRaisesRegex(ValueError, "names another: none"):
+    with self.assertRaisesRegex(ValueError, "now it is another: none"):
       checks.check_run(_at(self.config, ""), self.workdir)
     (self.workdir / "frozen.json").unlink()
-    with self.assertRaisesRegex(ValueError, "with the autoencoder none, and"):
+    with self.assertRaisesRegex(ValueError, "with config.autoencoder.path = none, and"):
       api.restore(self.workdir)
 
   def test_a_run_starts_from_a_model_of_the_same_autoencoder(self):
@@ -60,7 +62,7 @@ class FrozenRecordTest(absltest.TestCase):
     start(self.config)
     with self.assertRaisesRegex(
         ValueError, f"autoencoder.path is .*other, but the flow-matching model in {self.workdir} "
-        f"was trained with another autoencoder, {self.config.autoencoder.path}; set it to a copy"):
+        f"was trained with another, {self.config.autoencoder.path}; set it to a copy"):
       start(_at(self.config, _other(self.config.autoencoder.path)))
     # Of what is not known of one of them, nothing is said.
     start(_at(self.config, ""))
@@ -74,8 +76,26 @@ class FrozenRecordTest(absltest.TestCase):
     frozen_record.check(workdir, config)
     (workdir / "frozen.json").write_text(json.dumps(
         {"text_encoder": record["text_encoder"] | {"checksum": 1}}))
-    with self.assertRaisesRegex(ValueError, "trained with the text_encoder .*names another"):
+    with self.assertRaisesRegex(
+        ValueError, "trained with config.text.encoder = .*, and now it is another"):
       frozen_record.check(workdir, config)
+
+  def test_a_tokenizer_is_known_by_what_it_does(self):
+    folders = [pathlib.Path(tempfile.mkdtemp()) / name for name in ("first", "copy", "left")]
+    for folder, side in zip(folders, ("right", "right", "left")):
+      tiny_tokenizer.save(folder, padding_side=side)
+    configs = [runs.config(num_classes=0, backbone={"text_tokens": 8, "vocab_size": 300},
+                           text={"tokenizer": str(folder)}) for folder in folders]
+    workdir = pathlib.Path(tempfile.mkdtemp()) / "run"
+    runs.write(workdir, configs[0])
+    frozen_record.check(workdir, configs[1])
+    with self.assertRaisesRegex(ValueError, "with config.text.tokenizer = .*first, and now it is "
+                                "another: .*left"):
+      frozen_record.check(workdir, configs[2])
+    # Where it cannot be read, what needs it says so.
+    shutil.rmtree(folders[2])
+    captions.tokenizer.cache_clear()
+    frozen_record.check(workdir, configs[2])
 
   def test_a_damaged_record_is_named(self):
     (self.workdir / "frozen.json").write_text("[")
