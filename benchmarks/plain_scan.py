@@ -16,7 +16,7 @@ class PlainBlock(AutoregressiveBlock):
 
   def plain_inverse(self, u_BNC, cond):
     """x_BNC, token after token."""
-    c_B1D = self._condition(cond)
+    c_B1D, _ = self._condition(cond)
     modulation = self.stack.modulation(c_B1D)
     weights = self.variables["params"]["stack"]["layers"]
     config, (batch_size, length, _) = self.transformer, u_BNC.shape
@@ -35,8 +35,7 @@ class PlainBlock(AutoregressiveBlock):
         return layer.apply({"params": params}, h, modulation_B16D, angles, None, cache, index)
 
       h, caches = jax.lax.scan(one, h, (weights, modulation, caches))
-      mean, log_scale = block.apply(variables, h, u_BC.dtype, method="_affine")
-      x = mean + jnp.exp(log_scale) * u_BC[:, None]
+      x, _ = block.apply(variables, h, u_BC.dtype, method="_map").inverse(u_BC[:, None])
       return (x, caches, index + 1), x[:, 0]
 
     start = (jnp.zeros_like(u_BNC[:, :1]), caches, jnp.int32(0))

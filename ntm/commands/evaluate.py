@@ -68,8 +68,8 @@ _RESIZE = flags.DEFINE_enum(
     "resize", "tf1", resize.METHODS, "How Inception's images are resized: as TensorFlow 1 did, "
     "like published FIDs, or bicubic and antialiased.", flag_values=FLAGS)
 _LABELS = flags.DEFINE_enum(
-    "labels", "uniform", ["uniform", "training"], "Classes of the samples: equally many of each, "
-    "or as frequent as among the training images.", flag_values=FLAGS)
+    "label_frequencies", "uniform", ["uniform", "training"], "Classes of the samples: equally many "
+    "of each, or as frequent as among the training images.", flag_values=FLAGS)
 _EXPORT = flags.DEFINE_enum(
     "export", None, ["adm"], "Write the samples to OUTPUT.npz as ADM's evaluator reads them; "
     "without --features and --reference, nothing else is done.", flag_values=FLAGS)
@@ -95,7 +95,7 @@ def main(_) -> None:
   if known:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
   if known or captioned:
-    entry_point.refuse(FLAGS, ["features", "reference", "resize", "labels", "export"],
+    entry_point.refuse(FLAGS, ["features", "reference", "resize", "label_frequencies", "export"],
                        f"the data are {config.data.source}, which have measures of their own")
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
   with progress("reading images"):
@@ -157,7 +157,7 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
                      "compared with images; expected them in --reference, a folder or a file of "
                      "ADM.")
   if not config.model.num_classes:
-    entry_point.refuse(FLAGS, ["labels"], "the model has no classes")
+    entry_point.refuse(FLAGS, ["label_frequencies"], "the model has no classes")
   output = _EXPORT.value and entry_point.output_path(
       _OUTPUT, _WORKDIR.value, "samples/adm", (".npz",))
   image_shape = autoencoder.image_shape(config)

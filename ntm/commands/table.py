@@ -26,7 +26,7 @@ _TABLES = {1: lambda: published.TEXT_TO_IMAGE, 2: lambda: published.SPEED,
            3: published.coefficients, 6: lambda: published.IMAGENET}
 FLAGS = flags.FlagValues()
 _NUMBER = flags.DEFINE_integer("number", None, "Number of the table in the paper: 1, 2, 3, 6. `ntm "
-                               "table 3` is short for `ntm table --number=3`.",
+                               "table 3` is short for `ntm table --number=3`.", 1, 6,
                                required=True, flag_values=FLAGS)
 _RESULTS = flags.DEFINE_list("results", [], "Files of results: for table 1 of GenEval and "
                              "DPG-Bench, for table 6 of `ntm evaluate`.", flag_values=FLAGS)

@@ -173,7 +173,7 @@ _EVALUATE = [
     (["--workdir={fm}", "--features={files}/nowhere.npz"], ["nowhere.npz, which does not exist"]),
     (["--workdir={fm}", "--features={files}/none.npz"], ["is not a classifier; expected a file"]),
     (["--workdir={fm}", "--reference={files}/nowhere"], ["cannot be read as a reference"]),
-    (["--workdir={plain}", "--labels=training"], ["--labels does not apply: the model has no"]),
+    (["--workdir={plain}", "--label_frequencies=training"], ["--label_frequencies does not apply"]),
 ]
 _LIKELIHOOD = [
     ([], ["--workdir is missing"]),

@@ -29,7 +29,8 @@ class SharedFlagsTest(parameterized.TestCase):
         kinds.setdefault(name, set()).add((type(parser), getattr(parser, "upper_bound", None),
                                            getattr(parser, "enum_values", None) and
                                            tuple(parser.enum_values)))
-    self.assertEqual({name for name, found in kinds.items() if len(found) > 1}, set())
+    # `ntm convert --export` converts back, and `ntm evaluate --export=adm` names a format.
+    self.assertEqual({name for name, found in kinds.items() if len(found) > 1}, {"export"})
 
 
 if __name__ == "__main__":
