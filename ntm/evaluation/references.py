@@ -107,7 +107,7 @@ def check(path: str, image_shape: tuple[int, ...] | None = None) -> None:
 
   Args:
     path: of a folder with images, or a file as ADM's.
-    image_shape: of the samples, where images of a file must have it too.
+    image_shape: of the samples, whose sides images of a file must have too.
   """
   if pathlib.Path(path).is_dir():
     if not any(folder.files_by_class(path, log=False).values()):
@@ -116,7 +116,7 @@ def check(path: str, image_shape: tuple[int, ...] | None = None) -> None:
     return
   _read(path, ())
   shape = _shape(path)
-  if image_shape and shape and shape[1:] != tuple(image_shape):
+  if image_shape and shape and shape[1:3] != tuple(image_shape[:2]):  # Grey ones may have RGB.
     raise ValueError(f"the images of {path} have shape {shape[1:]}, and the samples "
                      f"{tuple(image_shape)}; expected a reference of the samples' size, or the "
                      "features of Inception, which read any.")
