@@ -1,4 +1,4 @@
-"""The first picture of text to image: configs/shapes_t2i.py in a quarter of an hour.
+"""configs/shapes_t2i.py, trained for less: to see that all works, not for its pictures.
 
   ntm train --config=configs/shapes_t2i_quick.py --workdir=runs/shapes_quick
   ntm sample --workdir=runs/shapes_quick --prompts="a red circle" --num=8

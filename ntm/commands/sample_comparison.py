@@ -1,6 +1,6 @@
 """Samples of a run against real images, for `ntm evaluate`.
 
-Beside the metrics the results say what these depend on: features and the hash of their weights,
+The results also say what the metrics depend on: features and the hash of their weights,
 resize, rounding, the reference and its hash, and the samples' labels.
 """
 
@@ -186,8 +186,8 @@ def _warn(extract, count, about):
   """Says why a distance of few images is not comparable with published ones."""
   few = [f"{number} {what}" for number, what in (
       (count, "samples"), (about["num_reference"], "images of the reference"))
-         if number < comparison.USUAL and (what == "samples" or
-                                              about["reference_moments"] == "of these images")]
+         if number < comparison.USUAL and (
+             what == "samples" or about["reference_moments"] == "of these images")]
   if few and not isinstance(extract, OfClassifier):
     _LOG.warning("%s, fewer than %d: a covariance of few images is too narrow and the distance too "
                  "large, by an amount that depends on the model; compare only distances of as many",

@@ -70,5 +70,5 @@ class FolderChunks:
     label = self._labels[index] if self._labels else None
     caption = self._captions[index] if self._captions else None
     if self.fields == ("caption",) and caption is None:
-      caption = folder_captions.beside(self._root, name)
+      caption = folder_captions.text_of(self._root, name)
     return Example(encode_sources.pixels(image, size), label, caption)

@@ -108,7 +108,7 @@ def files_by_class(path: str, log: bool = True, captions: bool = False) -> dict[
   if ignored and log:
     _LOG.warning("%s has files that are not read as images: %s", path,
                  first_few([f"{count} {suffix or 'without a suffix'}"
-                        for suffix, count in sorted(ignored.items())]))
+                            for suffix, count in sorted(ignored.items())]))
   return classes
 
 

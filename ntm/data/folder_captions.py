@@ -51,7 +51,7 @@ class CaptionedFolder:
     """{"image", "caption"}; UnreadableError if one of them cannot be used."""
     name, caption = self.names[index], self._captions[index]
     image = images.example(folder.read(self._root, name), 0, self._shape)["image"]
-    return {"image": image, "caption": beside(self._root, name) if caption is None else caption}
+    return {"image": image, "caption": text_of(self._root, name) if caption is None else caption}
 
   def record(self) -> list[str]:
     """The files of this split."""
@@ -66,7 +66,7 @@ def table(root: pathlib.Path, where: str) -> tuple[list[str], list[str]] | None:
     where: key or flag that names it, for errors.
 
   Raises:
-    ValueError: several files, or one that is no table of captions.
+    ValueError: several files, or one that is not a table of captions.
   """
   paths = sorted(path for path in root.glob("*.csv") if path.is_file())
   if len(paths) > 1:
@@ -80,7 +80,7 @@ def text_path(root: pathlib.Path, name: str) -> pathlib.Path:
   return (root / name).with_suffix(".txt")
 
 
-def beside(root: pathlib.Path, name: str) -> str:
+def text_of(root: pathlib.Path, name: str) -> str:
   """The caption in the text file next to an image; UnreadableError if there is none."""
   path = text_path(root, name)
   try:

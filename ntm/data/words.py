@@ -1,5 +1,6 @@
 """A tokenizer of a few known words: those of the built-in captions."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -37,6 +38,10 @@ class Words:
   def unconditional(self) -> Tokens:
     """The tokens of the empty prompt, one row."""
     return self._tokenise([""])
+
+  def checksum(self) -> str:
+    """SHA-256 of its words in the order of their ids, as `ntm.data.prompts.Tokenizer` has one."""
+    return hashlib.sha256(" ".join(self._ids).encode()).hexdigest()
 
   def _tokenise(self, prompts):
     ids_BM = np.zeros((len(prompts), self.length), np.int32)

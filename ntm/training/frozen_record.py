@@ -33,7 +33,7 @@ def of(config: Config) -> Record:
   """
   record = {name: {"path": path, "checksum": converter.checksum(path)}
             for name, (_, path) in inputs.paths(config).items()}
-  if config.text.tokenizer not in ("", "scenes"):
+  if config.text.tokenizer:
     try:
       tokenizer = captions.tokenizer(config.text, config.model.backbone)
     except (ValueError, ImportError):

@@ -112,6 +112,18 @@ class EvaluateTest(parameterized.TestCase):
     self.assertNotIn("class_accuracy", result)
     self.assertIn("test_precision", result)
 
+  def test_an_export_alone_needs_neither_classes_nor_features(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
+    code, stderr = runs.call("evaluate", f"--workdir={workdir}", "--num_samples=5", "--steps=2",
+                             "--export=adm", f"--json={workdir / 'e.json'}")
+    self.assertEqual(code, 0, stderr)
+    with np.load(workdir / "samples" / "adm.npz") as file:
+      self.assertEqual(file["arr_0"].shape, (5, 8, 8, 3))
+    result = json.loads((workdir / "e.json").read_text())
+    self.assertEqual((result["num_samples"], result["num_nonfinite_samples"]), (5, 0))
+    self.assertNotIn("frechet_distance", result)
+
   @pytest.mark.slow
   def test_two_processes_draw_and_measure_a_share_each(self):
     workdir = pathlib.Path(tempfile.mkdtemp())

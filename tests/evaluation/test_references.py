@@ -69,7 +69,7 @@ class ReferencesTest(parameterized.TestCase):
     self.assertAlmostEqual(frechet.between(reference.gaussian, frechet.Gaussian(mu, root)), 0,
                            places=6)
     self.assertLen(reference.pool, 6)
-    # Without images there is no precision, and with another resize no moments.
+    # Precision needs images, and the moments of the file its resize.
     self.assertIsNone(self._load(_Corners(width=_WIDTH), **arrays)[0].pool)
     _, about = self._load(_Corners("antialiased", _WIDTH), arr_0=_pixels(), **arrays)
     self.assertEqual(about["reference_moments"], "of these images")

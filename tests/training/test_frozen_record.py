@@ -92,6 +92,10 @@ class FrozenRecordTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "with config.text.tokenizer = .*first, and now it is "
                                 "another: .*left"):
       frozen_record.check(workdir, configs[2])
+    words = runs.config(num_classes=0, backbone={"text_tokens": 8, "vocab_size": 300},
+                        text={"tokenizer": "scenes"})
+    with self.assertRaisesRegex(ValueError, "now it is another: scenes"):
+      frozen_record.check(workdir, words)
     # Where it cannot be read, what needs it says so.
     shutil.rmtree(folders[2])
     captions.tokenizer.cache_clear()

@@ -90,7 +90,7 @@ class ReporterTest(absltest.TestCase):
     self.assertEqual(self.lines, [(4, values)])
 
   def test_once_stopped_nothing_more_is_scored_or_written(self):
-    held_out = [{"sums": np.array([[2, 1]], np.float32)}, {}]  # Of the second there is no score.
+    held_out = [{"sums": np.array([[2, 1]], np.float32)}, {}]  # The second has no score.
     self.assertEqual(self._reporter(held_out).held_out(_state(4), iter([0, 15]).__next__), {})
     self.assertEmpty(self.lines)
 
