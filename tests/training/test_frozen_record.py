@@ -92,6 +92,11 @@ class FrozenRecordTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, "with config.text.tokenizer = .*first, and now it is "
                                 "another: .*left"):
       frozen_record.check(workdir, configs[2])
+    settings = folders[1] / "tokenizer_config.json"  # Of the copy, which now cuts elsewhere.
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"truncation_side": "left"}))
+    captions.tokenizer.cache_clear()
+    with self.assertRaisesRegex(ValueError, "now it is another: .*copy"):
+      frozen_record.check(workdir, configs[1])
     words = runs.config(num_classes=0, backbone={"text_tokens": 8, "vocab_size": 300},
                         text={"tokenizer": "scenes"})
     with self.assertRaisesRegex(ValueError, "now it is another: scenes"):
