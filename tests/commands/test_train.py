@@ -41,7 +41,7 @@ class TrainTest(absltest.TestCase):
     record = json.loads((workdir / "frozen.json").read_text())
     record["autoencoder"] |= {"path": "elsewhere", "checksum": 1}
     (workdir / "frozen.json").write_text(json.dumps(record))
-    with self.assertRaisesRegex(ValueError, "was trained with another autoencoder, elsewhere"):
+    with self.assertRaisesRegex(ValueError, "was trained with another, elsewhere"):
       train._source(config)
 
 
