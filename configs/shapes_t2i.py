@@ -36,7 +36,7 @@ def get_config():
   config.optimizer.warmup_steps = 200
   config.optimizer.ema_decay = 0.997
   config.train.steps = 8000
-  config.train.batch_size = 16
+  config.train.batch_size = 8
   config.train.label_dropout = 0.0  # Without guidance no text is dropped.
   config.train.sample_every = config.train.checkpoint_every = 1000
   return config

@@ -66,7 +66,7 @@ def configurations(rng: np.random.Generator) -> None:
 
 
 def command_lines(rng: np.random.Generator) -> None:
-  """Random flags with random values of a random command, whose input does not exist."""
+  """Random flags with random values of a random command; where it reads a file, none exists."""
   command = _pick(rng, list(main.COMMANDS))
   # Less the keys of configs, which a command line before this one has left there.
   known = sorted(flag for flag in importlib.import_module(f"ntm.commands.{command}").FLAGS
@@ -88,6 +88,8 @@ def command_lines(rng: np.random.Generator) -> None:
     arguments = [text for text in arguments if text not in ("-h", "--h", "--help")]
     code, stderr = runs.call(command, *arguments)
     left = list(pathlib.Path(directory).iterdir())
+  if code == 0 and command == "table" and not left:
+    return  # It needs no input: `ntm table 2` is right.
   if code == 0 or left:
     raise WrongAcceptance(f"ntm {command} {arguments} ended with {code} and left {left}")
   lines = stderr.splitlines()
