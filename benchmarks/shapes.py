@@ -13,6 +13,7 @@ one. What is done is not done again, and an interrupted training resumes.
 import argparse
 import collections
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -64,7 +65,7 @@ def main():
   if not args.table:
     args.results.mkdir(parents=True, exist_ok=True)
     run(args)
-  print_table(endless.read(args.results))
+  print(table(endless.read(args.results)))
   if args.picture:
     draw(args)
 
@@ -157,20 +158,21 @@ def append(results: pathlib.Path, rows) -> None:
           f"{row['frechet_distance']:.3f}", flush=True)
 
 
-def print_table(rows) -> None:
+def table(rows) -> str:
   """Means over the seeds; errors are over them, or of the samples where there is one seed."""
   groups = collections.defaultdict(list)
   for row in rows:
     groups[row["model"], row["sampler"]].append(row)
   columns = ["mean", *CATEGORIES]
-  print(f"| model | sampler | seeds | {' | '.join(columns)} | unseen captions | Fréchet | NLL |")
-  print(f"|{'---|' * (6 + len(columns))}")
+  lines = [f"| model | sampler | seeds | {' | '.join(columns)} | unseen captions | Fréchet | NLL |",
+           f"|{'---|' * (6 + len(columns))}"]
   for (model, sampler), group in groups.items():
     keys = ["score", *(f"score_{name.replace(' ', '_')}" for name in CATEGORIES), "unseen_score"]
     cells = [cell(group, key, f"{key}_standard_error", 100, ".1f") for key in keys]
     cells += [cell(group, "frechet_distance", "frechet_standard_error", 1, ".2f"),
               cell(group, "nll_nats_per_dim", "nll_standard_error", 1, ".4f")]
-    print(f"| {model} | {sampler} | {len(group)} | {' | '.join(cells)} |")
+    lines.append(f"| {model} | {sampler} | {len(group)} | {' | '.join(cells)} |")
+  return "".join(re.sub(" +", " ", line) + "\n" for line in lines)
 
 
 def cell(group, key: str, error_key: str, scale: float, pattern: str) -> str:

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -211,6 +212,30 @@ class EndlessTest(parameterized.TestCase):
     again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     self.assertNotIn("done in", again)
     self.assertLen(self.endless.read(results), len(rows))
+
+
+class TablesTest(absltest.TestCase):
+
+  def test_the_tables_of_the_pages_are_those_of_the_rows(self):
+    found = subprocess.run([sys.executable, _BENCHMARKS / "tables.py"], capture_output=True,
+                           text=True)
+    self.assertEqual(found.returncode, 0, found.stdout + found.stderr)
+
+  def test_another_number_is_found_and_put_right(self):
+    with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
+      tables = importlib.import_module("tables")
+    docs = pathlib.Path(tempfile.mkdtemp()) / "docs"
+    shutil.copytree(_BENCHMARKS.parent / "docs", docs)
+    page = docs / "results.md"
+    right = page.read_text()
+    page.write_text(right.replace("| 1.112 | 0.986 |", "| 1.112 | 0.886 |"))
+    with mock.patch.object(tables, "_DOCS", docs):
+      with (mock.patch.object(sys, "argv", ["tables.py"]),
+            self.assertRaisesRegex(SystemExit, r"the tables \['equal'\] are not those")):
+        tables.main()
+      with mock.patch.object(sys, "argv", ["tables.py", "--write"]):
+        tables.main()
+    self.assertEqual(page.read_text(), right)
 
 
 @pytest.mark.slow
