@@ -49,6 +49,7 @@ class Report:
     flops_per_chip: of the model, see `model_flops`.
     executed_flops_per_chip: with what rematerialisation computes again.
     collective_bytes: by kind, see `ntm.performance.collectives`.
+    crossing_bytes: of these, what leaves a slice.
     frozen_flops_per_chip: among the model's FLOPs, those of "autoencoder" and "text_encoder".
     frozen_bytes: of their parameters; of an autoencoder a program reads the encoder or the decoder.
   """
@@ -61,6 +62,7 @@ class Report:
   flops_per_chip: float
   executed_flops_per_chip: float
   collective_bytes: dict[str, int]
+  crossing_bytes: dict[str, int]
   frozen_flops_per_chip: dict[str, float]
   frozen_bytes: dict[str, int]
 
@@ -112,15 +114,18 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       raise
     size = float(needed[1]) * 1024 ** ("KMGT".index(needed[2]) + 1)
     return Report(arguments=0, temporaries=0, hbm_per_chip_bytes=round(size * share), fits=False,
-                  collective_bytes={}, **known)
+                  collective_bytes={}, crossing_bytes={}, **known)
   memory, size = compiled.memory_analysis(), device_bytes(compiled)
-  sent = collectives.collective_bytes(compiled.as_text())
+  text, slices = compiled.as_text(), partitioning.by_slice(config.mesh.slices, mesh.devices.ravel())
+  sent = collectives.collective_bytes(text)
+  crossing = collectives.crossing_bytes(text, len(slices[0])) if len(slices) > 1 else {}
   return Report(
       arguments=round(memory.argument_size_in_bytes * share),
       temporaries=round(memory.temp_size_in_bytes * share),
       hbm_per_chip_bytes=round(size * share),
       fits=None if chip is None else size * share <= chip.hbm_bytes,
-      collective_bytes={kind: round(n * share) for kind, n in sent.items()}, **known)
+      collective_bytes={kind: round(n * share) for kind, n in sent.items()},
+      crossing_bytes={kind: round(n * share) for kind, n in crossing.items()}, **known)
 
 
 def model_flops(program: str, config: Config, refine: str | None = None) -> int:

@@ -31,6 +31,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "TPU slice, such as v5e:4x4, v5p:4x4x4 or v6e:4x4, or cpu:N for N CPU "
     "devices.", required=True, flag_values=FLAGS)
+_NUM_SLICES = flags.DEFINE_integer(
+    "num_slices", 1, "How many such slices, joined by the network of their data centre.", 1, 1024,
+    flag_values=FLAGS)
 _PROGRAM = flags.DEFINE_enum("program", "train", ahead_of_time.PROGRAMS, "Program to compile: one "
                              "update, one batch of samples, or one update of the denoiser.",
                              flag_values=FLAGS)
@@ -56,7 +59,7 @@ def main(_) -> None:
                 "for config.%s", path, key)
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
-  devices = _devices(_TOPOLOGY.value)
+  devices = _devices(_TOPOLOGY.value, _NUM_SLICES.value)
   mesh = partitioning.make_mesh(config.mesh, devices)
   chip = accelerators.lookup(devices[0].device_kind)
   count = accelerators.num_chips(devices)
@@ -68,7 +71,8 @@ def main(_) -> None:
                           None if _REFINE.value == "none" else _REFINE.value)
   seconds = time.monotonic() - started
   result = dataclasses.asdict(report) | {
-      "program": _PROGRAM.value, "topology": _TOPOLOGY.value, "chips": count,
+      "program": _PROGRAM.value, "topology": _TOPOLOGY.value,
+      "num_slices": _NUM_SLICES.value, "chips": count,
       "compile_seconds": seconds, "batch_size": config.train.batch_size,
       "remat": config.model.remat,
       "hbm_limit_bytes": chip.hbm_bytes if chip else None}
@@ -80,7 +84,7 @@ def main(_) -> None:
   entry_point.write_json(_JSON.value, result)
 
 
-def _devices(name):
+def _devices(name, num_slices):
   """The devices of a topology; none of them needs to be attached."""
   kind, _, shape = name.partition(":")
   jax.config.update("jax_platforms", "cpu")  # Nothing runs, and an attached TPU may be in use.
@@ -88,13 +92,15 @@ def _devices(name):
     if not shape.isdecimal() or not 0 < int(shape[:9]) <= _MAX_CPU_DEVICES:
       raise ValueError(f"--topology is {name}; expected a number of devices from 1 to "
                        f"{_MAX_CPU_DEVICES}, as in cpu:8.")
+    entry_point.refuse(FLAGS, ["num_slices"], "config.mesh.slices divides CPU devices")
     jax.config.update("jax_num_cpu_devices", int(shape))
     return jax.devices()
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # There may be no metadata server,
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and no chip needs locking.
   from jax.experimental import topologies
   try:
-    return topologies.get_topology_desc(name, platform="tpu").devices
+    several = {"num_slices": num_slices} if num_slices > 1 else {}
+    return topologies.get_topology_desc(name, platform="tpu", **several).devices
   except Exception as error:  # libtpu, or its absence, raises errors of many types.
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise ValueError(f"--topology is {name}; expected a slice such as v5e:4x4 or v5p:4x4x4, with "
@@ -116,6 +122,8 @@ def _print(result):
     print(f"{name.replace('_', ' '):21} {share:.1%} of them, {gib(size)} of parameters per chip")
   for kind, size in result["collective_bytes"].items():
     print(f"{kind:21} {gib(size)} per chip")
+  for kind, size in result["crossing_bytes"].items():
+    print(f"between slices        {gib(size)} per chip of {kind}")
   if "bounds_seconds" in result:
     bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
     print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")

@@ -112,17 +112,20 @@ class FinetuneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-  """Devices along every mesh axis; at most one -1 takes what is left.
+  """Devices of a slice along every mesh axis; at most one -1 takes what is left.
 
   Attributes:
     data: batch is split, parameters are copied.
     fsdp: batch and parameters are split.
     tensor: heads and feed-forward are split.
+    slices: of TPUs, each with an interconnect of its own; they split the batch as `data` does. -1
+      is as many as there are. Of other devices, groups in order; -1 is one.
   """
 
   data: int = -1
   fsdp: int = 1
   tensor: int = 1
+  slices: int = -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +157,8 @@ def check_run(config) -> None:
   sizes = (mesh.data, mesh.fsdp, mesh.tensor)
   require(all(n == -1 or n >= 1 for n in sizes) and sizes.count(-1) <= 1, "mesh",
           sizes, "positive sizes with at most one -1")
+  require(mesh.slices == -1 or mesh.slices >= 1, "mesh.slices", mesh.slices,
+          "a positive number, or -1 for as many as the devices have")
 
 
 def _check_process(config):

@@ -1,9 +1,9 @@
 """Batches in an order that is a function of (seed, step) alone.
 
 Global batch i holds examples i B .. (i + 1) B - 1 of the endlessly repeated,
-each epoch reshuffled source. Process p of P reads the p-th P-th of every global
-batch, so the order does not depend on how many hosts read it, and the state of
-an iterator is the number of batches drawn. What is read in place of examples
+each epoch reshuffled source. A process reads the rows of every global batch that its
+devices hold, so the order depends neither on the number of hosts nor on the mesh, and the state
+of an iterator is the number of batches drawn. What is read in place of examples
 that cannot be is in `ntm.data.unreadable`.
 """
 
@@ -24,6 +24,7 @@ from ntm.data.shards import ChooseMirror
 from ntm.data.unreadable import Replacing, Source
 from ntm.losses import inputs
 from ntm.models import autoencoder
+from ntm.nn import partitioning
 
 _LOG = logging.getLogger("ntm")
 _HELD_OUT = 1024  # Test images behind the held-out loss during training, or fewer that take
@@ -70,31 +71,27 @@ class TrainIterator:
     self._batches.set_state(state)
 
 
-def train_iterator(source: Source, batch_size: int, seed: int, process_index: int = 0,
-                   process_count: int = 1, text_dropout: float = 0.0) -> TrainIterator:
+def train_iterator(source: Source, batch_size: int, seed: int, rows: np.ndarray | None = None,
+                   text_dropout: float = 0.0) -> TrainIterator:
   """Endless shuffled batches of this process's share.
 
   Args:
     source: random-access examples.
     batch_size: global, B.
     seed: of the order.
-    process_index: p.
-    process_count: P, dividing batch_size.
+    rows: of every global batch, those that are read, [R]; None for all of them.
     text_dropout: share of the texts replaced by `source.null_text`, what an example of the empty
       text has.
 
   Returns:
-    An iterator over {"image": [B/P, ...] float32, "label": [B/P] int32}, or
+    An iterator over {"image": [R, ...] float32, "label": [R] int32}, or
     "text", or "ids" and "mask", in place of the label; of shards, "mean" and "std" in
     place of the image, of the image or of its mirror image at random. An example that
     cannot be read is replaced by the next one that can.
 
   Raises:
-    ValueError: a batch that the processes do not divide, an empty source, no
-      empty text to put in place of others.
+    ValueError: an empty source, no empty text to put in place of others.
   """
-  if batch_size % process_count:
-    raise ValueError(f"batch_size {batch_size} is not divisible by {process_count} processes.")
   if not len(source):
     raise ValueError("the data source is empty; there is nothing to train on.")
   mirrors = hasattr(source, "pairs")  # Of shards.
@@ -107,9 +104,11 @@ def train_iterator(source: Source, batch_size: int, seed: int, process_index: in
       raise ValueError(f"train.label_dropout is {text_dropout}, but there is no null_text.npy with "
                        "the features of the empty text; make it, or set train.label_dropout to 0.")
     dataset = dataset.random_map(_DropText(source.null_text, text_dropout))
-  # Local batches in global order, of which every P-th is ours.
-  dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
-  dataset = dataset[process_index::process_count]
+  if rows is not None:
+    examples, size, batch_size = dataset, batch_size, len(rows)
+    dataset = grain.MapDataset.range(len(examples) // size * batch_size).map(
+        lambda i: examples[i // batch_size * size + int(rows[i % batch_size])])
+  dataset = dataset.batch(batch_size, drop_remainder=True)
   options = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
   return TrainIterator(iter(dataset.to_iter_dataset(options)), replacing)
 
@@ -173,8 +172,10 @@ def training_data(config: Config) -> tuple[TrainIterator, list[dict[str, Any]]]:
     _LOG.info("%d training and %d test images", len(source), len(test))
   record = {"train": source.record(), "test": test.record()}
   by_text = config.model.backbone.text_tokens > 0
-  iterator = train_iterator(source, config.train.batch_size, config.train.seed,
-                            jax.process_index(), jax.process_count(),
+  rows = None
+  if jax.process_count() > 1:
+    rows = partitioning.batch_rows(partitioning.make_mesh(config.mesh), config.train.batch_size)
+  iterator = train_iterator(source, config.train.batch_size, config.train.seed, rows,
                             config.train.label_dropout if by_text else 0.0)
   iterator.record = record
   example = sum(np.asarray(part).nbytes for part in unreadable.first_readable(test).values())

@@ -8,11 +8,12 @@ as the parameters; elsewhere `constrain` does nothing.
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ntm.config import MeshConfig
@@ -57,21 +58,88 @@ def constrain(x: Array, *axes: str | None) -> Array:
 def make_mesh(config: MeshConfig, devices=None) -> Mesh:
   """The mesh over all devices, axes (data, fsdp, tensor).
 
+  The sizes are those within a slice, and slices follow each other along `data`: what the other
+  axes exchange stays in a slice. Within a slice of TPUs neighbours on an axis are neighbours in its
+  torus, as far as its shape allows.
+
+  Args:
+    config: the sizes.
+    devices: those of JAX by default.
+
   Raises:
-    ValueError: sizes that do not multiply to the number of devices.
+    ValueError: sizes that do not multiply to the devices of a slice, or another number of slices
+      than the devices have.
   """
-  devices = jax.devices() if devices is None else devices
+  slices = by_slice(config.slices, jax.devices() if devices is None else devices)
+  count = len(slices[0])
   sizes = [config.data, config.fsdp, config.tensor]
   if -1 in sizes:
-    rest = int(np.prod([n for n in sizes if n != -1]))
-    sizes[sizes.index(-1)] = len(devices) // rest
-  if int(np.prod(sizes)) != len(devices):
+    rest = math.prod(n for n in sizes if n != -1)
+    sizes[sizes.index(-1)] = count // rest
+  if math.prod(sizes) != count:
     asked = (config.data, config.fsdp, config.tensor)
     needs = "divide" if -1 in asked else "multiply to"
+    where = f" of each of {len(slices)} slices" if len(slices) > 1 else ""
     raise ValueError(f"the sizes of mesh (data, fsdp, tensor) = {asked} do not {needs} the number "
-                     f"of devices, {len(devices)}; change config.mesh, where one -1 takes what is "
+                     f"of devices{where}, {count}; change config.mesh, where one -1 takes what is "
                      "left.")
-  return Mesh(np.asarray(devices).reshape(sizes), AXES, axis_types=AXIS_TYPES)
+  return Mesh(np.concatenate([_arranged(part, sizes) for part in slices]), AXES,
+              axis_types=AXIS_TYPES)
+
+
+def by_slice(asked: int, devices: Sequence) -> list[list]:
+  """The devices by slice: TPUs of one interconnect, elsewhere `asked` equal parts in order.
+
+  Args:
+    asked: config.mesh.slices.
+    devices: all.
+
+  Raises:
+    ValueError: another number than TPUs have, or one that does not divide other devices.
+  """
+  if devices[0].platform == "tpu":
+    index = lambda device: getattr(device, "slice_index", 0)
+    parts = [[device for device in devices if index(device) == i]
+             for i in sorted(set(map(index, devices)))]
+    if asked not in (-1, len(parts)):
+      raise ValueError(f"config.mesh.slices is {asked}, but the devices are {len(parts)} slices; "
+                       f"expected {len(parts)}, or -1 for as many as there are.")
+    return parts
+  size, rest = divmod(len(devices), max(asked, 1))
+  if rest:
+    raise ValueError(f"config.mesh.slices is {asked}, which does not divide the {len(devices)} "
+                     "devices; expected a divisor, or -1 for one slice.")
+  return [list(devices[i:i + size]) for i in range(0, len(devices), size)]
+
+
+def _arranged(devices: list, sizes: list[int]) -> np.ndarray:
+  """The devices of a slice, [data, fsdp, tensor]."""
+  if devices[0].platform == "tpu":
+    return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+  return np.asarray(devices).reshape(sizes)
+
+
+def batch_rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+  """The rows of a global batch that the devices of this process hold, ascending.
+
+  Processes that share devices of `tensor` hold the same rows.
+
+  Raises:
+    ValueError: processes with parts of the batch that are neither the same nor apart.
+  """
+  parts = {}
+  for part, devices in enumerate(mesh.devices.reshape(-1, mesh.shape["tensor"])):
+    for device in devices:
+      parts.setdefault(device.process_index, set()).add(part)
+  held = {frozenset(found) for found in parts.values()}
+  ways = mesh.devices.size // mesh.shape["tensor"]
+  if sum(map(len, held)) != ways or len(set(map(len, held))) > 1:
+    raise ValueError(f"the processes hold other parts of a batch each, but not apart from one "
+                     f"another, on the mesh {dict(mesh.shape)}; change config.mesh, so that "
+                     "mesh.tensor divides the devices of a process or is a multiple of them.")
+  each = batch_size // ways
+  mine = sorted(parts[jax.process_index()])
+  return np.concatenate([np.arange(part * each, (part + 1) * each) for part in mine])
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -144,7 +212,7 @@ def from_host(array, sharding: NamedSharding) -> jax.Array:
 
 
 def put_batch(mesh: Mesh, batch):
-  """This process's slice of a global batch, as arrays split over the mesh."""
+  """This process's `batch_rows` of a global batch, as arrays split over the mesh."""
   sharding = batch_sharding(mesh)
   return jax.tree.map(
       lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), batch)

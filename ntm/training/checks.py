@@ -11,7 +11,7 @@ from ntm.losses import task as task_lib
 from ntm.losses.task import Task
 from ntm.nn import partitioning
 from ntm.process import schedule
-from ntm.training import frozen_record, multihost
+from ntm.training import frozen_record
 from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
@@ -34,8 +34,8 @@ def check_run(config: Config, workdir: str | os.PathLike) -> Mesh:
   """
   workdir_lib.check_same(config, workdir=os.fspath(workdir))
   mesh = partitioning.make_mesh(config.mesh)
-  multihost.check_mesh(mesh)
   partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
+  partitioning.batch_rows(mesh, config.train.batch_size)
   process = config.process
   for num_steps in process.num_steps:
     for t_min in (process.t_min, process.t_min_high):

@@ -83,14 +83,6 @@ def to_host(tree):
   return jax.tree.map(gather, tree)
 
 
-def check_mesh(mesh: Mesh) -> None:
-  """Raises ValueError unless every process has its own, equal part of a batch."""
-  ways, count = mesh.shape["data"] * mesh.shape["fsdp"], jax.process_count()
-  if ways % count:
-    raise ValueError(f"{count} processes cannot share batches split over data x fsdp = {ways} "
-                     "devices; set config.mesh.data x fsdp to a multiple of the processes.")
-
-
 def put_whole_batch(mesh: Mesh, batch):
   """A batch that every process holds completely, split over the mesh where it divides evenly."""
   split, copies = partitioning.batch_sharding(mesh), partitioning.replicated(mesh)

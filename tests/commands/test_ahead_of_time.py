@@ -57,6 +57,16 @@ class AheadTest(parameterized.TestCase):
     self.assertEqual(bounds["compute"], report.flops_per_chip / _CHIP.peak_flops)
 
   @pytest.mark.slow
+  def test_between_slices_gradients_are_summed_and_nothing_is_gathered(self):
+    report = _report(mesh={"data": 1, "fsdp": -1, "slices": 2})
+    self.assertIn("all-gather", report.collective_bytes)
+    self.assertEqual(set(report.crossing_bytes), {"all-reduce"})
+    # Float32, at least a fourth per device; activations would be more than all of them.
+    self.assertBetween(report.crossing_bytes["all-reduce"], report.parameters,
+                       4.1 * report.parameters)
+    self.assertEmpty(_report(mesh={"data": 2, "fsdp": -1}).crossing_bytes)
+
+  @pytest.mark.slow
   def test_full_rematerialisation_computes_a_third_more(self):
     report = _report(model__remat="full")
     self.assertIsNone(report.fits)

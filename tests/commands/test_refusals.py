@@ -198,6 +198,10 @@ _COMPILE = [
     ([f"--config={_ROOT}/configs/digits_fm.py", "--topology=cpu:8", "--program=distill"],
      ["config.model.kind is 'flow_matching'; expected the config of an NTM"]),
     ([_CONFIG, "--topology=cpu:8", "--refine=none"], ["--refine does not apply", "leave it out"]),
+    ([_CONFIG, "--topology=cpu:8", "--num_slices=2"],
+     ["--num_slices does not apply: config.mesh.slices divides CPU devices; leave it out"]),
+    ([_CONFIG, "--topology=v5e:4x4", "--num_slices=0"], ["--num_slices is 0; expected"]),
+    ([_CONFIG, "--topology=cpu:8", "--config.mesh.slices=0"], ["mesh.slices", "a positive number"]),
     ([_CONFIG, "--topology=cpu:8", "--json={files}"], ["Is a directory", "another path"]),
     ([_CONFIG, "--topology=cpu:8", "--config.model.dtype=int8"], ["int8", "expected one of float"]),
 ]

@@ -82,7 +82,7 @@ class ShardsTest(parameterized.TestCase):
     iterator = pipeline.train_iterator(source, 6, seed=0)
     self.assertEqual(draw(), first)
     # Two processes together draw what one draws.
-    parts = [pipeline.train_iterator(source, 6, 0, index, 2) for index in range(2)]
+    parts = [pipeline.train_iterator(source, 6, 0, rows) for rows in np.split(np.arange(6), 2)]
     iterator = iter({name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
                     for halves in ([next(part) for part in parts] for _ in range(9)))
     self.assertEqual(draw(), first)

@@ -37,8 +37,8 @@ class UnreadableTest(parameterized.TestCase):
   def test_a_position_restores_on_any_number_of_hosts(self, hosts):
     whole = labels(pipeline.train_iterator(_Damaged(23, {1, 22}), 8, 3), 12)
     parts = []
-    for host in range(hosts):
-      draw = lambda host=host: pipeline.train_iterator(_Damaged(23, {1, 22}), 8, 3, host, hosts)
+    for rows in np.split(np.arange(8), hosts):
+      draw = lambda rows=rows: pipeline.train_iterator(_Damaged(23, {1, 22}), 8, 3, rows)
       first = draw()
       half, state = labels(first, 5), first.get_state()
       second = draw()

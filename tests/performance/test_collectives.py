@@ -50,6 +50,42 @@ class CollectivesTest(parameterized.TestCase):
     self.assertEqual(collectives.collective_bytes(text),
                      {"all-reduce": 64 * 4, "reduce-scatter": 64 * 4})
 
+  @parameterized.parameters(
+      (lambda x: jax.lax.psum(x, "slices"), "all-reduce"), (lambda x: jax.lax.psum(x, "d"), None),
+      (lambda x: jax.lax.psum(x, ("slices", "d")), "all-reduce"),
+      (lambda x: jax.lax.ppermute(x, "slices", [(0, 1), (1, 0)]), "collective-permute"),
+      (lambda x: jax.lax.ppermute(x, "d", [(0, 1), (1, 2)]), None))
+  def test_what_leaves_a_slice(self, exchange, kind):
+    mesh = Mesh(np.asarray(jax.devices()).reshape(2, 4), ("slices", "d"))
+    run = jax.shard_map(exchange, mesh=mesh, in_specs=PartitionSpec(("slices", "d")),
+                        out_specs=PartitionSpec(("slices", "d")), check_vma=False)
+    text = jax.jit(run).lower(_array(8, 16)).compile().as_text()
+    self.assertEqual(collectives.crossing_bytes(text, 4), {kind: 64} if kind else {})
+    self.assertEqual(set(collectives.collective_bytes(text).values()), {64})
+
+  @parameterized.parameters(
+      ("{{0,1},{2,3}}", 2, False), ("{{0,2},{1,3}}", 2, True), ("[2,2]<=[4]", 2, False),
+      ("[2,2]<=[2,2]T(1,0)", 2, True), ("[1,4]<=[4]", 2, True), ("[1,4]<=[4]", 4, False),
+      ("{}", 2, True), ("mesh['a'=2,'b'=2] {'a'}", 2, True), ("mesh['a'=2,'b'=2] {'b'}", 2, False),
+      ("mesh['a'=2,'b'=1,'c'=2], device_ids=([2,2]T(1,0)) {'a'}", 2, False),
+      ("mesh['a'=2,'b'=1,'c'=2], device_ids=([2,2]T(1,0)) {'c'}", 2, True),
+      ("mesh['a'=1,'b'=4] {'b'}", 2, True), ("mesh['a'=4] {'a':(2)2}", 2, False),
+      ("mesh['a'=4] {'a':(1)2}", 2, True), ("mesh['a'=2,'b'=2] {'a','b'}", 2, True))
+  def test_groups_in_all_notations(self, groups, size, crosses):
+    text = f"""ENTRY %main (x: f32[64]) -> f32[64] {{
+  %x = f32[64]{{0}} parameter(0)
+  ROOT %sum = f32[64]{{0}} all-reduce(%x), channel_id=1, replica_groups={groups}, to_apply=%add
+}}"""
+    self.assertEqual(collectives.crossing_bytes(text, size), {"all-reduce": 256} if crosses else {})
+
+  def test_groups_in_another_notation_are_named(self):
+    text = """ENTRY %main (x: f32[64]) -> f32[64] {
+  %x = f32[64]{0} parameter(0)
+  ROOT %sum = f32[64]{0} all-reduce(%x), replica_groups=<new>, to_apply=%add
+}"""
+    with self.assertRaisesRegex(ValueError, "%sum has no groups of devices that can be read"):
+      collectives.crossing_bytes(text, 2)
+
   def test_one_device_exchanges_nothing(self):
     self.assertEqual(_collective_bytes(lambda x, y: x + y, _array(8), _array(8)), {})
 

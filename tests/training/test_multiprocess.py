@@ -54,6 +54,25 @@ entry_point.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], severa
 """
 
 
+# A run on a mesh on which neighbours are in two processes, as on the torus of a pod.
+_TORUS = """
+import dataclasses, sys
+from unittest import mock
+import numpy as np
+from ntm.commands import entry_point
+from ntm.config import MeshConfig
+from ntm.nn import partitioning
+from tests.helpers import digits_run
+
+arrange = lambda devices, sizes: np.asarray(devices)[[0, 4, 1, 5, 2, 6, 3, 7]].reshape(sizes)
+mock.patch.object(partitioning, "_arranged", arrange).start()
+config, tensor = digits_run.config, int(sys.argv[2])
+mock.patch.object(digits_run, "config", lambda steps: dataclasses.replace(
+    config(steps), mesh=MeshConfig(-1, 1, tensor))).start()
+entry_point.run(lambda _: digits_run.train(sys.argv[1], 3), sys.argv[:1], several_processes=True)
+"""
+
+
 def _launch(*command, processes=2):
   """On eight devices in all."""
   env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
@@ -108,6 +127,17 @@ class SameRunTest(absltest.TestCase):
     one = tempfile.mkdtemp()
     two = self._two_and(lambda: self._train(one, 3, devices=1))
     self._assert_same(two, one, (1, 2, 3))
+
+  @pytest.mark.slow
+  def test_on_meshes_that_interleave_processes_or_split_heads_over_them(self):
+    one = tempfile.mkdtemp()
+    self._train(one, 3, devices=1)
+    for tensor in (1, 2):
+      workdir = tempfile.mkdtemp()
+      launched = _launch(sys.executable, "-c", _TORUS, workdir, str(tensor))
+      output = launched.communicate(timeout=600)[0]
+      self.assertEqual(launched.returncode, 0, output)
+      self._assert_same(workdir, one, (1, 2, 3))
 
   def test_processes_with_different_configs_are_refused(self):
     workdir = tempfile.mkdtemp()
