@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 
 import jax
@@ -24,6 +25,7 @@ from ntm.training import (
     checks,
     data_record,
     frozen_record,
+    goodput,
     multihost,
     profile,
     report,
@@ -65,6 +67,7 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
     Preempted: after a SIGTERM or Ctrl-C.
     storage.StorageError: as `Checkpointer` raises it.
   """
+  started = time.time()
   mesh, task = checks.check_run(config, workdir), make_task(config)
   record = getattr(iterator, "record", {})
   data_record.check(workdir, record)
@@ -90,7 +93,7 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
   workdir_lib.prepare(workdir, config)
   first_step, stopped = int(state.step), None
   run = _Run(task, make_task, config, workdir, mesh, checkpointer, iterator, list(held_out),
-             first_step)
+             first_step, started)
   data_record.write(workdir, record, first_step)
   frozen_record.write(workdir, config)
   try:
@@ -129,7 +132,7 @@ class _Run:
   """The fixed parts of a run, and the actions between its steps."""
 
   def __init__(self, task: Task, make_task, config: Config, workdir, mesh: Mesh, checkpointer,
-               iterator, held_out, first_step):
+               iterator, held_out, first_step, started):
     self.make_task, self.config, self.mesh = make_task, config, mesh
     self.frozen = state_lib.place_frozen(task, mesh)
     self.checkpointer, self.iterator = checkpointer, iterator
@@ -137,6 +140,7 @@ class _Run:
     self.writer = metrics_lib.Writer(workdir, first_step, task.primary_metric, task.unit)
     self.profile = profile.Profile(workdir, config.train.profile_at, config.train.profile_steps)
     self.clock = Throughput(config.train.batch_size * config.model.num_tokens * task.levels, mesh)
+    self.goodput = goodput.Goodput(workdir, first_step, started)
     self.train_step = step_lib.make_train_step(task, config, mesh)
     self.report = report.Reporter(task, config, mesh, self.writer, self.frozen, held_out,
                                   getattr(iterator, "captions", ()))
@@ -149,10 +153,13 @@ class _Run:
     train, clock = self.config.train, self.clock
     _LOG.info("compiling the training step")
     clock.restart()
+    self.goodput.lap("start")
     for step in range(self.first_step + 1, train.steps + 1):
       self.profile.before(step, state)
+      self.goodput.lap("updates")
       with clock.waiting_for_data():
         batch = self.next_batch(state)
+      self.goodput.lap("data")
       batch = partitioning.put_batch(self.mesh, batch)
       state, metrics, norms = self.train_step(state, batch, self.frozen)
       self.profile.after(step, state)
@@ -166,6 +173,7 @@ class _Run:
         clock.model_flops = step_lib.model_flops(
             self.train_step, self.make_task, self.config, self.mesh, state, batch, self.frozen)
         clock.restart()  # Rates exclude compilation.
+        self.goodput.lap("compile")
       if step % train.log_every == 0 or last or stop:
         self.log(state, norms)
       draws = step % train.sample_every == 0 or last or step == round(
@@ -189,10 +197,13 @@ class _Run:
     step = int(state.step)
     self.pending, self.positions = [], {step: self.positions[step]}
     self.clock.restart()
+    self.goodput.lap("updates")
+    self.goodput.write(step)
 
   def evaluate(self, state, norms, draws, saves, stop_signal):
     """Draws, scores and saves; once a signal has come, which it returns, only saves."""
     stop, metrics = stop_signal(), {}
+    self.goodput.lap("updates")
     with self.clock.paused():  # Rates are of updates alone.
       if draws and not stop:
         self.report.samples(state)
@@ -200,11 +211,15 @@ class _Run:
       if saves and not stop:
         metrics = self.report.held_out(state, stop_signal)
         stop = stop_signal()
+    self.goodput.lap("evaluation")
     if stop and self.pending:
       self.log(state, norms)
     with self.clock.paused():
       if saves or stop:
         self.save(state, metrics, wait=bool(stop) or int(state.step) == self.config.train.steps)
+        self.goodput.lap("checkpoints")
+        self.goodput.write(int(state.step), saved=True)
+        _LOG.info(self.goodput.summary())
       if not stop:
         self.writer.curves()
     return stop
