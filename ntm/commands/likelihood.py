@@ -5,7 +5,8 @@
 For the test images: a lower bound on log P(image) in bits per dimension and its
 importance-weighted tightening, calibration of the predictor, and, for the digits,
 scores that separate them from other inputs. With --compare=OTHER, the paired
-difference between two models on the same images.
+difference between two models on the same images; with --classify=K, how well Bayes' rule
+names their class.
 
 Writes OUTPUT.json, OUTPUT.csv (scores of every image), OUTPUT.png (QQ plot) and
 OUTPUT_spread.png (real images, then per level a noisy state and the mean and standard
@@ -24,7 +25,7 @@ from ntm.api import checks
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
-from ntm.likelihood import anomaly, bounds, calibration, estimates, spread
+from ntm.likelihood import anomaly, bounds, calibration, classification, estimates, spread
 from ntm.sampling import pictures
 from ntm.training import data_record
 
@@ -36,6 +37,9 @@ _COMPARE = flags.DEFINE_string("compare", None, "Directory of another model trai
                                "data, to compare with.", flag_values=FLAGS)
 _OUTPUT = shared_flags.output(FLAGS, "WORKDIR/likelihood")
 _DRAWS = shared_flags.count(FLAGS, "draws", 64, "Importance weights per image.")
+_CLASSIFY = shared_flags.count(
+    FLAGS, "classify", None, "Importance weights per image and class for a classification by "
+    "Bayes' rule, which costs them for every class; left out by default.")
 _STEPS = shared_flags.count(FLAGS, "steps", None, "Number of steps T of the trajectories; by "
                             "default the first T that the model was trained for.")
 _SEED = shared_flags.seed(FLAGS, "all noise")
@@ -54,8 +58,8 @@ def main(_) -> None:
   if other:
     bounds.check_comparable(model.config, other.config)
   config = model.config
-  rng_weights, rng_residuals, rng_scores, rng_spread = jax.random.split(
-      jax.random.key(_SEED.value), 4)
+  rng = jax.random.key(_SEED.value)
+  rng_weights, rng_residuals, rng_scores, rng_spread = jax.random.split(rng, 4)
   if config.autoencoder.path:
     raise ValueError(f"{_WORKDIR.value} holds a model of latents, which have no levels of known "
                      "distance; expected a model of pixels. `ntm evaluate` and Model.log_prob give "
@@ -64,6 +68,8 @@ def main(_) -> None:
   if config.model.backbone.text_tokens:
     raise ValueError(f"{_WORKDIR.value} holds a model conditioned on texts; expected one of "
                      "classes, or unconditional. Model.log_weights takes texts.")
+  if not config.model.num_classes:
+    entry_point.refuse(FLAGS, ["classify"], f"{_WORKDIR.value} holds a model without classes")
   with progress("reading images"):
     train, test, record = pipeline.evaluation_data(config, _LIMIT)
     data_record.warn_if_changed(_WORKDIR.value, record)
@@ -72,6 +78,9 @@ def main(_) -> None:
   weights_JB = _log_weights(model, rng_weights, images, labels, spacing)
   result = {"images": len(images), "t_min": config.process.t_min, "level_spacing": spacing,
             "bits_per_dim": estimates.bits_per_dim(weights_JB, config.model.image_shape)}
+  if _CLASSIFY.value:
+    result["classification"] = {"draws": _CLASSIFY.value} | _classify(
+        model, jax.random.fold_in(rng, 4), images, labels, spacing)
   if other:
     other_labels = test["label"] if other.config.model.num_classes else None
     result["compare"] = estimates.paired_difference(
@@ -106,6 +115,15 @@ def _log_weights(model, rng, images, labels, spacing) -> np.ndarray:
                                    progress=report)
   checks.finite("test images' weights", weights_JB.T)
   return weights_JB
+
+
+def _classify(model, rng, images, labels, spacing) -> dict[str, float]:
+  """How well Bayes' rule names the classes."""
+  with progress("classifying") as report:
+    log_posterior_BY = classification.log_posterior(
+        model, rng, images, _CLASSIFY.value, spacing, _STEPS.value, report)
+  checks.finite("test images' posteriors", log_posterior_BY)
+  return classification.summary(log_posterior_BY, labels)
 
 
 def _anomaly_scores(model, rng, train, test, spacing) -> dict[str, dict[str, np.ndarray]]:
@@ -143,6 +161,10 @@ def _print(result) -> None:
         f"t_min = {result['t_min']} cut off at half a level:")
   for count, row in result["bits_per_dim"].items():
     print(f"  K = {count:>4}   {row['mean']:.4f} +- {row['standard_error']:.4f}")
+  if row := result.get("classification"):
+    print(f"Bayes' rule, K = {row['draws']}: accuracy {row['accuracy']:.1%} +- "
+          f"{row['accuracy_standard_error']:.1%}, -log p(class | image) "
+          f"{row['nats_per_image']:.3f} +- {row['nats_standard_error']:.3f} nats")
   print("Residuals z of every step, cleanest first (0, 1 and 0.046 if calibrated):")
   for k, row in enumerate(result["calibration"], start=1):
     print(f"  step {k}   mean {row['mean']:+.3f}   variance {row['variance']:.3f}   "

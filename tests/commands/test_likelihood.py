@@ -29,11 +29,13 @@ class LikelihoodTest(absltest.TestCase):
   def test_all_files_are_written(self):
     workdir, out = processes.trained(), pathlib.Path(tempfile.mkdtemp()) / "likelihood"
     processes.ntm("likelihood", f"--workdir={workdir}", "--draws=2", f"--compare={workdir}",
-                  f"--output={out}")
+                  f"--output={out}", "--classify=1")
     result = json.loads(out.with_suffix(".json").read_text())
     self.assertEqual(result["compare"]["nats_per_image"], 0)  # A model against itself.
     self.assertLessEqual(result["bits_per_dim"]["2"]["mean"], result["bits_per_dim"]["1"]["mean"])
     self.assertLen(result["calibration"], 4)
+    self.assertEqual(result["classification"]["draws"], 1)
+    self.assertBetween(result["classification"]["accuracy"], 0, 1)
     self.assertContainsSubset({"inverted", "photographs"}, result["auroc"])
     self.assertEqual(Image.open(f"{out}_spread.png").size, (10 * 50, 13 * 50))
     rows = out.with_suffix(".csv").read_text().splitlines()

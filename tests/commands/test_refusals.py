@@ -185,6 +185,7 @@ _LIKELIHOOD = [
      ["taken.csv cannot be written (Is a directory)"]),
     (["--workdir={run}", "--draws=0"], ["--draws is 0; expected an integer from 1"]),
     (["--workdir={run}", "--steps=3"], ["num_steps is 3", "trained for 2 steps"]),
+    (["--workdir={run}", "--classify=0"], ["--classify is 0; expected an integer from 1"]),
     (["--workdir={run}", "--seed=-5"], ["--seed is -5; expected an integer from 0"]),
     (["--workdir={run}", "--checkpoint=x"], ["--checkpoint is x; expected an integer"]),
     (["--workdir={text}"], ["config.data.source is 'arrays'; expected images"]),
