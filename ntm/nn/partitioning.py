@@ -55,6 +55,13 @@ def constrain(x: Array, *axes: str | None) -> Array:
       x, PartitionSpec(*map(whole_if_uneven, x.shape, mesh_axes)))
 
 
+def whole(tree):
+  """Parameters that a loop reads over and over, gathered before it; elsewhere the same."""
+  if jax.sharding.get_abstract_mesh().empty:
+    return tree
+  return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, PartitionSpec()), tree)
+
+
 def make_mesh(config: MeshConfig, devices=None) -> Mesh:
   """The mesh over all devices, axes (data, fsdp, tensor).
 

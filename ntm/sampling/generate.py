@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ntm.config import ProcessConfig
 from ntm.models.denoiser import Denoiser
 from ntm.models.ntm import NTM
+from ntm.nn import partitioning
 from ntm.nn.patchify import Patches
 from ntm.process import schedule
 from ntm.sampling import refinement, sampler
@@ -57,6 +58,8 @@ def make_generator(model: NTM, patches: Patches, process: ProcessConfig, refine:
   def generate(rng, params, cond, batch_size: int, num_steps: int, guidance=None,
                denoiser_params=None, null_cond=None):
     """`Generated` samples; arguments as above."""
+    if "transporter" in params:  # The inverse reads it once per token.
+      params = params | {"transporter": partitioning.whole(params["transporter"])}
     num_tokens, num_channels = patches.token_shape
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
                                     num_tokens)

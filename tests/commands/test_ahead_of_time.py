@@ -1,5 +1,7 @@
 import dataclasses
 import functools
+import importlib.util
+import os
 from unittest import mock
 
 import jax
@@ -55,6 +57,21 @@ class AheadTest(parameterized.TestCase):
     self.assertGreater(report.collective_bytes["all-reduce"], 0)
     bounds = report.bounds(_CHIP)
     self.assertEqual(bounds["compute"], report.flops_per_chip / _CHIP.peak_flops)
+
+  @pytest.mark.slow
+  def test_the_inverse_gathers_the_transporter_once_for_all_tokens(self):
+    if importlib.util.find_spec("libtpu") is None:
+      self.skipTest("libtpu is not installed")  # XLA does it for CPUs without being told.
+    from jax.experimental import topologies
+    with mock.patch.dict(os.environ, TPU_SKIP_MDS_QUERY="1", ALLOW_MULTIPLE_LIBTPU_LOAD="1"):
+      devices = topologies.get_topology_desc("v5e:2x4", platform="tpu").devices
+    sent = []
+    for image_shape in ((4, 4, 1), (16, 16, 1)):
+      config = _config(mesh={"data": 1, "fsdp": 8}, model__image_shape=image_shape)
+      mesh = partitioning.make_mesh(config.mesh, devices)
+      report = ahead_of_time.report("sample", config, mesh, _CHIP, 8, None)
+      sent.append(report.collective_bytes["all-gather"])
+    self.assertLess(sent[1], 1.5 * sent[0])  # Of 16 times as many tokens.
 
   @pytest.mark.slow
   def test_between_slices_gradients_are_summed_and_nothing_is_gathered(self):
