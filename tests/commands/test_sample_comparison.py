@@ -58,6 +58,19 @@ class ComparisonTest(parameterized.TestCase):
     self.assertLess(result["test_frechet_distance"], result["frechet_distance"])
     self.assertNotIn("class_accuracy", result)
 
+  def test_progress_of_features_has_a_total(self):
+    config, reports = runs.config(), mock.MagicMock()
+    _, test, _ = pipeline.evaluation_data(config, 30)
+    with mock.patch.object(sample_comparison, "progress", reports):
+      sample_comparison.against_data(_Levels(), config, None, np.repeat(test["image"], 20, axis=0),
+                                     None, test)
+    self.assertEqual(
+        [call.args[0] for call in reports.call_args_list],
+        ["measuring the reference", "measuring the samples", "measuring the test images"])
+    self.assertEqual(
+        [call.args for call in reports().__enter__().call_args_list],
+        [(512, 1500), (1024, 1500), (1500, 1500), (512, 600), (600, 600), (30, 30)])
+
   def test_the_classifier_says_what_the_samples_show_also_of_bytes(self):
     config = runs.config()
     train, test, _ = pipeline.evaluation_data(config, 300)

@@ -98,10 +98,10 @@ class SamplePartsTest(parameterized.TestCase):
       parts.check_disk(10**6)
       with self.assertRaisesRegex(ValueError, "a needs 0.04 GB, and its disk has 0.02 GB left"):
         parts.check_disk(2 * 10**6)
-    error = OSError(28, "No space left on device")
+    error = OSError(28, "no space")
     with (mock.patch.object(sample_parts.os, "fsync", side_effect=error),
-          self.assertRaisesRegex(ValueError, r"part-000002.npz cannot be written \(No space left on "
-                                 r"device\); make room and run the command again")):
+          self.assertRaisesRegex(ValueError, r"part-000002.npz cannot be written \(no space\); "
+                                 "make room and run the command again")):
       parts.write(2, _IMAGES, _FINITE)
     self.assertFalse(self.path.with_suffix(".partial").exists())
 
