@@ -62,8 +62,9 @@ def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
   Raises:
     ValueError: it has samples that are drawn in another way, or other files.
   """
-  settings_record.check(directory.with_name(f"{directory.name}.json"), directory, settings,
-                        "output")
+  path = directory.with_name(f"{directory.name}.json")
+  settings_record.check(path, directory, settings, "output")
+  settings_record.start(path, directory, settings)
 
 
 def is_done(layout: str, directory: pathlib.Path, item: Item) -> bool:

@@ -32,7 +32,7 @@ class SampleParts:
 
   def __init__(self, directory: str | os.PathLike, settings: dict[str, Any],
                image_shape: Sequence[int], dtype: type):
-    """Makes the folder, or opens it to go on.
+    """Compares the settings with those of a folder that was begun; the first part makes it.
 
     Args:
       directory: of the samples.
@@ -43,10 +43,10 @@ class SampleParts:
     Raises:
       ValueError: it holds samples of other settings, or files of something else.
     """
-    self._directory, self._dtype = pathlib.Path(directory), np.dtype(dtype)
+    self._directory, self._dtype = pathlib.Path(directory).absolute(), np.dtype(dtype)
     self._image_shape = tuple(image_shape)
-    settings_record.check(self._directory / "settings.json", self._directory, settings,
-                          "samples_dir")
+    self._settings, self._started = settings, False
+    settings_record.check(self._record, self._directory, settings, "samples_dir")
     self._fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     self._made_on = f"{jax.devices()[0].device_kind} by JAX {jax.__version__}"
     self._noticed = {self._made_on}
@@ -86,6 +86,9 @@ class SampleParts:
     path = self._path(number)
     partial = path.with_suffix(".partial")
     try:
+      if not self._started:
+        settings_record.start(self._record, self._directory, self._settings)
+        self._started = True
       with partial.open("wb") as file:
         np.savez(file, images=images, finite=finite, settings=self._key(number),
                  made_on=self._made_on)
@@ -100,10 +103,15 @@ class SampleParts:
   def check_disk(self, count: int) -> None:
     """Raises ValueError unless the disk has room for so many more samples."""
     size = count * self._dtype.itemsize * int(np.prod(self._image_shape))
-    free = shutil.disk_usage(self._directory).free
+    exists = next(path for path in (self._directory, *self._directory.parents) if path.exists())
+    free = shutil.disk_usage(exists).free
     if free < size:
       raise ValueError(f"{self._directory} needs {size / 1e9:.2f} GB, and its disk has "
                        f"{free / 1e9:.2f} GB left.")
+
+  @property
+  def _record(self):
+    return self._directory / "settings.json"
 
   def _path(self, number):
     return self._directory / f"part-{number:06}.npz"

@@ -8,9 +8,7 @@ import jax
 
 
 def check(path: pathlib.Path, directory: pathlib.Path, settings: dict[str, Any], flag: str) -> None:
-  """Makes the folder and writes its record, or compares the record of a folder that was begun.
-
-  The record is written whole or not at all, by any number of processes with the same settings.
+  """Compares the settings with the record of a folder that was begun; writes nothing.
 
   Args:
     path: of the record, a JSON file within the folder or outside of it.
@@ -21,8 +19,7 @@ def check(path: pathlib.Path, directory: pathlib.Path, settings: dict[str, Any],
   Raises:
     ValueError: it holds samples of other settings, or files of something else.
   """
-  if directory.exists() and any(file.suffix != ".partial" and file != path
-                                for file in directory.iterdir()):
+  if _begun(path, directory):
     before = _read(path)
     if before is None:
       raise ValueError(f"{directory} is not empty, and {path} does not say how its samples are "
@@ -30,11 +27,25 @@ def check(path: pathlib.Path, directory: pathlib.Path, settings: dict[str, Any],
     if before != settings:
       raise ValueError(f"{directory} has samples of {_differences(before, settings)}; repeat the "
                        f"command that began it, or choose another --{flag}.")
+
+
+def start(path: pathlib.Path, directory: pathlib.Path, settings: dict[str, Any]) -> None:
+  """Makes the folder and writes its record, unless it has samples; arguments as `check`.
+
+  The record is written whole or not at all, by any number of processes with the same settings.
+  """
+  if _begun(path, directory):
     return
   directory.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f"{path.name}.{jax.process_index()}.partial")
   partial.write_text(json.dumps(settings, indent=2) + "\n")
   partial.replace(path)
+
+
+def _begun(path, directory):
+  """Whether a folder has files other than its record, and what a killed process left."""
+  return directory.exists() and any(file.suffix != ".partial" and file != path
+                                    for file in directory.iterdir())
 
 
 def _read(path):

@@ -147,8 +147,10 @@ class OpenPartsTest(absltest.TestCase):
       model = ntm.restore(root / "run")
       model.params = jax.tree.map(lambda a: a + change, model.params)
       directory = tempfile.mkdtemp()
-      drawing.open_parts(directory, str(root / "run"), model, np.array(labels), (8, 8, 1), as_uint8,
-                         **({"seed": 0, "refine": "score", "guidance": 1.0} | how))
+      parts = drawing.open_parts(
+          directory, str(root / "run"), model, np.array(labels), (8, 8, 1), as_uint8,
+          **({"seed": 0, "refine": "score", "guidance": 1.0} | how))
+      parts.write(0, np.zeros((1, 8, 8, 1)), np.ones(1, bool))
       return json.loads((pathlib.Path(directory) / "settings.json").read_text())
 
     first = record()

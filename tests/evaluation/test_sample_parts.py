@@ -91,6 +91,12 @@ class SamplePartsTest(parameterized.TestCase):
     self.assertIsNotNone(parts.read(2, 4))
     self.assertFalse(self.path.with_suffix(".partial").exists())
 
+  def test_nothing_is_made_before_the_first_part(self):
+    parts = self._parts()
+    parts.check_disk(1)
+    self.assertIsNone(parts.read(0, 4))
+    self.assertFalse((self.root / "a").exists())
+
   def test_a_full_disk_is_said_before_or_at_the_part(self):
     parts = self._parts()
     usage = mock.Mock(free=20 * 10**6)

@@ -18,6 +18,7 @@ class SettingsRecordTest(parameterized.TestCase):
 
   def _check(self, **settings):
     settings_record.check(self.path, self.directory, settings, "samples_dir")
+    settings_record.start(self.path, self.directory, settings)
 
   def test_samples_of_other_settings_are_refused_by_name(self):
     self._check(seed=0, guidance=1.5)
@@ -38,6 +39,10 @@ class SettingsRecordTest(parameterized.TestCase):
       self.path.write_text(text)
     with self.assertRaisesRegex(ValueError, "samples is not empty, and .*settings.json does not"):
       self._check(seed=1)
+
+  def test_a_check_writes_nothing(self):
+    settings_record.check(self.path, self.directory, {"seed": 1}, "samples_dir")
+    self.assertFalse(self.directory.parent.exists())
 
   def test_a_record_that_was_cut_off_is_written_again(self):
     self.directory.mkdir(parents=True)
