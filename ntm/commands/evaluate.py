@@ -18,6 +18,10 @@ For scenes with captions: the share of samples that show what their caption says
 category, of captions as in training, and of as many with a combination of words that no
 training caption has.
 
+With --clip=DIRECTORY, for models of captions, the CLIP score of samples with their captions, and
+with --lpips=NETWORK the mean LPIPS of samples of the same caption or class, next to those of real
+pictures.
+
 For data of known density (data.source 'mixture'), whose draws are all fresh: the likelihood
 of 10,000 of them, the divergence from the truth in nats per trajectory, next to that of the
 best Gaussian steps, and the share of samples in a mode and total variations, next to those
@@ -35,11 +39,11 @@ from absl import flags
 from ntm import api
 from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
-from ntm.commands import entry_point, scoring, shared_flags
+from ntm.commands import entry_point, scoring, shared_flags, similarity
 from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
 from ntm.data.scenes import Scenes
-from ntm.evaluation import resize, truth
+from ntm.evaluation import lpips, resize, truth
 from ntm.models import autoencoder
 from ntm.training import data_record, multihost
 from ntm.truth import named
@@ -67,6 +71,12 @@ _REFERENCE = flags.DEFINE_string(
 _RESIZE = flags.DEFINE_enum(
     "resize", "tf1", resize.METHODS, "How Inception's images are resized: as TensorFlow 1 did, "
     "like published FIDs, or bicubic and antialiased.", flag_values=FLAGS)
+_CLIP = flags.DEFINE_string(
+    "clip", None, "CLIP that scores samples with their captions: a folder that save_pretrained of "
+    "transformers wrote, or a name on the hub.", flag_values=FLAGS)
+_LPIPS = flags.DEFINE_enum(
+    "lpips", None, lpips.NETWORKS, "Network of LPIPS, which measures how different samples of the "
+    "same caption or class are.", flag_values=FLAGS)
 _LABELS = flags.DEFINE_enum(
     "label_frequencies", "uniform", ["uniform", "training"], "Classes of the samples: equally many "
     "of each, or as frequent as among the training images.", flag_values=FLAGS)
@@ -94,9 +104,12 @@ def main(_) -> None:
   captioned = config.data.source == "scenes" and bool(config.text.tokenizer)
   if known:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
+    entry_point.refuse(FLAGS, ["lpips"], "known data are no pictures")
   if known or captioned:
     entry_point.refuse(FLAGS, ["features", "reference", "resize", "label_frequencies", "export"],
                        f"the data are {config.data.source}, which have measures of their own")
+  if not config.text.tokenizer:
+    entry_point.refuse(FLAGS, ["clip"], "the model reads no captions")
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
   with progress("reading images"):
     endless = sources.endless(config.data) and not known
@@ -121,8 +134,9 @@ def main(_) -> None:
     samples = _draw(model, rng_sample, how)
     result |= nll() | how | _against_truth(model, samples)
   elif captioned:
+    measures = _similarity(config, [scene.caption for scene in _scenes(model, "test")])
     samples = _draw(model, rng_sample, how)
-    result |= nll() | how | _against_captions(model, rng_sample, samples, how)
+    result |= nll() | how | _against_captions(model, rng_sample, samples, how, measures)
   else:
     result |= _against_data(model, rng_sample, how, nll, train, test)
   if multihost.is_primary_process():
@@ -152,7 +166,10 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   from ntm.commands import sample_comparison
   from ntm.evaluation import features, references
   has_images, config, count = "image" in test, model.config, _NUM_SAMPLES.value
-  if not has_images and not _REFERENCE.value:
+  # Without features, a model without classes is measured by what else is asked for.
+  uncompared = not _FEATURES.value and not _REFERENCE.value and bool(
+      _EXPORT.value or (_CLIP.value or _LPIPS.value) and not config.model.num_classes)
+  if not has_images and not _REFERENCE.value and (_EXPORT.value or not uncompared):
     raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
                      "compared with images; expected them in --reference, a folder or a file of "
                      "ADM.")
@@ -161,12 +178,11 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   output = _EXPORT.value and entry_point.output_path(
       _OUTPUT, _WORKDIR.value, "samples/adm", (".npz",))
   image_shape = autoencoder.image_shape(config)
-  only_export = output and not _FEATURES.value and not _REFERENCE.value
-  by_classifier = not only_export and sample_comparison.uses_classifier(
+  by_classifier = not uncompared and sample_comparison.uses_classifier(
       _FEATURES.value, image_shape, train)
   if not _FEATURES.value or not pathlib.Path(_FEATURES.value).is_dir():
     entry_point.refuse(FLAGS, ["resize"], "only Inception resizes images")
-  extract = None if by_classifier or only_export else features.load(
+  extract = None if by_classifier or uncompared else features.load(
       _FEATURES.value, _RESIZE.value)
   # What can be wrong with code or a reference of the user's shows before samples are drawn.
   if isinstance(extract, features.OfFunction):
@@ -175,37 +191,53 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
     references.check(_REFERENCE.value,
                      None if isinstance(extract, features.OfInception) else image_shape)
   classes, frequencies = sample_comparison.labels(config, _LABELS.value, count)
+  measures = _similarity(config, classes)
   _LOG.info("drawing %d samples", count)
   samples, finite = sample_comparison.draw(
       model, rng, classes, count, as_uint8=not by_classifier and (
-          only_export or extract.record["rounding"] != "none"), guidance=_GUIDANCE.value, **how)
+          uncompared or extract.record["rounding"] != "none"), guidance=_GUIDANCE.value, **how)
   result = {"num_nonfinite_samples": int((~finite).sum()), "labels": frequencies}
   if output and multihost.is_primary_process():
     entry_point.make_parent(output)
     references.export_adm(f"{output}.npz", samples)
     _LOG.info("wrote %s.npz: %d samples", output, len(samples))
-  if only_export:
+  result |= measures.record() | measures.figures(
+      samples, None if classes is None else classes[finite]) | measures.held_out(
+          config, test, count)
+  if uncompared and not measures.asked:
     return result | how
   if has_images:
     result |= nll()
   else:
     _LOG.info("the likelihoods are left out: they need images, and the data are latents")
+  if uncompared:
+    return result | how
   return result | how | sample_comparison.against_data(
       extract or sample_comparison.fit_classifier(config, train), config, _REFERENCE.value, samples,
       classes[finite] if config.model.num_classes else None, test)
 
 
-def _against_captions(model, rng, samples, how) -> dict[str, float]:
+def _similarity(config, conditions) -> similarity.Similarity:
+  """What --clip and --lpips ask for, of samples with these captions or classes."""
+  return similarity.load(_CLIP.value, _LPIPS.value, conditions, _NUM_SAMPLES.value,
+                         autoencoder.image_shape(config))
+
+
+def _against_captions(model, rng, samples, how, measures) -> dict[str, float]:
   """Metrics of samples of scenes, and of others whose captions are of another kind."""
   from ntm.evaluation import sample_metrics
   from ntm.evaluation import scenes as scorer
   side, count = samples.shape[1], len(samples)
   unseen = _draw(model, jax.random.fold_in(rng, 1), how, split="unseen")
-  result = {}
+  result = measures.record()
   for split, images in (("test", samples), ("unseen", unseen)):
     prefix = "unseen_" if split == "unseen" else ""
     shown = _scenes(model, split)
     result |= scorer.summary(scorer.score(np.clip(images, -1, 1), shown), shown, prefix)
+    if measures.asked:
+      captions, real = [scene.caption for scene in shown], Scenes(split, side)
+      result |= measures.figures(images, captions, prefix)
+      result |= measures.figures(real.batch(range(count))[0], captions, f"{prefix}real_")
   with progress("measuring the samples"):
     reference, real = sample_metrics.scenes(side, count)
     for prefix, images in (("", samples), ("fresh_", real["image"])):
