@@ -39,10 +39,9 @@ from absl import flags
 from ntm import api
 from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
-from ntm.commands import entry_point, scoring, shared_flags, similarity
+from ntm.commands import entry_point, scene_comparison, scoring, shared_flags, similarity
 from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
-from ntm.data.scenes import Scenes
 from ntm.evaluation import lpips, resize, truth
 from ntm.models import autoencoder
 from ntm.training import data_record, multihost
@@ -134,9 +133,10 @@ def main(_) -> None:
     samples = _draw(model, rng_sample, how)
     result |= nll() | how | _against_truth(model, samples)
   elif captioned:
-    measures = _similarity(config, [scene.caption for scene in _scenes(model, "test")])
+    measures = _similarity(config, _captions(config, "test"))
     samples = _draw(model, rng_sample, how)
-    result |= nll() | how | _against_captions(model, rng_sample, samples, how, measures)
+    result |= nll() | how | scene_comparison.metrics(samples, lambda split: _draw(
+        model, jax.random.fold_in(rng_sample, 1), how, split), measures)
   else:
     result |= _against_data(model, rng_sample, how, nll, train, test)
   if multihost.is_primary_process():
@@ -223,33 +223,10 @@ def _similarity(config, conditions) -> similarity.Similarity:
                          autoencoder.image_shape(config))
 
 
-def _against_captions(model, rng, samples, how, measures) -> dict[str, float]:
-  """Metrics of samples of scenes, and of others whose captions are of another kind."""
-  from ntm.evaluation import sample_metrics
-  from ntm.evaluation import scenes as scorer
-  side, count = samples.shape[1], len(samples)
-  unseen = _draw(model, jax.random.fold_in(rng, 1), how, split="unseen")
-  result = measures.record()
-  for split, images in (("test", samples), ("unseen", unseen)):
-    prefix = "unseen_" if split == "unseen" else ""
-    shown = _scenes(model, split)
-    result |= scorer.summary(scorer.score(np.clip(images, -1, 1), shown), shown, prefix)
-    if measures.asked:
-      captions, real = [scene.caption for scene in shown], Scenes(split, side)
-      result |= measures.figures(images, captions, prefix)
-      result |= measures.figures(real.batch(range(count))[0], captions, f"{prefix}real_")
-  with progress("measuring the samples"):
-    reference, real = sample_metrics.scenes(side, count)
-    for prefix, images in (("", samples), ("fresh_", real["image"])):
-      result |= {f"{prefix}{name}": value
-                 for name, value in reference.metrics(images, None).items()}
-  return result
-
-
-def _scenes(model, split):
-  """The first scenes of a split, one per sample."""
-  source = Scenes(split, autoencoder.image_shape(model.config)[0])
-  return [source.scene(i) for i in range(_NUM_SAMPLES.value)]
+def _captions(config, split):
+  """Those of the first scenes of a split, one per sample."""
+  side, *_ = autoencoder.image_shape(config)
+  return [scene.caption for scene in scene_comparison.scenes(split, side, _NUM_SAMPLES.value)]
 
 
 def _draw(model, rng, how, split="test"):
@@ -259,7 +236,7 @@ def _draw(model, rng, how, split="test"):
   if model.config.model.num_classes:
     labels = np.arange(_NUM_SAMPLES.value) % model.config.model.num_classes
   if model.config.text.tokenizer:
-    labels = [scene.caption for scene in _scenes(model, split)]
+    labels = _captions(model.config, split)
   with progress("sampling") as report:
     samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM_SAMPLES.value,
                            progress=report, **how)
