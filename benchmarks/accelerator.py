@@ -15,6 +15,7 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import result_file
 from inference import interleaved, print_table
 from training import ready_step
 
@@ -33,7 +34,7 @@ def main():
   parser.add_argument("--batch_sizes", type=int, nargs="+", required=True)
   parser.add_argument("--remat", nargs="+", default=["full"])
   parser.add_argument("--quick", action="store_true", help="a small product, to see that it runs")
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   device, width = jax.devices()[0], 256 if args.quick else 8192
   chip, count = accelerators.lookup(device.device_kind), accelerators.num_chips(jax.devices())

@@ -20,6 +20,7 @@ import time
 
 import ml_dtypes
 import numpy as np
+import result_file
 
 from ntm.conversion import converter, families
 from ntm.conversion.families import Family
@@ -53,7 +54,7 @@ def main():
   parser.add_argument("--gigabytes", type=float, default=2.0, help="of the stand-in")
   parser.add_argument("--dtype", choices=converter.DTYPES)
   parser.add_argument("--directory", help="for the files; default a temporary one")
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
   args = parser.parse_args()
   architecture = find_architecture(args)

@@ -19,6 +19,7 @@ import tempfile
 import time
 
 import numpy as np
+import result_file
 from PIL import Image
 
 SIDE = 64
@@ -34,7 +35,7 @@ def main():
   parser.add_argument("--quick", action="store_true", help="few images, to see that it runs")
   parser.add_argument("--count", type=int, help="images")
   parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.child:

@@ -14,6 +14,7 @@ import time
 
 import jax
 import numpy as np
+import result_file
 
 import ntm
 from ntm.commands import memory_allocator
@@ -34,7 +35,7 @@ def main():
   parser.add_argument("--num_samples", type=int, default=2000)
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--quick", action="store_true", help="100 samples, to see that it runs")
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   count = 100 if args.quick else args.num_samples
   model = ntm.restore(args.fm)

@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import pathlib
 import statistics
 import time
 
@@ -21,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+import result_file
 from plain_scan import plain_inverse
 
 from ntm import config as config_lib
@@ -45,7 +45,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
   parser.add_argument("--only", choices=("solvers", "paths"), help="one of the two tables")
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
   if args.only != "paths":

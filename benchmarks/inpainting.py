@@ -14,6 +14,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import result_file
 
 import ntm
 from ntm.data import pipeline
@@ -33,7 +34,7 @@ def main():
   parser.add_argument("--steps", type=int, default=100, help="gradient steps at every level")
   parser.add_argument("--step_size", type=float, default=0.05)
   parser.add_argument("--picture", type=pathlib.Path)
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   restored = ntm.restore(args.workdir)
   config = restored.config

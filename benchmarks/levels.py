@@ -8,11 +8,11 @@ adds to it.
 
 import argparse
 import json
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import result_file
 
 from ntm import api
 from ntm.data import pipeline
@@ -32,7 +32,7 @@ def main():
   parser.add_argument("--draws", type=int, default=2, help="of every image")
   parser.add_argument("--quick", action="store_true", help="100 images, to see that it runs")
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   result = {}
   for workdir in args.workdirs:

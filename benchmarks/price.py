@@ -9,12 +9,12 @@ ratios to eight Euler steps; how good each is stands in the table of docs/result
 import argparse
 import functools
 import json
-import pathlib
 
 import endless
 import flax.linen as nn
 import jax
 import numpy as np
+import result_file
 from inference import interleaved
 
 from ntm import api
@@ -35,7 +35,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="8 images, to see that it runs")
   parser.add_argument("--batch_size", type=int, default=256)
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   count = 8 if args.quick else args.batch_size
   runs, evaluations = {}, {}

@@ -12,13 +12,13 @@ import argparse
 import functools
 import json
 import os
-import pathlib
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import result_file
 from inference import interleaved, model_config, print_table, textures
 
 from ntm import config as config_lib
@@ -38,7 +38,7 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
   parser.add_argument("--only", choices=("steps", "memory", "torch"), help="one of the tables")
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   tokens = 16 if args.quick else 256
   result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}

@@ -9,11 +9,11 @@ those of benchmarks/inference.py, and so is what the times mean.
 import argparse
 import dataclasses
 import json
-import pathlib
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import result_file
 from inference import interleaved, model_config
 
 from ntm.commands import memory_allocator
@@ -35,7 +35,7 @@ def main():
   parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
   parser.add_argument("--tokens", type=int, default=64, help="of an image, a square number")
   parser.add_argument("--batch_size", type=int, default=4)
-  parser.add_argument("--json", type=pathlib.Path)
+  result_file.add_flag(parser)
   args = parser.parse_args()
   tokens, batch_size = (16, 2) if args.quick else (args.tokens, args.batch_size)
   config = model_config(tokens, args.quick, predictor_layers=24)

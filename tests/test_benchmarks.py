@@ -1,6 +1,9 @@
 """The benchmarks run and write the figures that tools read; slow, as they compile a lot."""
 
+import argparse
+import contextlib
 import importlib
+import io
 import json
 import os
 import pathlib
@@ -31,6 +34,26 @@ def _run(name, *flags):
   subprocess.run([sys.executable, _BENCHMARKS / name, "--quick", f"--json={path}", *flags],
                  check=True)
   return json.loads(path.read_text())
+
+
+class ResultFileTest(absltest.TestCase):
+
+  def test_its_directories_are_made_and_a_path_that_cannot_be_written_is_refused_at_once(self):
+    root = pathlib.Path(tempfile.mkdtemp())
+    (root / "file").touch()
+    with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
+      result_file = importlib.import_module("result_file")
+    parser = argparse.ArgumentParser()
+    result_file.add_flag(parser)
+    self.assertIsNone(parser.parse_args([]).json)
+    path = root / "missing" / "dir" / "result.json"
+    self.assertEqual(parser.parse_args([f"--json={path}"]).json, path)
+    path.write_text("{}")
+    for name, message in ((root, "Is a directory"),
+                          (root / "file" / "a.json", "Not a directory|File exists")):
+      with (contextlib.redirect_stderr(io.StringIO()) as stderr, self.assertRaises(SystemExit)):
+        parser.parse_args([f"--json={name}"])
+      self.assertRegex(stderr.getvalue(), f"argument --json: .* cannot be written .*({message})")
 
 
 class ScalingTest(absltest.TestCase):

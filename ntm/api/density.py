@@ -27,12 +27,13 @@ class Model:
     config: of the run.
     params: averaged parameters.
     step: updates behind them.
+    denoiser_params: of the learned denoiser; None if there is none.
   """
 
   def __init__(self, config: Config, params, step: int, denoiser=None,
                frozen: Frozen | None = None, placement: Placement | None = None):
     self.config, self.params, self.step = config, params, step
-    self._denoiser, self._denoiser_params = denoiser or (None, None)
+    self._denoiser, self.denoiser_params = denoiser or (None, None)
     self._model, self._patches = build.ntm(config), build.patches(config.model)
     self._generators, self._networks = {}, FrozenNetworks(config, frozen)
     self._placement = placement or Placement()
@@ -44,7 +45,8 @@ class Model:
   def sample(self, rng: PRNGKey, labels=None, num_steps: int | None = None, guidance: float = 0.0,
              refine: str | None = "score", num_samples: int | None = None,
              clip_percentile: float = 100.0, prompts=None, null_text=None,
-             progress: batching.Progress | None = None, decode: bool = True) -> np.ndarray:
+             progress: batching.Progress | None = None, decode: bool = True,
+             offset: int = 0) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -61,6 +63,8 @@ class Model:
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
       progress: called with (images done, images in all) after every 256 images.
       decode: of a model with an autoencoder, gives pixels in [-1, 1]; False gives latents.
+      offset: number of images of the same key that come before these, a multiple of the 256 that
+        are drawn at a time: many images can be drawn in several calls, with the noise of one.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1]. Not checked
@@ -94,13 +98,14 @@ class Model:
         cond, null = (placement.put_batch(self._networks.condition(c, size))
                       for c in (cond, null_cond))
         out = self._generators[make](rng, self.params, cond, size, num_steps, guidance,
-                                     self._denoiser_params, null)
+                                     self.denoiser_params, null)
         images = self._networks.decode(out.images) if decode else out.images
       if fallbacks := int(placement.to_host(out.fallbacks)):
         _LOG.info("%d inverses did not converge and were redone by scan", fallbacks)
       return placement.to_host(images)
 
-    return batching.draw(generate_images, rng, cond, count, progress, placement.batch_size(count))
+    return batching.draw(generate_images, rng, cond, count, progress,
+                         placement.batch_size(offset + count), offset)
 
   def encode(self, images) -> np.ndarray:
     """Images as the model reads them, float32: of pixels, the mean of their latents.

@@ -34,7 +34,7 @@ class VelocityModel:
   def sample(self, rng: PRNGKey, labels=None, num_steps: int = DEFAULT_STEPS, guidance: float = 0.0,
              solver: str = "euler", num_samples: int | None = None,
              prompts=None, null_text=None, progress: batching.Progress | None = None,
-             decode: bool = True) -> np.ndarray:
+             decode: bool = True, offset: int = 0) -> np.ndarray:
     """Generates images.
 
     Args:
@@ -49,6 +49,8 @@ class VelocityModel:
       null_text: features ``[M, W]`` of the empty text, for guidance by text.
       progress: called with (images done, images in all) after every 256 images.
       decode: of a model with an autoencoder, gives pixels in [-1, 1]; False gives latents.
+      offset: number of images of the same key that come before these, a multiple of the 256 that
+        are drawn at a time: many images can be drawn in several calls, with the noise of one.
 
     Returns:
       float32 ``[B, *image_shape]`` in the data's scale, nominally [-1, 1]. Not checked
@@ -74,4 +76,5 @@ class VelocityModel:
         images = self._generate(rng, self.params, cond, size, num_steps, solver, guidance, null)
         return placement.to_host(self._networks.decode(images) if decode else images)
 
-    return batching.draw(generate, rng, cond, count, progress, placement.batch_size(count))
+    return batching.draw(generate, rng, cond, count, progress,
+                         placement.batch_size(offset + count), offset)

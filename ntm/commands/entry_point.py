@@ -48,8 +48,7 @@ def check_output(flag: str, path: str, suffixes: tuple[str, ...] = ()) -> None:
     ValueError: the path is in a bucket, ends in a suffix or a slash, is a directory, or
       cannot be written.
   """
-  if workdir_lib.is_bucket(path):
-    raise ValueError(f"{path} is not on this machine; expected a local path in --{flag}.")
+  _check_local(flag, path)
   if pathlib.Path(path).suffix in suffixes:
     raise ValueError(f"--{flag} is {path}; expected a path without suffix, to which "
                      f"{' and '.join(suffixes)} are appended: --{flag}={path.rpartition('.')[0]}.")
@@ -57,10 +56,32 @@ def check_output(flag: str, path: str, suffixes: tuple[str, ...] = ()) -> None:
     raise ValueError(f"--{flag} is {path}, a directory; expected the path of a file, as "
                      f"{path.rstrip('/')}/name.")
   for suffix in suffixes or ("",):
-    problem = workdir_lib.why_not_writable(path + suffix, is_file=True)
-    if problem:
-      raise ValueError(f"--{flag} is {path}, and {path + suffix} cannot be written ({problem}); "
-                       "choose another path or change its permissions.")
+    _check_writable(flag, path, path + suffix, is_file=True)
+
+
+def check_directory(flag: str, path: str) -> None:
+  """Checks before any work that a directory can be made or written; creates nothing.
+
+  Args:
+    flag: the flag with the path, for messages.
+    path: of the directory.
+
+  Raises:
+    ValueError: the path is in a bucket, is a file, or cannot be written.
+  """
+  _check_local(flag, path)
+  _check_writable(flag, path, path, is_file=False)
+
+
+def _check_local(flag, path):
+  if workdir_lib.is_bucket(path):
+    raise ValueError(f"{path} is not on this machine; expected a local path in --{flag}.")
+
+
+def _check_writable(flag, path, written, is_file):
+  if problem := workdir_lib.why_not_writable(written, is_file):
+    raise ValueError(f"--{flag} is {path}, and {written} cannot be written ({problem}); choose "
+                     "another path or change its permissions.")
 
 
 def output_path(flag: flags.FlagHolder, workdir: str, default: str,

@@ -12,7 +12,8 @@ with --features=DIRECTORY those of Inception, which give FID, sFID and the Incep
 
 Samples are compared with training images, or with --reference; of endless digits or scenes with
 20,000 fresh draws, next to as many other fresh ones. Samples that are not finite are counted and
-left out, never drawn again. Of several processes each draws and measures its share.
+left out, never drawn again. Of several processes each draws and measures its share. With
+--samples_dir=DIRECTORY samples are kept, and the command that was killed goes on where it was.
 
 For scenes with captions: the share of samples that show what their caption says, by
 category, of captions as in training, and of as many with a combination of words that no
@@ -83,17 +84,25 @@ _EXPORT = flags.DEFINE_enum(
     "export", None, ["adm"], "Write the samples to OUTPUT.npz as ADM's evaluator reads them; "
     "without --features and --reference, nothing else is done.", flag_values=FLAGS)
 _OUTPUT = shared_flags.output(FLAGS, "WORKDIR/samples/adm")
-_DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image, of an NTM.")
+_SAMPLES_DIR = flags.DEFINE_string(
+    "samples_dir", None, "Folder to keep the samples in, part by part. The same command continues "
+    "where an interrupted one stopped, and other features measure the same samples.",
+    flag_values=FLAGS)
+_DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image behind the "
+                            "likelihoods of an NTM; 0 leaves them out.", lowest=0)
 _SEED = shared_flags.seed(FLAGS, "samples and trajectories")
 
 _LIMIT = 10_000  # Images read of either split, or points drawn,
 _ENDLESS_LIMIT = 2000  # or endless digits or scenes drawn.
+_MANY = 10_000  # Samples whose loss would hurt.
 
 
 def main(_) -> None:
   """Prints the results and writes them as JSON."""
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
+  if _SAMPLES_DIR.value:
+    entry_point.check_directory("samples_dir", _SAMPLES_DIR.value)
   if not _EXPORT.value:
     entry_point.refuse(FLAGS, ["output"], "only --export writes samples")
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
@@ -105,7 +114,8 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
     entry_point.refuse(FLAGS, ["lpips"], "known data are no pictures")
   if known or captioned:
-    entry_point.refuse(FLAGS, ["features", "reference", "resize", "label_frequencies", "export"],
+    entry_point.refuse(FLAGS, ["features", "reference", "resize", "label_frequencies", "export",
+                               "samples_dir"],
                        f"the data are {config.data.source}, which have measures of their own")
   if not config.text.tokenizer:
     entry_point.refuse(FLAGS, ["clip"], "the model reads no captions")
@@ -116,18 +126,20 @@ def main(_) -> None:
     data_record.warn_if_changed(_WORKDIR.value, record)
   result = {"checkpoint": model.step, "num_samples": _NUM_SAMPLES.value,
             "guidance": _GUIDANCE.value}
+  nll = dict
   if isinstance(model, api.Model):
     entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
     how = {"refine": "none" if known else _REFINE.value}
-    # After the samples: a flag that the model does not support is refused before the long part.
-    nll = functools.partial(
-        *(scoring.divergence, model, rng_nll) if known else (scoring.nll, model, rng_nll, train),
-        test, _STEPS.value, _DRAWS.value)
+    result["num_steps"] = _STEPS.value or config.process.num_steps[0]
+    if _DRAWS.value:
+      # After the samples: a flag that the model does not support is refused before the long part.
+      nll = functools.partial(
+          *(scoring.divergence, model, rng_nll) if known else (scoring.nll, model, rng_nll, train),
+          test, _STEPS.value, _DRAWS.value)
   else:
     entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
     how = {"solver": _SOLVER.value}
     result["num_steps"] = _STEPS.value or DEFAULT_STEPS
-    nll = dict
   how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
   if known:
     samples = _draw(model, rng_sample, how)
@@ -163,7 +175,7 @@ def _against_truth(model, samples) -> dict[str, float]:
 def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   """Likelihoods, and metrics of samples and of real images."""
   # Known data are evaluated without scikit-learn.
-  from ntm.commands import sample_comparison
+  from ntm.commands import drawing, sample_comparison
   from ntm.evaluation import features, references
   has_images, config, count = "image" in test, model.config, _NUM_SAMPLES.value
   # Without features, a model without classes is measured by what else is asked for.
@@ -190,12 +202,17 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   if _REFERENCE.value:
     references.check(_REFERENCE.value,
                      None if isinstance(extract, features.OfInception) else image_shape)
-  classes, frequencies = sample_comparison.labels(config, _LABELS.value, count)
+  classes, frequencies = drawing.labels(config, _LABELS.value, count)
   measures = _similarity(config, classes)
-  _LOG.info("drawing %d samples", count)
-  samples, finite = sample_comparison.draw(
-      model, rng, classes, count, as_uint8=not by_classifier and (
-          uncompared or extract.record["rounding"] != "none"), guidance=_GUIDANCE.value, **how)
+  as_uint8 = not by_classifier and (uncompared or extract.record["rounding"] != "none")
+  how_drawn = how | {"guidance": _GUIDANCE.value}
+  parts = _SAMPLES_DIR.value and drawing.open_parts(
+      _SAMPLES_DIR.value, _WORKDIR.value, model, classes, image_shape, as_uint8, num_samples=count,
+      seed=_SEED.value, labels=frequencies, **how_drawn)
+  _LOG.info("drawing %d samples%s", count, "; --samples_dir would keep them if this is interrupted"
+            if count > _MANY and not parts else "")
+  samples, finite = drawing.draw(model, rng, classes, count, image_shape, as_uint8, parts,
+                                 **how_drawn)
   result = {"num_nonfinite_samples": int((~finite).sum()), "labels": frequencies}
   if output and multihost.is_primary_process():
     entry_point.make_parent(output)

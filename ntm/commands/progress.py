@@ -32,7 +32,9 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
   def log_now_and_then() -> None:
     while not ended.wait(_SECONDS):
       (done, total), passed = state, time.monotonic() - start
-      if done:
+      if done and done == total:  # What follows the last report is not counted.
+        _LOG.info("%s: %d of %d, %s so far", what, done, total, _duration(passed))
+      elif done:
         rate = f", {done / passed:.1f} {unit}/s" if unit else ""
         left = f", {_duration(passed * (total / done - 1))} left" if total else ""
         of = f" of {total}" if total else ""

@@ -127,6 +127,7 @@ def _sample_benchmark() -> None:
                         (_PROMPTS_FILE, "the benchmark's own file or folder of prompts")):
     if not flag.value:
       raise ValueError(f"--layout is {layout}, and --{flag.name} is missing; expected {purpose}.")
+  entry_point.check_directory("output", _OUTPUT.value)
   entry_point.refuse(FLAGS, ["prompts"], f"--layout={layout} reads those of --prompts_file")
   if layout == "dpg" and num != layouts.NUM_IMAGES:
     raise ValueError(f"--num is {num}; expected {layouts.NUM_IMAGES} with --layout=dpg, whose "

@@ -34,8 +34,8 @@ def output(values: flags.FlagValues, default: str):
 
 def json(values: flags.FlagValues):
   """--json, a file for the results."""
-  return flags.DEFINE_string("json", None, "File to write the results to, as JSON.",
-                             flag_values=values)
+  return flags.DEFINE_string("json", None, "File to write the results to, as JSON; missing "
+                             "directories are made.", flag_values=values)
 
 
 def count(values: flags.FlagValues, name: str, default: int | None, text: str, lowest: int = 1):

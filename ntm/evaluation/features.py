@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import logging
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import jax
@@ -35,6 +35,8 @@ _PUBLISHED_SHA256 = "6726825d"  # How that of the published weights begins.
 _SPATIAL_CHANNELS = 7  # Of block Mixed_6d, the first, which are those of its 1 x 1 branch.
 NUM_SPATIAL = 17 * 17 * _SPATIAL_CHANNELS
 _AT_A_TIME = 64  # Images in Inception.
+
+Progress = Callable[[int, int], None]  # Called with (images done, images in all).
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,24 +69,40 @@ class Extractor(Protocol):
     ...
 
 
-def measure(extract: Extractor, batches: Iterable[np.ndarray]) -> Features:
-  """Features of batches of images [M, H, W, C], one after the other, at least one batch."""
-  return join([extract(batch) for batch in batches])
+def measure(extract: Extractor, batches: Iterable[np.ndarray], total: int = 0,
+            report: Progress | None = None) -> Features:
+  """Features of batches of images [M, H, W, C], one after the other, at least one batch.
+
+  Args:
+    extract: the features.
+    batches: float in [-1, 1].
+    total: images in all, for reports.
+    report: called with (images done, total) after every batch.
+  """
+  parts, done = [], 0
+  for batch in batches:
+    parts.append(extract(batch))
+    done += len(batch)
+    if report:
+      report(done, total)
+  return join(parts)
 
 
-def measure_over_hosts(extract: Extractor, images: np.ndarray, size: int = 512) -> Features:
+def measure_over_hosts(extract: Extractor, images: np.ndarray, size: int = 512,
+                       report: Progress | None = None) -> Features:
   """Features of images that every process holds, each measuring its share; collective.
 
   Args:
     extract: the same on all processes.
     images: [M, H, W, C] in [-1, 1], or uint8.
     size: images at a time.
+    report: called with (images done, images in all) of this process.
   """
   count = jax.process_count()
   shared = len(images) >= count
   mine = np.array_split(images, count)[jax.process_index()] if shared else images
   batches = (as_float(mine[start:start + size]) for start in range(0, len(mine), size))
-  found = measure(extract, batches)
+  found = measure(extract, batches, len(mine), report)
   if not shared:
     return found
   return Features(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ntm.evaluation import settings_record
 from ntm.sampling import pictures
 
 LAYOUTS = ("geneval", "dpg")
@@ -59,25 +60,10 @@ def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
   """Makes the folder, and next to it DIRECTORY.json, which says how its samples are drawn.
 
   Raises:
-    ValueError: it has samples that are drawn in another way.
+    ValueError: it has samples that are drawn in another way, or other files.
   """
-  path = directory.with_name(f"{directory.name}.json")
-  if directory.exists() and any(directory.iterdir()):
-    before = json.loads(path.read_text()) if path.exists() else None
-    if before != settings:
-      raise ValueError(f"{directory} has samples of {_differences(before, settings)}; repeat the "
-                       f"command that began it, or choose another --output.")
-  directory.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def _differences(before, settings) -> str:
-  """What differs, each as "num 2, not 3"."""
-  if not isinstance(before, dict):
-    return "unknown settings"
-  return " and ".join(f"{name} {before.get(name)!r}, not {settings.get(name)!r}"
-                      for name in sorted(before.keys() | settings.keys())
-                      if before.get(name) != settings.get(name))
+  settings_record.check(directory.with_name(f"{directory.name}.json"), directory, settings,
+                        "output")
 
 
 def is_done(layout: str, directory: pathlib.Path, item: Item) -> bool:

@@ -22,7 +22,7 @@ from ntm.data import folder, pipeline
 from ntm.data.unreadable import Source
 from ntm.evaluation import features as features_lib
 from ntm.evaluation.comparison import Reference
-from ntm.evaluation.features import Extractor
+from ntm.evaluation.features import Extractor, Progress
 from ntm.evaluation.frechet import Gaussian
 from ntm.published.inception import model as inception
 
@@ -32,9 +32,16 @@ _AT_A_TIME = 512
 _FIELDS = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")
 
 
-def of_source(extract: Extractor, source: Source, name: str, limit: int = LIMIT
-              ) -> tuple[Reference, dict]:
+def of_source(extract: Extractor, source: Source, name: str, limit: int = LIMIT,
+              report: Progress | None = None) -> tuple[Reference, dict]:
   """At most so many images, evenly spaced over a source, and what the results say about them.
+
+  Args:
+    extract: of the samples.
+    source: of images, float in [-1, 1].
+    name: of the source, in the results.
+    limit: the largest number of images.
+    report: called with (images done, images in all) as features are computed.
 
   Raises:
     ValueError: an image that cannot be read.
@@ -42,12 +49,20 @@ def of_source(extract: Extractor, source: Source, name: str, limit: int = LIMIT
   indices = pipeline.spaced(len(source), limit)
   return of_batches(extract, (
       np.stack([source[int(i)]["image"] for i in indices[start:start + _AT_A_TIME]])
-      for start in range(0, len(indices), _AT_A_TIME)), name)
+      for start in range(0, len(indices), _AT_A_TIME)), name, len(indices), report)
 
 
-def of_batches(extract: Extractor, batches: Iterable[np.ndarray], name: str
-               ) -> tuple[Reference, dict]:
-  """Batches of images, float in [-1, 1], and what the results say about them."""
+def of_batches(extract: Extractor, batches: Iterable[np.ndarray], name: str, total: int = 0,
+               report: Progress | None = None) -> tuple[Reference, dict]:
+  """Batches of images, float in [-1, 1], and what the results say about them.
+
+  Args:
+    extract: of the samples.
+    batches: of images.
+    name: of the images, in the results.
+    total: images in all, for reports.
+    report: as `of_source`.
+  """
   digest, count = hashlib.sha256(), 0
 
   def digested():
@@ -57,25 +72,28 @@ def of_batches(extract: Extractor, batches: Iterable[np.ndarray], name: str
       count += len(batch)
       yield batch
 
-  found = features_lib.measure(extract, digested())
+  found = features_lib.measure(extract, digested(), total, report)
   return Reference.of(found), {
       "reference": name, "reference_sha256": digest.hexdigest(), "num_reference": count,
       "reference_moments": "of these images"}
 
 
-def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[Reference, dict]:
+def load(extract: Extractor, path: str, image_shape: tuple[int, ...],
+         report: Progress | None = None) -> tuple[Reference, dict]:
   """A folder of images or a file of ADM, and what the results say about it.
 
   Args:
     extract: of the samples.
     path: of the folder or file.
     image_shape: of the samples, to which images of a folder are cropped and scaled.
+    report: as `of_source`.
 
   Raises:
     ValueError: neither of them, moments of another width, too few images.
   """
   if pathlib.Path(path).is_dir():
-    return of_source(extract, folder.Folder(path, "train", image_shape, test_fraction=0.0), path)
+    return of_source(extract, folder.Folder(path, "train", image_shape, test_fraction=0.0), path,
+                     report=report)
   arrays = _read(path)
   about = {"reference": path, "reference_sha256": record.digest(pathlib.Path(path)),
            "num_reference": len(arrays.get("arr_0", ())), "reference_moments": "of these images"}
@@ -95,7 +113,7 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...]) -> tuple[R
     pixels = arrays["arr_0"]
     images = features_lib.measure(extract, (
         features_lib.as_float(pixels[start:start + _AT_A_TIME])
-        for start in range(0, len(pixels), _AT_A_TIME)))
+        for start in range(0, len(pixels), _AT_A_TIME)), len(pixels), report)
   if images is None:
     _LOG.warning("%s has no images, so there are no precision and recall", path)
     return Reference(gaussian, spatial), about

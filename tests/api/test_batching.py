@@ -35,6 +35,19 @@ class BatchingTest(parameterized.TestCase):
                                        Condition(label_B=np.zeros(count)), count)
     np.testing.assert_array_equal(draw(600)[:256], draw(256))
 
+  @parameterized.parameters((256, 600), (512, 600), (512, 516), (0, 100))
+  def test_a_series_in_two_calls_is_that_of_one(self, first, count):
+    draw = lambda rows, **how: batching.draw(
+        self._generate, jax.random.key(0), Condition(label_B=rows), len(rows), **how)
+    rows = np.arange(count)
+    np.testing.assert_array_equal(draw(rows[first:], offset=first), draw(rows)[first:])
+    self.assertLen(set(self.sizes), 1)  # One program.
+
+  @parameterized.parameters((100, 300), (-256, 300), (4, 100))
+  def test_a_call_begins_where_a_batch_does(self, offset, count):
+    with self.assertRaisesRegex(ValueError, f"offset is {offset}; expected a multiple of "):
+      batching.draw(self._generate, jax.random.key(0), Condition(), count, offset=offset)
+
   def test_rows_are_repeated_to_fill_a_call(self):
     filled = batching.fill(Condition(text_BMW=np.arange(6).reshape(2, 3, 1)), 5).text_BMW
     self.assertEqual(filled.shape, (5, 3, 1))

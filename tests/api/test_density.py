@@ -53,6 +53,8 @@ class ApiTest(parameterized.TestCase):
     self.assertEqual(images.shape, (300, 4, 4, 1))
     first = model.sample(jax.random.key(0), labels[:256], refine=None)
     np.testing.assert_allclose(images[:256], first, atol=1e-5)
+    last = model.sample(jax.random.key(0), labels[256:], refine=None, offset=256)
+    np.testing.assert_array_equal(images[256:], last)
     self.assertLen(np.unique(images.reshape(300, -1), axis=0), 300)
     result = model.log_prob(jax.random.key(0), images.clip(-1, 1), labels)
     self.assertEqual(result.step_SB.shape, (3, 300))

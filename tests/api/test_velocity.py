@@ -32,6 +32,11 @@ class VelocityApiTest(parameterized.TestCase):
     self.assertGreater(np.abs(draw(0) - draw(0, guidance=1.0)).max(), 1e-3)
     self.assertGreater(np.abs(draw(0) - draw(0, solver="gaussian")).max(), 1e-3)
 
+  def test_a_series_in_two_calls_is_that_of_one(self):
+    model, labels = self._model(), np.arange(260) % 3
+    draw = lambda labels, **how: model.sample(jax.random.key(0), labels, num_steps=1, **how)
+    np.testing.assert_array_equal(draw(labels[256:], offset=256), draw(labels)[256:])
+
   def test_unconditional(self):
     images = self._model(model__num_classes=0).sample(
         jax.random.key(0), num_samples=2, num_steps=2, solver="dpm++")

@@ -1,8 +1,11 @@
 import contextlib
 import io
+import json
+import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from unittest import mock
 
@@ -88,6 +91,28 @@ class ProgramTest(parameterized.TestCase):
     self.assertLess(time.monotonic() - started, 200)
     self.assertEqual(done.returncode, 1)
     self.assertEqual(done.stderr, "error: the disk is full\n")
+
+
+class DirectoryTest(parameterized.TestCase):
+
+  def test_a_directory_is_checked_and_not_made(self):
+    root = pathlib.Path(tempfile.mkdtemp())
+    (root / "file").touch()
+    entry_point.check_directory("samples_dir", str(root))
+    entry_point.check_directory("samples_dir", str(root / "new" / "one"))
+    self.assertEqual(list(root.iterdir()), [root / "file"])
+    for path, message in ((root / "file", "file cannot be written .Not a directory.; choose"),
+                          (root / "file" / "new", "new cannot be written .Not a directory"),
+                          ("gs://bucket/new", "not on this machine; expected a local path in --")):
+      with self.assertRaisesRegex(ValueError, message):
+        entry_point.check_directory("samples_dir", str(path))
+
+  def test_missing_directories_of_results_are_made_with_them(self):
+    path = pathlib.Path(tempfile.mkdtemp()) / "missing" / "dir" / "result.json"
+    entry_point.check_output("json", str(path))
+    self.assertFalse(path.parent.parent.exists())
+    entry_point.write_json(str(path), {"nll": 1})
+    self.assertEqual(json.loads(path.read_text()), {"nll": 1})
 
 
 class ProvenanceTest(absltest.TestCase):

@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import os
 import pathlib
-import re
-import subprocess
-import sys
+import signal
 import tempfile
+import time
+from unittest import mock
 
 import jax
 import numpy as np
@@ -17,13 +16,15 @@ from PIL import Image
 
 import ntm
 from ntm import config as config_lib
-from ntm.commands import sample_comparison
+from ntm.api import batching
+from ntm.commands import drawing
 from ntm.data import pipeline, sources
 from ntm.data.folder_captions import CaptionedFolder
 from ntm.data.scenes import Scenes
 from ntm.evaluation import features, frechet
 from ntm.evaluation.clip import Clip
 from ntm.evaluation.lpips import Lpips
+from ntm.evaluation.sample_parts import SampleParts
 from tests.helpers import encoding, processes, runs, tiny_autoencoder
 
 _READS_CLASS = {"layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2, "num_blocks": 1,
@@ -36,6 +37,12 @@ _COLOURS = (slice(None), 2, slice(2, 6), 0)  # Of an image, four values.
 def four_values(images):
   """Features of uint8 images."""
   return images[_COLOURS].astype(np.float32)
+
+
+def _figures(path):
+  """A result without what says how and when it was made."""
+  result = json.loads(path.read_text())
+  return {name: value for name, value in result.items() if name not in ("command", "date")}
 
 
 class EvaluateTest(parameterized.TestCase):
@@ -117,6 +124,82 @@ class EvaluateTest(parameterized.TestCase):
     self.assertNotIn("class_accuracy", result)
     self.assertIn("test_precision", result)
 
+  def test_a_run_that_stopped_goes_on_to_the_same_figures(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
+    kept, result = workdir / "kept", workdir / "e.json"
+    flags = [f"--workdir={workdir}", "--num_samples=20", "--steps=2", f"--json={result}",
+             f"--features={__name__}:four_values"]
+    self.enter_context(mock.patch.object(batching, "SIZE", 4))
+    self.assertEqual(runs.call("evaluate", *flags)[0], 0)
+    expected = _figures(result)
+    flags.append(f"--samples_dir={kept}")
+    write, written = SampleParts.write, []
+
+    def write_or_stop(*args):
+      if len(written) == 4:
+        raise RuntimeError("stopped")
+      written.append(write(*args))
+
+    with (mock.patch.object(SampleParts, "write", write_or_stop),
+          self.assertRaisesRegex(RuntimeError, "stopped")):
+      runs.call("evaluate", *flags)
+    self.assertLen(list(kept.glob("*.npz")), 4)
+    path = kept / "part-000002.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    code, stderr = runs.call("evaluate", *flags)
+    self.assertEqual(code, 0, stderr)
+    self.assertEqual(_figures(result), expected)
+    self.assertIn("part-000002.npz cannot be used", stderr)
+    self.assertIn("3 parts of the samples were drawn before, 2 are missing", stderr)
+    before = runs.tree(workdir)
+    for flag, message in (
+        ("--seed=1", "has samples of seed 0, not 1; repeat the command that began it, or choose "
+                     "another --samples_dir"),
+        ("--solver=heun", "solver 'euler', not 'heun'"),
+        ("--num_samples=21", "num_samples 20, not 21"),
+        ("--features=classifier", "rounding 'nearest', not 'none'")):
+      code, stderr = runs.call("evaluate", *flags, flag)
+      self.assertEqual(code, 1)
+      self.assertIn(message, stderr)
+    self.assertEqual(runs.tree(workdir), before)
+
+  @pytest.mark.slow
+  def test_after_kill_9_the_same_command_gives_the_figures_of_one_run(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
+    flags = ["evaluate", f"--workdir={workdir}", "--num_samples=4000", "--steps=100",
+             "--solver=heun", f"--features={__name__}:four_values"]
+    processes.ntm(*flags, f"--json={workdir / 'whole.json'}")
+    flags += [f"--samples_dir={workdir / 'kept'}", f"--json={workdir / 'e.json'}"]
+    parts = lambda: set((workdir / "kept").glob("part-*.npz"))
+    for _ in range(2):
+      before = parts()
+      with processes.started(*flags) as run:
+        while parts() == before:
+          self.assertIsNone(run.poll())
+          time.sleep(0.001)
+        run.kill()
+        self.assertEqual(run.wait(), -signal.SIGKILL)
+      self.assertBetween(len(parts()), len(before) + 1, 15)  # Of 16.
+    drawn = {path: path.stat().st_mtime_ns for path in parts()}
+    self.assertRegex(processes.ntm(*flags).stderr, "[1-9] parts of the samples were drawn before")
+    self.assertLen(parts(), 16)
+    self.assertEqual({path: path.stat().st_mtime_ns for path in drawn}, drawn)
+    self.assertEqual(_figures(workdir / "e.json"), _figures(workdir / "whole.json"))
+
+  def test_likelihoods_are_left_out_on_request(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config())
+    code, stderr = runs.call("evaluate", f"--workdir={workdir}", "--num_samples=20", "--draws=0",
+                             f"--features={__name__}:four_values", f"--json={workdir / 'e.json'}")
+    self.assertEqual(code, 0, stderr)
+    self.assertNotIn("scoring", stderr)
+    result = json.loads((workdir / "e.json").read_text())
+    self.assertContainsSubset({"num_steps": 2, "num_samples": 20}, result)
+    self.assertContainsSubset({"frechet_distance", "test_frechet_distance"}, result)
+    self.assertNotIn("nll_nats_per_dim", result)
+
   def test_an_export_alone_needs_neither_classes_nor_features(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
     runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
@@ -133,25 +216,26 @@ class EvaluateTest(parameterized.TestCase):
   def test_two_processes_draw_and_measure_a_share_each(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
     runs.write(workdir, runs.config(kind="flow_matching", num_classes=0))
-    env = os.environ | {"XLA_FLAGS": re.sub(r"--xla_force_host\S*", "", os.environ["XLA_FLAGS"])}
-    function = f"{__name__}:four_values"
-    done = subprocess.run(
-        [sys.executable, processes.ROOT / "launch" / "local.py", "--processes=2",
-         "--devices-per-process=1", "--", sys.executable, "-m", "ntm.commands.main", "evaluate",
-         f"--workdir={workdir}", "--num_samples=21", "--steps=2", "--export=adm",
-         f"--features={function}", f"--json={workdir / 'e.json'}"],
-        env=env, cwd=processes.ROOT, capture_output=True, text=True)
-    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-    result = json.loads((workdir / "e.json").read_text())
-    with np.load(workdir / "samples" / "adm.npz") as file:
-      samples = file["arr_0"]
-    self.assertLen(np.unique(samples.reshape(21, -1), axis=0), 21)  # No two have the same noise.
+    flags = ["evaluate", f"--workdir={workdir}", "--num_samples=600", "--steps=2", "--export=adm",
+             f"--features={__name__}:four_values"]
+    output = processes.launched(
+        *flags, f"--output={workdir / 'two'}", f"--json={workdir / 'two.json'}",
+        f"--samples_dir={workdir / 'kept'}")
+    self.assertEqual(output.count("wrote"), 1)  # By the first process alone.
+    self.assertLen(list((workdir / "kept").glob("part-*.npz")), 3)
+    processes.ntm(*flags, f"--output={workdir / 'one'}", f"--json={workdir / 'one.json'}")
+    two, one = (np.load(workdir / f"{name}.npz")["arr_0"] for name in ("two", "one"))
+    np.testing.assert_array_equal(two, one)  # However many processes draw them.
+    self.assertLen(np.unique(two.reshape(600, -1), axis=0), 600)
+    two, one = (_figures(workdir / f"{name}.json") for name in ("two", "one"))
+    self.assertEqual(two, one)
+    self.assertEqual((two["num_samples"], two["num_nonfinite_samples"]), (600, 0))
     data = sources.Digits("train").batch(np.arange(1500))["image"]
-    extract = features.OfFunction(function)
-    self.assertAlmostEqual(
-        result["frechet_distance"] / frechet.distance(
-            extract(data).pool, extract(features.as_float(samples)).pool), 1, places=6)
-    self.assertEqual((result["num_samples"], result["num_nonfinite_samples"]), (21, 0))
+    extract = features.OfFunction(f"{__name__}:four_values")
+    with np.load(workdir / "one.npz") as file:
+      samples = features.as_float(file["arr_0"])
+    self.assertAlmostEqual(one["frechet_distance"] / frechet.distance(
+        extract(data).pool, extract(samples).pool), 1, places=6)
 
   def test_guidance_that_the_model_does_not_support_is_refused_before_any_work(self):
     workdir = pathlib.Path(tempfile.mkdtemp())
@@ -205,7 +289,7 @@ class EvaluateTest(parameterized.TestCase):
     result, score = json.loads((root / "e.json").read_text()), Clip(str(root / "clip"))
     self.assertContainsSubset(score.record, result)
     with np.load(root / "out.npz") as file:
-      found = score(file["arr_0"], sample_comparison.labels(config, "uniform", count)[0])
+      found = score(file["arr_0"], drawing.labels(config, "uniform", count)[0])
     self.assertContainsSubset(found.figures(), result)
     source = CaptionedFolder(config.data.path, "test", config.model.image_shape, 0.5)
     real = score(np.stack([source[i]["image"] for i in range(3)]),

@@ -14,8 +14,11 @@ class ProgressTest(absltest.TestCase):
         time.sleep(0.3)  # As one long call.
         report(1, 4)
         time.sleep(0.3)
+        report(4, 4)
+        time.sleep(0.3)  # What is done with all of them.
     self.assertRegex(logs.output[0], "weighing: 0:00:00 so far")
-    self.assertRegex(logs.output[-1], r"weighing: 1 of 4, 0:00:0\d left")
+    self.assertRegex("\n".join(logs.output), r"weighing: 1 of 4, 0:00:0\d left\n")
+    self.assertRegex(logs.output[-1], r"weighing: 4 of 4, 0:00:0\d so far")
 
   def test_says_how_fast_and_no_total_that_is_not_known(self):
     with (absltest.mock.patch.object(progress, "_SECONDS", 0.05),

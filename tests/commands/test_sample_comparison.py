@@ -3,7 +3,6 @@ import hashlib
 import tempfile
 from unittest import mock
 
-import jax
 import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
@@ -11,25 +10,10 @@ from absl.testing import absltest, parameterized
 from ntm import config as config_lib
 from ntm.commands import sample_comparison
 from ntm.data import pipeline
-from ntm.data.scenes import Scenes
 from ntm.evaluation import features, references
 from ntm.evaluation.classifier import Classifier
 from ntm.evaluation.features import Features, OfClassifier
 from tests.helpers import runs
-
-
-class _Model:
-  """Noise, of which some samples are NaN."""
-
-  def __init__(self, broken=()):
-    self._broken, self.calls = broken, []
-
-  def sample(self, rng, labels, num_samples, guidance, progress):
-    del progress
-    self.calls.append((labels, num_samples, guidance))
-    images = np.array(jax.random.normal(rng, (num_samples, 2, 2, 1)))
-    images[[i for i in self._broken if i < num_samples], 0, 1] = np.nan
-    return images
 
 
 class _Levels:
@@ -39,84 +23,6 @@ class _Levels:
 
   def __call__(self, images):
     return Features(images[:, 1:3, 4, 0])
-
-
-def _draw(model, count=10, labels=None, as_uint8=False):
-  return sample_comparison.draw(model, jax.random.key(0), labels, count, as_uint8, guidance=0.5)
-
-
-class DrawTest(absltest.TestCase):
-
-  def test_what_is_not_finite_is_counted_and_left_out_and_never_drawn_again(self):
-    model = _Model(broken=(1, 7))
-    with self.assertLogs("ntm", "WARNING") as logs:
-      images, finite = _draw(model)
-    self.assertRegex(logs.output[0], "2 of 10 samples hold NaN .*left out")
-    np.testing.assert_array_equal(np.flatnonzero(~finite), [1, 7])
-    np.testing.assert_array_equal(images, _draw(_Model())[0][finite])
-    self.assertEqual(model.calls, [(None, 10, 0.5)])
-
-  def test_too_few_finite_ones_are_an_error(self):
-    with self.assertRaisesRegex(FloatingPointError, "7 of 10 samples hold NaN"):
-      _draw(_Model(broken=range(7)))
-    self.assertEqual(_draw(_Model(), count=2)[1].sum(), 2)
-
-  def test_parts_have_other_noise_and_their_own_labels(self):
-    model = _Model(broken=(1,))
-    with mock.patch.object(sample_comparison, "_PART", 4):
-      images, finite = _draw(model, labels=np.arange(10))
-    self.assertEqual([call[0].tolist() for call in model.calls],
-                     [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]])
-    np.testing.assert_array_equal(np.flatnonzero(~finite), [1, 5, 9])
-    self.assertLen(np.unique(images[:, 0, 0, 0]), 7)
-    # The first part is the same as alone.
-    np.testing.assert_array_equal(images[:3], _draw(_Model(), count=4)[0][[0, 2, 3]])
-
-  def test_processes_have_shares_of_other_noise(self):
-    shares = []
-    for process in range(2):
-      model = _Model()
-      with (mock.patch.object(jax, "process_count", lambda: 2),
-            mock.patch.object(jax, "process_index", lambda process=process: process),
-            mock.patch.object(sample_comparison.multihost, "allgather_rows", lambda rows: rows)):
-        shares.append(_draw(model, count=9, labels=np.arange(9))[0])
-      self.assertEqual(model.calls[0][0].tolist(), [[0, 1, 2, 3, 4], [5, 6, 7, 8]][process])
-    self.assertLen(np.unique(np.concatenate(shares)[:, 0, 0, 0]), 9)
-
-  def test_bytes_are_the_nearest(self):
-    images, _ = _draw(_Model(), as_uint8=True)
-    np.testing.assert_array_equal(
-        images, (_draw(_Model())[0].clip(-1, 1) * 127.5 + 127.5).round().astype(np.uint8))
-    self.assertEqual(images.dtype, np.uint8)
-
-
-class LabelsTest(absltest.TestCase):
-
-  def test_uniform_as_in_training_or_none(self):
-    labels, about = sample_comparison.labels(runs.config(), "uniform", 25)
-    np.testing.assert_array_equal(labels, np.arange(25) % 10)
-    self.assertEqual(about, "uniform")
-    source = [{"label": label} for label in [3] * 90 + [5] * 10]
-    with mock.patch.object(pipeline, "load_split", lambda config, split: source):
-      for count in (50, 100, 200):
-        labels, about = sample_comparison.labels(runs.config(), "training", count)
-        self.assertLen(labels, count)
-        self.assertAlmostEqual((labels == 5).mean(), 0.1, delta=0.021)
-        self.assertIn(5, labels[:count // 2])  # In no order, though the source is in that of class.
-    self.assertEqual(about, "as in training")
-    self.assertEqual(sample_comparison.labels(runs.config(num_classes=0), "uniform", 5),
-                     (None, "none"))
-
-  def test_a_model_of_captions_is_given_those_of_held_out_examples(self):
-    config = runs.config(
-        num_classes=0, image_shape=(32, 32, 3), patch_shape=(16, 16),
-        backbone={"text_tokens": 16, "vocab_size": 54}, data={"source": "scenes"},
-        text={"tokenizer": "scenes"})
-    captions, about = sample_comparison.labels(config, "uniform", 3)
-    source = Scenes("test", 32)
-    rows = pipeline.spaced(len(source), 3)
-    self.assertCountEqual(captions, [source.scene(int(row)).caption for row in rows])
-    self.assertEqual(about, "captions of held-out examples")
 
 
 class ComparisonTest(parameterized.TestCase):
@@ -151,6 +57,19 @@ class ComparisonTest(parameterized.TestCase):
     self.assertGreater(result["test_recall"], 0.7)
     self.assertLess(result["test_frechet_distance"], result["frechet_distance"])
     self.assertNotIn("class_accuracy", result)
+
+  def test_progress_of_features_has_a_total(self):
+    config, reports = runs.config(), mock.MagicMock()
+    _, test, _ = pipeline.evaluation_data(config, 30)
+    with mock.patch.object(sample_comparison, "progress", reports):
+      sample_comparison.against_data(_Levels(), config, None, np.repeat(test["image"], 20, axis=0),
+                                     None, test)
+    self.assertEqual(
+        [call.args[0] for call in reports.call_args_list],
+        ["measuring the reference", "measuring the samples", "measuring the test images"])
+    self.assertEqual(
+        [call.args for call in reports().__enter__().call_args_list],
+        [(512, 1500), (1024, 1500), (1500, 1500), (512, 600), (600, 600), (30, 30)])
 
   def test_the_classifier_says_what_the_samples_show_also_of_bytes(self):
     config = runs.config()

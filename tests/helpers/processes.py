@@ -1,11 +1,13 @@
 """Commands as users run them, one process each, on a tiny model of the digits."""
 
+import contextlib
 import functools
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -31,6 +33,18 @@ def ntm(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
   if check:
     assert done.returncode == 0, done.stdout + done.stderr
   return done
+
+
+@contextlib.contextmanager
+def started(*arguments: object) -> Iterator[subprocess.Popen]:
+  """The process of `ntm <arguments>`, which is killed if the caller did not end it."""
+  with subprocess.Popen([sys.executable, "-m", "ntm.commands.main", *map(str, arguments)],
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_ENV,
+                        cwd=ROOT) as process:
+    try:
+      yield process
+    finally:
+      process.kill()
 
 
 def launched(*arguments: object, processes: int = 2) -> str:

@@ -62,7 +62,7 @@ class RestoreTest(absltest.TestCase):
     # The same chain as without refinement, through the denoiser's own network.
     raw = model.sample(jax.random.key(0), [0, 2], refine=None)
     self.assertGreater(np.abs(images - raw).max(), 1e-3)
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), model._denoiser_params)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(params), model.denoiser_params)
 
   def test_another_teachers_denoiser_is_refused(self):
     other = jax.tree.map(lambda a: a + 1e-3, self.params)

@@ -1,0 +1,53 @@
+"""The record of how a folder of samples is drawn, so that none of another kind are added."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+
+def check(path: pathlib.Path, directory: pathlib.Path, settings: dict[str, Any], flag: str) -> None:
+  """Makes the folder and writes its record, or compares the record of a folder that was begun.
+
+  The record is written whole or not at all, by any number of processes with the same settings.
+
+  Args:
+    path: of the record, a JSON file within the folder or outside of it.
+    directory: the folder.
+    settings: all that the samples depend on, {name: string or number}.
+    flag: that names the folder, for errors.
+
+  Raises:
+    ValueError: it holds samples of other settings, or files of something else.
+  """
+  if directory.exists() and any(file.suffix != ".partial" and file != path
+                                for file in directory.iterdir()):
+    before = _read(path)
+    if before is None:
+      raise ValueError(f"{directory} is not empty, and {path} does not say how its samples are "
+                       f"drawn; choose another --{flag}, or remove it.")
+    if before != settings:
+      raise ValueError(f"{directory} has samples of {_differences(before, settings)}; repeat the "
+                       f"command that began it, or choose another --{flag}.")
+    return
+  directory.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f"{path.name}.{jax.process_index()}.partial")
+  partial.write_text(json.dumps(settings, indent=2) + "\n")
+  partial.replace(path)
+
+
+def _read(path):
+  """The settings in a record; None if it is missing or is none."""
+  try:
+    found = json.loads(path.read_text())
+  except (FileNotFoundError, ValueError):
+    return None
+  return found if isinstance(found, dict) else None
+
+
+def _differences(before, settings) -> str:
+  """What differs, each as "num 2, not 3"."""
+  return " and ".join(f"{name} {before.get(name)!r}, not {settings.get(name)!r}"
+                      for name in sorted(before.keys() | settings.keys())
+                      if before.get(name) != settings.get(name))

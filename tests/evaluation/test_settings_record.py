@@ -1,0 +1,51 @@
+"""A folder of samples is continued with the settings that began it, or not at all."""
+
+import json
+import pathlib
+import tempfile
+
+from absl.testing import absltest, parameterized
+
+from ntm.evaluation import settings_record
+
+
+class SettingsRecordTest(parameterized.TestCase):
+
+  def setUp(self):
+    super().setUp()
+    self.directory = pathlib.Path(tempfile.mkdtemp()) / "new" / "samples"
+    self.path = self.directory / "settings.json"
+
+  def _check(self, **settings):
+    settings_record.check(self.path, self.directory, settings, "samples_dir")
+
+  def test_samples_of_other_settings_are_refused_by_name(self):
+    self._check(seed=0, guidance=1.5)
+    self._check(seed=1, guidance=1.5)  # Nothing is there yet.
+    (self.directory / "part").touch()
+    self._check(guidance=1.5, seed=1)
+    before = self.path.read_text()
+    with self.assertRaisesRegex(ValueError, "has samples of labels None, not 'uniform' and seed 1, "
+                                "not 2; repeat .* another --samples_dir"):
+      self._check(seed=2, guidance=1.5, labels="uniform")
+    self.assertEqual(self.path.read_text(), before)
+
+  @parameterized.parameters(None, "", "[1, 2]", '{"seed": ')
+  def test_a_folder_of_something_else_is_refused(self, text):
+    self.directory.mkdir(parents=True)
+    (self.directory / "holiday.png").touch()
+    if text is not None:
+      self.path.write_text(text)
+    with self.assertRaisesRegex(ValueError, "samples is not empty, and .*settings.json does not"):
+      self._check(seed=1)
+
+  def test_a_record_that_was_cut_off_is_written_again(self):
+    self.directory.mkdir(parents=True)
+    (self.directory / "settings.json.0.partial").write_text('{"seed"')
+    self._check(seed=1)
+    self.assertEqual(json.loads(self.path.read_text()), {"seed": 1})
+    self.assertLen(list(self.directory.iterdir()), 1)
+
+
+if __name__ == "__main__":
+  absltest.main()
