@@ -37,6 +37,8 @@ setuptools.setup(
         # figures are compared with its own, it is one version.
         "convert": ["safetensors>=0.6.2"],
         "digits": ["scikit-learn>=1.6"],
+        # lpips needs torchvision of the same build as PyTorch: it is not among what tests need.
+        "eval": ["lpips>=0.1.4", "torch>=2.13", "torchvision>=0.28", "transformers>=5.24"],
         "parquet": ["pyarrow>=18.0"],
         "tensorboard": _TENSORFLOW,
         "text": ["transformers>=5.24"],

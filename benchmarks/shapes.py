@@ -40,7 +40,7 @@ MODELS = {  # {name: (config, what differs from it)}
                  "model.transporter.features=0 model.predictor.layers=8 model.unroll=8"),
     "flow_matching": ("shapes_t2i_fm.py", ""),
 }
-_NTM = {"raw": {}, "refined": {"refine": "score"}}
+_NTM = {"raw": {"refine": None}, "refined": {"refine": "score"}}
 _FLOW_MATCHING = {f"Euler {n}{', guidance 1' if guidance else ''}":
                   {"num_steps": n, "guidance": guidance}
                   for guidance in (0.0, 1.0) for n in (4, 8, 50)}

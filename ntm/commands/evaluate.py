@@ -19,6 +19,10 @@ For scenes with captions: the share of samples that show what their caption says
 category, of captions as in training, and of as many with a combination of words that no
 training caption has.
 
+With --clip=DIRECTORY, for models of captions, the CLIP score of samples with their captions, and
+with --lpips=NETWORK the mean LPIPS of samples of the same caption or class, next to those of real
+pictures.
+
 For data of known density (data.source 'mixture'), whose draws are all fresh: the likelihood
 of 10,000 of them, the divergence from the truth in nats per trajectory, next to that of the
 best Gaussian steps, and the share of samples in a mode and total variations, next to those
@@ -36,11 +40,10 @@ from absl import flags
 from ntm import api
 from ntm.api import checks
 from ntm.api.velocity import DEFAULT_STEPS
-from ntm.commands import entry_point, scoring, shared_flags
+from ntm.commands import entry_point, scene_comparison, scoring, shared_flags, similarity
 from ntm.commands.progress import progress
 from ntm.data import pipeline, sources
-from ntm.data.scenes import Scenes
-from ntm.evaluation import resize, truth
+from ntm.evaluation import lpips, resize, truth
 from ntm.models import autoencoder
 from ntm.training import data_record, multihost
 from ntm.truth import named
@@ -68,6 +71,12 @@ _REFERENCE = flags.DEFINE_string(
 _RESIZE = flags.DEFINE_enum(
     "resize", "tf1", resize.METHODS, "How Inception's images are resized: as TensorFlow 1 did, "
     "like published FIDs, or bicubic and antialiased.", flag_values=FLAGS)
+_CLIP = flags.DEFINE_string(
+    "clip", None, "CLIP that scores samples with their captions: a folder that save_pretrained of "
+    "transformers wrote, or a name on the hub.", flag_values=FLAGS)
+_LPIPS = flags.DEFINE_enum(
+    "lpips", None, lpips.NETWORKS, "Network of LPIPS, which measures how different samples of the "
+    "same caption or class are.", flag_values=FLAGS)
 _LABELS = flags.DEFINE_enum(
     "label_frequencies", "uniform", ["uniform", "training"], "Classes of the samples: equally many "
     "of each, or as frequent as among the training images.", flag_values=FLAGS)
@@ -103,10 +112,13 @@ def main(_) -> None:
   captioned = config.data.source == "scenes" and bool(config.text.tokenizer)
   if known:
     entry_point.refuse(FLAGS, ["refine"], "samples of known data are compared at their own level")
+    entry_point.refuse(FLAGS, ["lpips"], "known data are no pictures")
   if known or captioned:
     entry_point.refuse(FLAGS, ["features", "reference", "resize", "label_frequencies", "export",
                                "samples_dir"],
                        f"the data are {config.data.source}, which have measures of their own")
+  if not config.text.tokenizer:
+    entry_point.refuse(FLAGS, ["clip"], "the model reads no captions")
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
   with progress("reading images"):
     endless = sources.endless(config.data) and not known
@@ -133,8 +145,10 @@ def main(_) -> None:
     samples = _draw(model, rng_sample, how)
     result |= nll() | how | _against_truth(model, samples)
   elif captioned:
+    measures = _similarity(config, _captions(config, "test"))
     samples = _draw(model, rng_sample, how)
-    result |= nll() | how | _against_captions(model, rng_sample, samples, how)
+    result |= nll() | how | scene_comparison.metrics(samples, lambda split: _draw(
+        model, jax.random.fold_in(rng_sample, 1), how, split), measures)
   else:
     result |= _against_data(model, rng_sample, how, nll, train, test)
   if multihost.is_primary_process():
@@ -164,7 +178,10 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   from ntm.commands import drawing, sample_comparison
   from ntm.evaluation import features, references
   has_images, config, count = "image" in test, model.config, _NUM_SAMPLES.value
-  if not has_images and not _REFERENCE.value:
+  # Without features, a model without classes is measured by what else is asked for.
+  uncompared = not _FEATURES.value and not _REFERENCE.value and bool(
+      _EXPORT.value or (_CLIP.value or _LPIPS.value) and not config.model.num_classes)
+  if not has_images and not _REFERENCE.value and (_EXPORT.value or not uncompared):
     raise ValueError(f"{_WORKDIR.value} was trained on latents prepared ahead, and samples are "
                      "compared with images; expected them in --reference, a folder or a file of "
                      "ADM.")
@@ -173,12 +190,11 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   output = _EXPORT.value and entry_point.output_path(
       _OUTPUT, _WORKDIR.value, "samples/adm", (".npz",))
   image_shape = autoencoder.image_shape(config)
-  only_export = output and not _FEATURES.value and not _REFERENCE.value
-  by_classifier = not only_export and sample_comparison.uses_classifier(
+  by_classifier = not uncompared and sample_comparison.uses_classifier(
       _FEATURES.value, image_shape, train)
   if not _FEATURES.value or not pathlib.Path(_FEATURES.value).is_dir():
     entry_point.refuse(FLAGS, ["resize"], "only Inception resizes images")
-  extract = None if by_classifier or only_export else features.load(
+  extract = None if by_classifier or uncompared else features.load(
       _FEATURES.value, _RESIZE.value)
   # What can be wrong with code or a reference of the user's shows before samples are drawn.
   if isinstance(extract, features.OfFunction):
@@ -187,7 +203,8 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
     references.check(_REFERENCE.value,
                      None if isinstance(extract, features.OfInception) else image_shape)
   classes, frequencies = drawing.labels(config, _LABELS.value, count)
-  as_uint8 = not by_classifier and (only_export or extract.record["rounding"] != "none")
+  measures = _similarity(config, classes)
+  as_uint8 = not by_classifier and (uncompared or extract.record["rounding"] != "none")
   how_drawn = how | {"guidance": _GUIDANCE.value}
   parts = _SAMPLES_DIR.value and drawing.open_parts(
       _SAMPLES_DIR.value, _WORKDIR.value, model, classes, image_shape, as_uint8, num_samples=count,
@@ -201,40 +218,32 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
     entry_point.make_parent(output)
     references.export_adm(f"{output}.npz", samples)
     _LOG.info("wrote %s.npz: %d samples", output, len(samples))
-  if only_export:
+  result |= measures.record() | measures.figures(
+      samples, None if classes is None else classes[finite]) | measures.held_out(
+          config, test, count)
+  if uncompared and not measures.asked:
     return result | how
   if has_images:
     result |= nll()
   else:
     _LOG.info("the likelihoods are left out: they need images, and the data are latents")
+  if uncompared:
+    return result | how
   return result | how | sample_comparison.against_data(
       extract or sample_comparison.fit_classifier(config, train), config, _REFERENCE.value, samples,
       classes[finite] if config.model.num_classes else None, test)
 
 
-def _against_captions(model, rng, samples, how) -> dict[str, float]:
-  """Metrics of samples of scenes, and of others whose captions are of another kind."""
-  from ntm.evaluation import sample_metrics
-  from ntm.evaluation import scenes as scorer
-  side, count = samples.shape[1], len(samples)
-  unseen = _draw(model, jax.random.fold_in(rng, 1), how, split="unseen")
-  result = {}
-  for split, images in (("test", samples), ("unseen", unseen)):
-    prefix = "unseen_" if split == "unseen" else ""
-    shown = _scenes(model, split)
-    result |= scorer.summary(scorer.score(np.clip(images, -1, 1), shown), shown, prefix)
-  with progress("measuring the samples"):
-    reference, real = sample_metrics.scenes(side, count)
-    for prefix, images in (("", samples), ("fresh_", real["image"])):
-      result |= {f"{prefix}{name}": value
-                 for name, value in reference.metrics(images, None).items()}
-  return result
+def _similarity(config, conditions) -> similarity.Similarity:
+  """What --clip and --lpips ask for, of samples with these captions or classes."""
+  return similarity.load(_CLIP.value, _LPIPS.value, conditions, _NUM_SAMPLES.value,
+                         autoencoder.image_shape(config))
 
 
-def _scenes(model, split):
-  """The first scenes of a split, one per sample."""
-  source = Scenes(split, autoencoder.image_shape(model.config)[0])
-  return [source.scene(i) for i in range(_NUM_SAMPLES.value)]
+def _captions(config, split):
+  """Those of the first scenes of a split, one per sample."""
+  side, *_ = autoencoder.image_shape(config)
+  return [scene.caption for scene in scene_comparison.scenes(split, side, _NUM_SAMPLES.value)]
 
 
 def _draw(model, rng, how, split="test"):
@@ -244,7 +253,7 @@ def _draw(model, rng, how, split="test"):
   if model.config.model.num_classes:
     labels = np.arange(_NUM_SAMPLES.value) % model.config.model.num_classes
   if model.config.text.tokenizer:
-    labels = [scene.caption for scene in _scenes(model, split)]
+    labels = _captions(model.config, split)
   with progress("sampling") as report:
     samples = model.sample(rng, labels, guidance=_GUIDANCE.value, num_samples=_NUM_SAMPLES.value,
                            progress=report, **how)

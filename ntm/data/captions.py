@@ -90,9 +90,13 @@ class Tokenised:
 
   def captions(self, indices: Iterable[int]) -> Iterator[str]:
     """The captions of those of these examples that can be read, each read when it is asked for."""
+    return (example["caption"] for example in self.captioned(indices))
+
+  def captioned(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """As `captions`, the examples with their "caption", as the source has them."""
     for index in indices:
       try:
-        yield self._source[index]["caption"]
+        yield self._source[index]
       except UnreadableError:  # Held-out batches leave it out too.
         continue
 

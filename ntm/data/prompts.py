@@ -171,14 +171,18 @@ def _check_path(source) -> None:
 
   The hub would be asked for it, many times over on a machine without a network.
   """
-  path = pathlib.Path(source)
-  could_be_name = (isinstance(source, str) and len(path.parts) <= 2 and not path.is_absolute()
-                   and not source.startswith((".", "~")) and not source.endswith("/")
-                   and not (len(path.parts) == 2 and path.parent.is_dir()))
-  if not path.exists() and not could_be_name:
+  if not pathlib.Path(source).exists() and not could_be_hub_name(source):
     raise ValueError(f"the folder {os.fspath(source)!r} does not exist; expected a folder with "
                      "tokenizer.json and tokenizer_config.json, or a name on the hub whose first "
                      "part is not a folder here.")
+
+
+def could_be_hub_name(source: str | os.PathLike) -> bool:
+  """Whether this can be a name on the hub, rather than only the path of a folder."""
+  path = pathlib.Path(source)
+  return (isinstance(source, str) and len(path.parts) <= 2 and not path.is_absolute()
+          and not source.startswith((".", "~")) and not source.endswith("/")
+          and not (len(path.parts) == 2 and path.parent.is_dir()))
 
 
 def check(prompts: Sequence[str]) -> None:

@@ -17,8 +17,13 @@ from PIL import Image
 import ntm
 from ntm import config as config_lib
 from ntm.api import batching
+from ntm.commands import drawing
 from ntm.data import pipeline, sources
+from ntm.data.folder_captions import CaptionedFolder
+from ntm.data.scenes import Scenes
 from ntm.evaluation import features, frechet
+from ntm.evaluation.clip import Clip
+from ntm.evaluation.lpips import Lpips
 from ntm.evaluation.sample_parts import SampleParts
 from tests.helpers import encoding, processes, runs, tiny_autoencoder
 
@@ -258,35 +263,118 @@ class EvaluateTest(parameterized.TestCase):
     self.assertEqual(code, 1)
     self.assertIn("error: config.data.augment is True, and interpolated", stderr)
 
-  def test_captions_of_other_pictures_need_features(self):
+  def _captioned(self):
+    """(a directory with the run RUN of pictures with captions, the run's config)."""
     root = pathlib.Path(tempfile.mkdtemp())
     (root / "images").mkdir()
-    for i in range(4):
+    for i in range(6):
       encoding.picture(i).save(root / "images" / f"{i}.png")
-      (root / "images" / f"{i}.txt").write_text("a red ring")
-    runs.write(root / "run", runs.config(
+      (root / "images" / f"{i}.txt").write_text(f"a {('red', 'blue', 'small')[i % 3]} ring")
+    config = runs.config(
         num_classes=0, image_shape=(8, 8, 3), backbone={"text_tokens": 8, "vocab_size": 54},
-        data={"source": "folder", "path": str(root / "images"), "test_fraction": 0.5},
-        text={"tokenizer": "scenes"}))
+        kind="flow_matching", text={"tokenizer": "scenes"},
+        data={"source": "folder", "path": str(root / "images"), "test_fraction": 0.5})
+    runs.write(root / "run", config)
+    return root, config
+
+  def test_captions_of_other_pictures_need_features(self):
+    root, _ = self._captioned()
     code, stderr = runs.call("evaluate", f"--workdir={root / 'run'}")
     self.assertEqual(code, 1)
     self.assertRegex(stderr, "(?m)^error: the data have no images of two or more classes, .*; "
                              "expected --features=DIRECTORY")
 
+  def _assert_clip_scores(self, root, config, count):
+    """The result in e.json is of the pictures in out.npz with their captions, and of real ones."""
+    result, score = json.loads((root / "e.json").read_text()), Clip(str(root / "clip"))
+    self.assertContainsSubset(score.record, result)
+    with np.load(root / "out.npz") as file:
+      found = score(file["arr_0"], drawing.labels(config, "uniform", count)[0])
+    self.assertContainsSubset(found.figures(), result)
+    source = CaptionedFolder(config.data.path, "test", config.model.image_shape, 0.5)
+    real = score(np.stack([source[i]["image"] for i in range(3)]),
+                 [source[i]["caption"] for i in range(3)])
+    self.assertAlmostEqual(result["real_clip_score"], real.values.mean(), places=4)
+    self.assertEqual((result["clip_num_pictures"], result["real_clip_num_pictures"]), (count, 3))
+    self.assertNotIn("frechet_distance", result)
+
+  def test_samples_are_scored_with_their_captions(self):
+    tiny_clip = pytest.importorskip("tests.helpers.tiny_clip")
+    root, config = self._captioned()
+    flags = [f"--workdir={root / 'run'}", "--num_samples=7", "--steps=2", "--export=adm",
+             f"--output={root / 'out'}", f"--json={root / 'e.json'}"]
+    code, stderr = runs.call("evaluate", *flags, f"--clip={root / 'clip'}")
+    self.assertEqual(code, 1)
+    self.assertRegex(stderr, "(?m)^error: --clip is .*/clip, which does not exist; expected the")
+    self.assertNotIn("drawing", stderr)
+    tiny_clip.save(root / "clip")
+    code, stderr = runs.call("evaluate", *flags, f"--clip={root / 'clip'}")
+    self.assertEqual(code, 0, stderr)
+    self._assert_clip_scores(root, config, 7)
+
+  @pytest.mark.slow
+  def test_of_two_processes_one_scores_the_samples_of_both(self):
+    tiny_clip = pytest.importorskip("tests.helpers.tiny_clip")
+    root, config = self._captioned()
+    flags = ["evaluate", f"--workdir={root / 'run'}", "--num_samples=7", "--steps=2",
+             "--export=adm", f"--output={root / 'out'}", f"--json={root / 'e.json'}",
+             f"--clip={root / 'clip'}"]
+    with self.assertRaisesRegex(AssertionError, "--clip is .*/clip, which does not exist"):
+      processes.launched(*flags)
+    tiny_clip.save(root / "clip")
+    processes.launched(*flags)
+    self._assert_clip_scores(root, config, 7)
+
+  def test_how_different_samples_of_a_class_are(self):
+    tiny_lpips = pytest.importorskip("tests.helpers.tiny_lpips")
+    root, pixels = pathlib.Path(tempfile.mkdtemp()), np.random.default_rng(0)
+    for label in range(2):
+      (root / "images" / str(label)).mkdir(parents=True)
+      for i in range(20):
+        Image.fromarray(pixels.integers(0, 256, (32, 32, 3), np.uint8)).save(
+            root / "images" / str(label) / f"{i:02}.png")
+    config = runs.config(kind="flow_matching", image_shape=(32, 32, 3), patch_shape=(16, 16),
+                         num_classes=2, data={"source": "folder", "path": str(root / "images"),
+                                              "test_fraction": 0.3})
+    runs.write(root / "run", config)
+    with tiny_lpips.cached("alex"):
+      code, stderr = runs.call(
+          "evaluate", f"--workdir={root / 'run'}", "--num_samples=10", "--steps=2", "--lpips=alex",
+          "--export=adm", "--features=classifier", f"--output={root / 'out'}",
+          f"--json={root / 'e.json'}")
+      self.assertEqual(code, 0, stderr)
+      distance = Lpips("alex")
+    result = json.loads((root / "e.json").read_text())
+    with np.load(root / "out.npz") as file:
+      samples = file["arr_0"].reshape(5, 2, 32, 32, 3)
+    pairs = [(samples[i, label], samples[i + 1, label]) for i in (0, 2) for label in range(2)]
+    self.assertAlmostEqual(result["lpips_diversity"],
+                           distance(*map(np.stack, zip(*pairs))).mean(), places=5)
+    self.assertEqual((result["lpips_num_pairs"], result["lpips_pairs"]), (4, "the same class"))
+    self.assertGreater(result["real_lpips_diversity"], 0)
+
   @pytest.mark.slow
   def test_scenes_by_their_captions(self):
+    tiny_clip = pytest.importorskip("tests.helpers.tiny_clip")
     workdir = pathlib.Path(tempfile.mkdtemp())
+    tiny_clip.save(workdir / "clip")
     runs.write(workdir, runs.config(
         num_classes=0, image_shape=(32, 32, 3), patch_shape=(16, 16),
         backbone={"text_tokens": 16, "vocab_size": 54}, data={"source": "scenes"},
         text={"tokenizer": "scenes"}))
     processes.ntm("evaluate", f"--workdir={workdir}", f"--json={workdir / 'result.json'}",
-                  "--num_samples=60", "--draws=1", "--refine=none")
+                  "--num_samples=60", "--draws=1", "--refine=none", f"--clip={workdir / 'clip'}")
     result = json.loads((workdir / "result.json").read_text())
     self.assertEqual(result["score"], 0)  # Of an untrained model.
     self.assertLess(result["unseen_score_colour_attribution"], 1)
     self.assertGreater(result["frechet_distance"], 2 * result["fresh_frechet_distance"])
     self.assertLen(result["nll_per_step"], 2)
+    images, scenes = Scenes("unseen").batch(range(60))
+    real = Clip(str(workdir / "clip"))(images, [scene.caption for scene in scenes])
+    self.assertAlmostEqual(result["unseen_real_clip_score"], real.values.mean(), places=4)
+    self.assertGreater(abs(result["unseen_clip_score"] - result["unseen_real_clip_score"]), 0.01)
+    self.assertEqual({result[f"{name}clip_num_pictures"]
+                      for name in ("", "real_", "unseen_", "unseen_real_")}, {60})
 
   @parameterized.parameters("ntm", "flow_matching")
   @pytest.mark.slow

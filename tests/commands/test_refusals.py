@@ -180,6 +180,9 @@ _EVALUATE = [
     (["--workdir={fm}", "--features={files}/none.npz"], ["is not a classifier; expected a file"]),
     (["--workdir={fm}", "--reference={files}/nowhere"], ["cannot be read as a reference"]),
     (["--workdir={plain}", "--label_frequencies=training"], ["--label_frequencies does not apply"]),
+    (["--workdir={run}", "--clip={files}"], ["--clip does not apply: the model reads no captions"]),
+    (["--workdir={run}", "--lpips=resnet"], ["--lpips is resnet; expected one of alex, vgg"]),
+    (["--workdir={run}", "--lpips=alex", "--num_samples=9"], ["no two of 9 samples have the same"]),
 ]
 _LIKELIHOOD = [
     ([], ["--workdir is missing"]),

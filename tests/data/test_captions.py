@@ -31,6 +31,9 @@ class TokenisedTest(parameterized.TestCase):
     np.testing.assert_array_equal(example["image"], truth[7]["image"])
     np.testing.assert_array_equal(example["ids"], Words(16)([truth.scene(7).caption]).ids_BM[0])
     self.assertEqual(list(source.captions(range(2))), [truth.scene(i).caption for i in range(2)])
+    (captioned,) = source.captioned([7])
+    self.assertEqual(captioned["caption"], truth.scene(7).caption)
+    np.testing.assert_array_equal(captioned["image"], example["image"])
     self.assertEqual((len(source), source.record()), (len(truth), truth.record()))
 
   def test_a_share_of_the_texts_is_dropped_the_same_in_every_run(self):

@@ -132,6 +132,7 @@ class PromptsTest(parameterized.TestCase):
   def test_a_folder_that_does_not_exist_is_not_asked_of_the_hub(self, source):
     self.enterContext(contextlib.chdir(self.directory))
     (self.directory / "here").mkdir()
+    self.assertFalse(prompts.could_be_hub_name(source))
     import transformers
     with mock.patch.object(transformers.AutoTokenizer, "from_pretrained") as load:
       with self.assertRaisesRegex(ValueError, f"the folder '{source}' does not exist; expected"):
