@@ -9,9 +9,9 @@
   evaluation   pictures and held-out metrics
   checkpoints  saving, as far as training waited for it
 
-Over several starts there are also `repeated`, updates after the checkpoint that the next start
-resumed from, and `stopped`, the time between a start's last line and the next start.
-Goodput is the share of the updates that were kept in all that time.
+Over several starts, of which `spent` is the sum, there are also `repeated`, updates after the
+checkpoint that the next start resumed from, and `stopped`, the time between a start's last line and
+the next start, its imports and checks included. Goodput is the share of the updates that were kept in all that time.
 """
 
 import collections
@@ -69,10 +69,11 @@ class Goodput:
     total = sum(seconds.values())
     if not total:
       return "goodput: not yet known"
+    kept = seconds.pop("updates", 0)
     shares = ", ".join(f"{what} {n / total:.1%}" for what, n in seconds.most_common() if n)
     count = f"{len(starts)} start" + "s" * (len(starts) > 1)
-    return (f"goodput {seconds['updates'] / total:.1%} of "
-            f"{datetime.timedelta(seconds=round(total))} in {count}: {shares}")
+    return (f"goodput: updates {kept / total:.1%} of "
+            f"{datetime.timedelta(seconds=round(total))} in {count}; the rest: {shares}")
 
 
 def spent(starts: list[dict[str, Any]]) -> collections.Counter:

@@ -31,6 +31,14 @@ class SettingsRecordTest(parameterized.TestCase):
       self._check(seed=2, guidance=1.5, labels="uniform")
     self.assertEqual(self.path.read_text(), before)
 
+  def test_hashes_are_named_where_nothing_else_differs(self):
+    self._check(count=5, labels_sha256="ab")
+    (self.directory / "part").touch()
+    with self.assertRaisesRegex(ValueError, "samples of count 5, not 6; repeat"):
+      self._check(count=6, labels_sha256="cd")
+    with self.assertRaisesRegex(ValueError, "samples of labels_sha256 'ab', not 'cd'; repeat"):
+      self._check(count=5, labels_sha256="cd")
+
   @parameterized.parameters(None, "", "[1, 2]", '{"seed": ')
   def test_a_folder_of_something_else_is_refused(self, text):
     self.directory.mkdir(parents=True)

@@ -38,7 +38,7 @@ class GoodputTest(parameterized.TestCase):
     self.assertEqual(found, {"start": 20, "compile": 60, "updates": 200, "checkpoints": 10,
                              "repeated": 20, "stopped": 60})
     self.assertEqual(sum(found.values()), self.now - begun)
-    self.assertStartsWith(run.summary(), "goodput 54.1% of 0:06:10 in 2 starts: updates 54.1%, ")
+    self.assertStartsWith(run.summary(), "goodput: updates 54.1% of 0:06:10 in 2 starts; the rest: ")
     self.assertIn("stopped 16.2%", run.summary())
 
   def test_nothing_is_repeated_when_the_last_step_was_saved(self):
@@ -57,7 +57,7 @@ class GoodputTest(parameterized.TestCase):
 
   def test_a_new_run_forgets_another(self):
     self._start(0, 101)
-    self.assertIn("in 1 start:", self._start(0, 50).summary())
+    self.assertIn("in 1 start;", self._start(0, 50).summary())
 
   @parameterized.parameters("", "[]", '{"starts": [{}]}', '{"starts": [{"seconds": {"a": "b"}}]}')
   def test_a_damaged_file_is_left_out(self, text):
@@ -66,7 +66,7 @@ class GoodputTest(parameterized.TestCase):
     with self.assertLogs("ntm", "WARNING") as logs:
       run = self._start(101, 150)
     self.assertIn("goodput.json cannot be read", logs.output[0])
-    self.assertIn("in 1 start:", run.summary())
+    self.assertIn("in 1 start;", run.summary())
 
   def test_in_a_bucket_it_is_written_with_checkpoints(self):
     with absltest.mock.patch.object(goodput.workdir_lib, "is_bucket", lambda path: True):
