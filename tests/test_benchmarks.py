@@ -1,4 +1,4 @@
-"""The benchmarks run and write the figures that tools read; slow, as they compile a lot."""
+"""The benchmarks run and write the figures that tools read."""
 
 import argparse
 import contextlib
@@ -307,6 +307,7 @@ class ShapesTest(absltest.TestCase):
     self.assertIn("choose another folder", wrong.stderr)
 
 
+@pytest.mark.slow
 class BenchmarksTest(absltest.TestCase):
 
   def test_inference(self):

@@ -122,7 +122,9 @@ class TarFlowTest(parameterized.TestCase):
   def test_remat_and_unroll_change_nothing(self, **options):
     _, *args = _setup()
     plain, other = _value_and_grad()(*args), _value_and_grad(**options)(*args)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), plain, other)
+    # The largest entries, some hundreds, decide how exact float32 is in the others.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(
+        a, b, rtol=2e-5, atol=1e-6 * max(1, np.abs(a).max())), plain, other)
     np.testing.assert_array_equal(plain[1]["params"]["var"], np.zeros((6, 2)))
 
 
