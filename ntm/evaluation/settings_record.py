@@ -58,7 +58,7 @@ def _read(path):
 
 
 def _differences(before, settings) -> str:
-  """What differs, each as "num 2, not 3"; hashes, which may follow from it, only if nothing else."""
+  """What differs, each as "num 2, not 3"; of hashes, which may follow from it, if nothing else."""
   names = [name for name in sorted(before.keys() | settings.keys())
            if before.get(name) != settings.get(name)]
   plain = [name for name in names if not name.endswith(("_sha256", "_checksum"))]

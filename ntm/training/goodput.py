@@ -11,7 +11,8 @@
 
 Over several starts, of which `spent` is the sum, there are also `repeated`, updates after the
 checkpoint that the next start resumed from, and `stopped`, the time between a start's last line and
-the next start, its imports and checks included. Goodput is the share of the updates that were kept in all that time.
+the next start, its imports and checks included. Goodput is the share of the updates that were kept
+in all that time.
 """
 
 import collections

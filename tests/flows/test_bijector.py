@@ -16,8 +16,11 @@ class BijectorTest(parameterized.TestCase):
   def test_round_trip(self, name, precision):
     with jax.enable_x64(precision == "float64"):
       forward, inverse, params, x = setup(name, precision)
+      # In float32 the last bits depend on the vector instructions of the machine, and a large
+      # log-determinant has more of them: there the law has its default relative tolerance.
       testing.assert_round_trip(functools.partial(forward, params),
-                                functools.partial(inverse, params), x, rtol=0)
+                                functools.partial(inverse, params), x,
+                                rtol=0 if precision == "float64" else None)
 
   @parameterized.parameters(*BIJECTORS)
   def test_log_det_equals_that_of_the_jacobian(self, name):

@@ -38,7 +38,7 @@ class GoodputTest(parameterized.TestCase):
     self.assertEqual(found, {"start": 20, "compile": 60, "updates": 200, "checkpoints": 10,
                              "repeated": 20, "stopped": 60})
     self.assertEqual(sum(found.values()), self.now - begun)
-    self.assertStartsWith(run.summary(), "goodput: updates 54.1% of 0:06:10 in 2 starts; the rest: ")
+    self.assertStartsWith(run.summary(), "goodput: updates 54.1% of 0:06:10 in 2 starts; the rest")
     self.assertIn("stopped 16.2%", run.summary())
 
   def test_nothing_is_repeated_when_the_last_step_was_saved(self):

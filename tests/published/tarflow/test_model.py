@@ -48,7 +48,7 @@ def _run(model, params, x, cond, method="forward_and_log_det"):
 def _value_and_grad(**options):
   """(params, x, cond) → a loss and its gradient, compiled once."""
   def loss(*args):
-    u, log_det = tarflow.TarFlow(_CONFIG, Numerics(**options)).apply(
+    u, log_det = tarflow.TarFlow(_CONFIG, Numerics(jnp.float64, jnp.float64, **options)).apply(
         *args, method="forward_and_log_det")
     return (u ** 2).sum() - log_det.sum()
 
@@ -120,11 +120,10 @@ class TarFlowTest(parameterized.TestCase):
 
   @parameterized.parameters(dict(remat="full"), dict(remat="dots", unroll=2))
   def test_remat_and_unroll_change_nothing(self, **options):
-    _, *args = _setup()
-    plain, other = _value_and_grad()(*args), _value_and_grad(**options)(*args)
-    # The largest entries, some hundreds, decide how exact float32 is in the others.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(
-        a, b, rtol=2e-5, atol=1e-6 * max(1, np.abs(a).max())), plain, other)
+    with jax.enable_x64(True):
+      _, *args = _setup(dtype=jnp.float64)
+      plain, other = _value_and_grad()(*args), _value_and_grad(**options)(*args)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), plain, other)
     np.testing.assert_array_equal(plain[1]["params"]["var"], np.zeros((6, 2)))
 
 
