@@ -16,6 +16,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 import time
 
 import endless
@@ -208,7 +209,7 @@ def draw(args) -> None:
       axes.set(xticks=[], yticks=[])
     line[0].set_ylabel(label.replace(", ", ",\n"), fontsize=8, rotation=0, ha="right", va="center")
   for axes, text in zip(grid[0], texts):
-    axes.set_title(text, fontsize=7, wrap=True)
+    axes.set_title(textwrap.fill(text, 28), fontsize=7)
   figure.savefig(args.picture, dpi=120)
 
 

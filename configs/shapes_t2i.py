@@ -7,7 +7,7 @@
 The model learns to read together with the pictures. Its transporter reads features of the
 noisier state, so samples take no guidance.
 Hardware: two CPU cores. Duration: 71 minutes on one core with other programs running. Numbers:
-docs/text_to_image.md; it follows few captions after that.
+docs/text_to_image.md; it draws coloured blobs after that, and few of the shapes it is asked for.
 Flow matching on the same data: configs/shapes_t2i_fm.py.
 """
 
