@@ -33,7 +33,7 @@ class Lpips:
 
     Raises:
       ImportError: the package or torchvision is not installed, or does not fit PyTorch.
-      ValueError: another network, or weights that cannot be had.
+      ValueError: another network, or weights that cannot be loaded.
     """
     if network not in NETWORKS:
       raise ValueError(f"the network of LPIPS is {network!r}; expected one of {NETWORKS}.")
@@ -53,8 +53,8 @@ class Lpips:
         model = lpips.LPIPS(net=network, verbose=False)
     except Exception as error:  # Of many types: no network, a damaged file.
       url = getattr(torchvision.models, _WEIGHTS[network]).IMAGENET1K_V1.url
-      raise ValueError(f"the weights of LPIPS's network {network!r} cannot be had ({error}); put "
-                       f"the file of {url} into {torch.hub.get_dir()}/checkpoints.") from error
+      raise ValueError(f"the weights of LPIPS's network {network!r} cannot be loaded ({error}); "
+                       f"put the file of {url} into {torch.hub.get_dir()}/checkpoints.") from error
     self.record = {"lpips_network": network, "lpips_version": model.version,
                    "lpips_sha256": torch_networks.sha256(model)}
     self._device = torch_networks.device()

@@ -123,7 +123,7 @@ class DistanceTest(parameterized.TestCase):
   def test_weights_that_cannot_be_had_are_named(self):
     no_network = mock.patch("torch.hub.urlopen", side_effect=OSError("no network"))
     with (self.tiny.cached(), no_network, self.assertRaisesRegex(
-        ValueError, r"'squeeze' cannot be had \(no network\); put the file of "
+        ValueError, r"'squeeze' cannot be loaded \(no network\); put the file of "
                     rf"https://\S+/{self.tiny.FILES['squeeze']} into \S+/checkpoints\.")):
       Lpips("squeeze")
 
