@@ -12,22 +12,16 @@ One run each, seed 0.
 """
 
 import argparse
-import json
 import pathlib
-import subprocess
-import sys
 
-import jax
-import jax.numpy as jnp
+import known_truth
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import ntm
-from ntm.data import pipeline
 from ntm.evaluation import truth
-from ntm.process import schedule, trajectory
-from ntm.truth import gaussian_chain, named
+from ntm.truth import named
 
 _CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "grid25.py"
 _STEPS = (1, 2, 4, 8, 16)
@@ -58,8 +52,9 @@ def main():
           for name, (_, changes) in _KINDS.items()}
   keys |= {f"T{steps}": [f"process.num_steps=({steps},)"] for steps in (4, *args.num_steps)}
   names = ("gaussian", "T1", "T4") if args.quick else keys
-  runs = {name: run(args.results / name, keys[name], args.quick) for name in names}
-  chain = {steps: gaussian_kl(args.results / "T4", steps) for steps in _STEPS}
+  runs = {name: known_truth.run(_CONFIG, args.results / name, keys[name], args.quick)
+          for name in names}
+  chain = {steps: known_truth.gaussian_kl(args.results / "T4", steps) for steps in _STEPS}
   print_kinds(runs, chain[4])
   print_steps(runs, chain)
   pictures = args.pictures or args.results
@@ -68,57 +63,15 @@ def main():
   draw_steps(runs, chain, pictures / "grid25_steps.png")
 
 
-def run(workdir: pathlib.Path, changes: list[str], quick: bool) -> dict:
-  """Trains and measures a run, or reads what was measured."""
-  path, count = workdir.with_suffix(".json"), 20_000
-  if quick:
-    changes, count = [*changes, "train.steps=10", "optimizer.warmup_steps=2"], 300
-  if not path.exists():
-    subprocess.run([sys.executable, "-m", "ntm.commands.main", "train", f"--config={_CONFIG}",
-                    f"--workdir={workdir}", *(f"--config.{change}" for change in changes)],
-                   check=True)
-    samples_BD, found = measure(workdir, count)
-    np.save(workdir.with_suffix(".npy"), samples_BD)
-    path.write_text(json.dumps({"changes": changes} | found, indent=2) + "\n")
-  result = json.loads(path.read_text())
-  if result["changes"] != changes:
-    raise SystemExit(f"{path} is of {result['changes']}, not {changes}; choose another --results.")
-  return result
-
-
-def measure(workdir: pathlib.Path, count: int) -> tuple[np.ndarray, dict]:
-  """(samples, figures against the truth) of a run."""
-  model = ntm.restore(workdir)
-  config, (rng_x, rng_sample) = model.config, jax.random.split(jax.random.key(0))
-  mixture, level = named.build(config.data, config.model.image_shape), config.process.t_min
-  samples_BD = model.sample(rng_sample, num_samples=count, refine=None).reshape(count, -1)
-  _, test, _ = pipeline.evaluation_data(config, count)
-  found, _ = truth.divergence(model, rng_x, mixture, test["image"], None, None, draws=1)
-  return samples_BD, found | truth.sample_metrics(mixture, samples_BD, level) | {
-      "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params))}
-
-
-def gaussian_kl(workdir: pathlib.Path, steps: int, count: int = 20_000) -> tuple[float, float]:
-  """Divergence of the best Gaussian chain on the data of a run, and its standard error."""
-  config = ntm.restore(workdir).config
-  mixture = named.build(config.data, config.model.image_shape)
-  with jax.enable_x64(True):
-    times_K = schedule.uniform_times(steps, config.process.t_min)
-    x_KBD = trajectory.sample_trajectory(
-        jax.random.key(0), jnp.asarray(truth.draw(0, mixture, count, 0.0)), times_K)
-    kl_B = np.asarray(gaussian_chain.log_ratios(mixture, x_KBD, times_K).sum(axis=0))
-  return float(kl_B.mean()), float(kl_B.std() / count ** 0.5)
-
-
 def print_kinds(runs: dict, chain: tuple[float, float]) -> None:
   """A row per kind of step, T = 4."""
   print("| T = 4 | parameters | KL to the truth, nats | of the cleanest step | in a mode |\n"
         "|---|---|---|---|---|")
   for name, (what, _) in _KINDS.items():
     if row := runs.get(name):
-      print(f"| {what} | {row['parameters']:,} | {_nats(row)} | {row['kl_per_step'][0]:.3f} | "
-            f"{row['in_mode_share']:.1%} |")
-  print(f"| the best Gaussian chain | | {_plus_minus(*chain)} | "
+      print(f"| {what} | {row['parameters']:,} | {known_truth.nats(row)} | "
+            f"{row['kl_per_step'][0]:.3f} | {row['in_mode_share']:.1%} |")
+  print(f"| the best Gaussian chain | | {known_truth.plus_minus(*chain)} | "
         f"{runs['T4']['gaussian_kl_per_step'][0]:.3f} | |\n")
 
 
@@ -128,8 +81,9 @@ def print_steps(runs: dict, chain: dict) -> None:
   cells = lambda text: " | ".join(text(row) if row else "not trained" for row in rows.values())
   print(f"| KL to the truth, nats | {' | '.join(f'T = {steps}' for steps in rows)} |\n"
         f"|{'---|' * (len(rows) + 1)}")
-  print(f"| the best Gaussian chain | {' | '.join(_plus_minus(*kl) for kl in chain.values())} |")
-  print(f"| NTM | {cells(_nats)} |")
+  print(f"| the best Gaussian chain | "
+        f"{' | '.join(known_truth.plus_minus(*kl) for kl in chain.values())} |")
+  print(f"| NTM | {cells(known_truth.nats)} |")
   print(f"| NTM, samples in a mode | {cells(lambda row: format(row['in_mode_share'], '.1%'))} |")
 
 
@@ -141,8 +95,8 @@ def draw_samples(results: pathlib.Path, runs: dict, path: pathlib.Path) -> None:
                         config.process.t_min)
   panels = (("exact draws", exact_BD, "KL 0 nats"),
             ("four Gaussian steps", np.load(results / "gaussian.npy"),
-             f"KL {_nats(runs['gaussian'])} nats"),
-            ("NTM, four steps", samples_BD, f"KL {_nats(runs['T4'])} nats"))
+             f"KL {known_truth.nats(runs['gaussian'])} nats"),
+            ("NTM, four steps", samples_BD, f"KL {known_truth.nats(runs['T4'])} nats"))
   figure = Figure(figsize=(9.6, 3.75), layout="constrained")
   FigureCanvasAgg(figure)
   for axes, (title, x_BD, below) in zip(figure.subplots(1, 3), panels):
@@ -161,10 +115,10 @@ def draw_steps(runs: dict, chain: dict, path: pathlib.Path) -> None:
   figure = Figure(figsize=(5.6, 3.8), layout="constrained")
   FigureCanvasAgg(figure)
   axes = figure.subplots()
-  trained = {steps: _kl(runs[f"T{steps}"]) for steps in chain if f"T{steps}" in runs}
+  trained = {steps: known_truth.kl(runs[f"T{steps}"]) for steps in chain if f"T{steps}" in runs}
   for points, label, color, form in (
       (chain, "the best Gaussian chain", "#b5541c", "o-"),
-      ({4: _kl(runs["gaussian"])}, "trained Gaussian steps", "#b5541c", "x"),
+      ({4: known_truth.kl(runs["gaussian"])}, "trained Gaussian steps", "#b5541c", "x"),
       (trained, "NTM", "#1f4e79", "o-")):
     values, errors = zip(*points.values())
     axes.errorbar(list(points), values, errors, fmt=form, markersize=5 if form == "o-" else 11,
@@ -176,18 +130,6 @@ def draw_steps(runs: dict, chain: dict, path: pathlib.Path) -> None:
   axes.grid(alpha=0.3)
   axes.legend(loc="center left")
   figure.savefig(path, dpi=130)
-
-
-def _kl(row):
-  return row["kl_to_truth_nats"], row["kl_to_truth_standard_error"]
-
-
-def _nats(row):
-  return _plus_minus(*_kl(row))
-
-
-def _plus_minus(value, error):
-  return f"{value:.3f} ± {error:.3f}"
 
 
 if __name__ == "__main__":
