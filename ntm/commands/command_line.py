@@ -82,6 +82,8 @@ def _explain(name, values, argv, error) -> str:
     return f"--{missing[0]} is missing; expected --{missing[0]}=VALUE. {_see(name)}"
   if unknown := _unknown_key(argv):
     return unknown
+  if early := re.match(r"Found --?([^=\s]+).* before a value for --config", text):
+    return f"--{early[1]} is given before --config; expected --config=FILE first. {_see(name)}"
   if illegal := re.match(r"flag --([^=\s]+)=(.*?): ", text, re.DOTALL):
     flag = values[illegal[1]] if illegal[1] in values else None
     value = illegal[2]

@@ -18,9 +18,10 @@ from ml_collections import config_flags
 from ntm import config as config_lib
 from ntm.commands import entry_point, shared_flags
 from ntm.data import pipeline
-from ntm.losses import distillation, inputs
+from ntm.losses import distillation, inputs, task
 from ntm.nn import partitioning
 from ntm.training import checkpoint, checks, data_record, loop, multihost, teacher
+from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
@@ -40,8 +41,14 @@ def main(_) -> None:
   config = config_lib.from_dict(_CONFIG.value)
   workdir_lib.check_same(config, teacher=_TEACHER.value, checkpoint=_CHECKPOINT.value)
   workdir = _WORKDIR.value or os.path.join(_TEACHER.value, "denoiser")
-  teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _CHECKPOINT.value)
-  teacher.check_kind(_TEACHER.value, teacher_config)
+  mesh = partitioning.make_mesh(config.mesh)
+
+  def abstract(theirs):
+    """Shapes of the teacher's parameters, for each process to read its own part."""
+    teacher.check_kind(_TEACHER.value, theirs)
+    return state_lib.abstract_params(task.density(theirs).init, mesh)
+
+  teacher_config, params, step = checkpoint.restore_ema(_TEACHER.value, _CHECKPOINT.value, abstract)
   config = teacher.join(config, teacher_config)
   path = epath.Path(workdir)
   resumes = (path / "config.json").exists() or (path / "checkpoints").exists()
@@ -51,7 +58,7 @@ def main(_) -> None:
     checks.check_run(config, workdir)
   data = pipeline.training_data(config)
   data_record.check(workdir, data[0].record)
-  frozen = inputs.load(config, params, partitioning.make_mesh(config.mesh))
+  frozen = inputs.load(config, params, mesh)
   multihost.barrier("all checks before distillation have passed")
   if not resumes:
     teacher.write(workdir, _TEACHER.value, step, params)

@@ -21,6 +21,7 @@ from ntm.data import pipeline
 from ntm.losses import alignment, flow_matching, inputs, task
 from ntm.nn import partitioning
 from ntm.training import checkpoint, checks, frozen_record, loop
+from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
@@ -43,7 +44,8 @@ def main(_) -> None:
   checks.warn_of_kept_tokens(config)
   data = pipeline.training_data(config)
   # Last: of large networks it takes minutes.
-  frozen = inputs.load(config, _source(config), partitioning.make_mesh(config.mesh))
+  mesh = partitioning.make_mesh(config.mesh)
+  frozen = inputs.load(config, _source(config, mesh), mesh)
   make_task = flow_matching.velocity if config.model.kind == "flow_matching" else task.density
   loop.train(functools.partial(make_task, frozen=frozen), config, _WORKDIR.value, *data)
 
@@ -57,13 +59,18 @@ def _check_workdir(workdir):
                      "choose another --workdir, and start from it with config.finetune.source.")
 
 
-def _source(config):
-  """Averaged parameters of the flow-matching model to start from; None from scratch."""
+def _source(config, mesh):
+  """Averaged parameters of the flow-matching model to start from, split; None from scratch."""
   if not config.finetune.source:
     return None
-  source_config, params, step = checkpoint.restore_ema(config.finetune.source)
-  alignment.check_source(config, source_config)
-  frozen_record.check_source(config)
+
+  def abstract(theirs):
+    """Their shapes, for each process to read its own part, of a model that fits."""
+    alignment.check_source(config, theirs)
+    frozen_record.check_source(config)
+    return state_lib.abstract_params(flow_matching.velocity(theirs).init, mesh)
+
+  source_config, params, step = checkpoint.restore_ema(config.finetune.source, abstract=abstract)
   paths = converter.source_paths(config.finetune.source)
   if alignment.may_be_distilled(source_config, paths):
     _LOG.warning("%s comes from %s, not 'base' by its name; of a model distilled to few steps the "

@@ -81,8 +81,9 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
     state = state_lib.init_state(task, config, mesh)
     if task.pretrained is not None:
       state = state_lib.with_pretrained(state, task.pretrained)
-    _LOG.info("starting at step 0 with %s parameters on %d devices",
-              f"{parameter_overview.count_parameters(state.params):,}", mesh.size)
+    _LOG.info("starting at step 0 with %s parameters on %d device%s",
+              f"{parameter_overview.count_parameters(state.params):,}", mesh.size,
+              "s" if mesh.size > 1 else "")
   else:
     state, iterator_state = restored
     if int(state.step) >= config.train.steps:

@@ -81,7 +81,12 @@ def place_frozen(task: Task, mesh: Mesh):
 
 
 def with_pretrained(state: TrainState, pretrained) -> TrainState:
-  """Replaces parameters and their average by the leaves of `pretrained`, a subtree of them.
+  """Replaces parameters and their average by copies of the leaves of `pretrained`.
+
+  Args:
+    state: to change.
+    pretrained: a subtree of its parameters, on the host, or on devices for which all processes
+      call this.
 
   Raises:
     ValueError: as `check_pretrained`.
@@ -89,12 +94,16 @@ def with_pretrained(state: TrainState, pretrained) -> TrainState:
   check_pretrained(state, pretrained)
   flat = flax.traverse_util.flatten_dict(pretrained)
 
+  def copy(leaf, like):
+    """In the sharding of the old leaf; the new one may be donated."""
+    if isinstance(leaf, jax.Array):
+      return jax.jit(lambda a: jnp.copy(a.astype(like.dtype)), out_shardings=like.sharding)(leaf)
+    return partitioning.from_host(np.asarray(leaf, like.dtype), like.sharding)
+
   def replace(params):
-    """The tree with the leaves replaced, each in the sharding of the old one."""
+    """The tree with the leaves replaced."""
     leaves = flax.traverse_util.flatten_dict(params)
-    for path, leaf in flat.items():
-      like = leaves[path]
-      leaves[path] = partitioning.from_host(np.asarray(leaf, like.dtype), like.sharding)
+    leaves |= {path: copy(leaf, leaves[path]) for path, leaf in flat.items()}
     return flax.traverse_util.unflatten_dict(leaves)
 
   return state.replace(params=replace(state.params), ema=replace(state.ema))

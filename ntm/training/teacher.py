@@ -15,17 +15,17 @@ from ntm.training import workdir as workdir_lib
 
 
 def fingerprint(params) -> dict[str, list[float]]:
-  """A few entries of every parameter, which identify a teacher."""
+  """A few entries of every parameter, which identify a teacher; all processes call this."""
   leaves = jax.tree_util.tree_leaves_with_path(params)
   first = lambda leaf: np.asarray(multihost.to_host(leaf.reshape(-1)[:4]), np.float64)
   return {jax.tree_util.keystr(path): first(leaf).tolist() for path, leaf in leaves}
 
 
 def write(workdir: str | os.PathLike, teacher: str, step: int, params) -> None:
-  """Writes teacher.json into a denoiser's workdir, on the primary process."""
+  """Writes teacher.json into a denoiser's workdir, on the primary process; all call this."""
+  record = {"teacher": os.fspath(teacher), "step": step, "fingerprint": fingerprint(params)}
   if not multihost.is_primary_process():
     return
-  record = {"teacher": os.fspath(teacher), "step": step, "fingerprint": fingerprint(params)}
   path = epath.Path(workdir)
   path.mkdir(parents=True, exist_ok=True)
   (path / workdir_lib.TEACHER_FILE).write_text(json.dumps(record, indent=1) + "\n")

@@ -76,6 +76,7 @@ _TRAIN = [
     (["--config={files}/tiny.py", "--workdir={gone}"],
      ["none of the checkpoints [3]", "new workdir"]),
     ([_CONFIG, _NEW, "--wrokdir=x"], ["--wrokdir is not a flag of `ntm train`", "--workdir?"]),
+    (["--config.train.steps=3", _CONFIG, _NEW], ["--config.train.steps is given before --config"]),
     ([_CONFIG, _NEW, "extra"], ["'extra' is not a flag; expected --name=value"]),
 ]
 _DISTILL = [

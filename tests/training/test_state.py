@@ -1,5 +1,6 @@
 """States of tasks with a frozen model, finetuning and distillation, on several devices."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -48,6 +49,21 @@ class StateTest(absltest.TestCase):
   @pytest.mark.slow
   def test_finetuning_sharded_equals_unsharded_and_all_is_in_pieces(self):
     self._assert_sharded_equals_unsharded_in_pieces(_finetuning)
+
+  def test_what_a_run_starts_from_is_copied_wherever_it_is(self):
+    config, what = _finetuning({"data": 1, "fsdp": 2, "tensor": 2})
+    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:4])
+    state = runs.filled(state_lib.abstract_state(what, config, mesh))
+    from_host = state_lib.with_pretrained(state, what.pretrained)
+    frozen = state_lib.place_frozen(what, mesh)  # In pieces on the devices.
+    from_devices = state_lib.with_pretrained(state, {"predictor": frozen.teacher})
+    for tree in (from_devices.params, from_devices.ema):
+      chex.assert_trees_all_equal(jax.device_get(tree), jax.device_get(from_host.params))
+    jax.tree.map(lambda a, b: self.assertTrue(a.sharding.is_equivalent_to(b.sharding, a.ndim)),
+                 from_devices.params, state.params)
+    jax.tree.map(lambda leaf: leaf.delete(), from_devices.params)  # As an update that donates.
+    chex.assert_trees_all_equal(jax.device_get(from_devices.ema), jax.device_get(from_host.ema))
+    chex.assert_trees_all_equal(jax.device_get(frozen.teacher), what.frozen.teacher)
 
   def _assert_sharded_equals_unsharded_in_pieces(self, build):
     rng = np.random.default_rng(0)
