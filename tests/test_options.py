@@ -55,7 +55,7 @@ class OptionsTest(parameterized.TestCase):
   def test_trains_restores_samples_and_scores(self, config):
     source, workdir = config.data.source, tempfile.mkdtemp()
     iterator = None
-    if source in ("folder", "arrays", "mixture", "scenes"):
+    if source in ("folder", "arrays", "mixture", "scenes", "sounds", "clips"):
       config = dataclasses.replace(config, data=dataclasses.replace(
           config.data, path=options.write_data(source, config)))
       iterator, _ = pipeline.training_data(config)

@@ -4,8 +4,9 @@
   ntm sample --workdir=runs/shapes --prompts="a red ring above a blue square" --num=4
 
 Writes OUTPUT.npz with `images` (float32, nominally [-1, 1], not clipped) and `labels` or
-`prompts`, and OUTPUT.png with one row per label, text or prompt; latents of a model
-without an autoencoder are written as .npz alone. For the official tools of GenEval and DPG-Bench:
+`prompts`, and OUTPUT.png with one row per label, text or prompt; sounds also as OUTPUT.wav, and
+latents of a model without an autoencoder as .npz alone. For the official tools of GenEval and
+DPG-Bench:
 
   ntm sample --workdir=DIR --layout=geneval --prompts_file=evaluation_metadata.jsonl --output=OUT
 """
@@ -29,7 +30,7 @@ from ntm.commands.progress import progress
 from ntm.config import MeshConfig
 from ntm.data import captions, text_features
 from ntm.evaluation import layouts
-from ntm.sampling import pictures
+from ntm.sampling import pictures, sounds
 from ntm.training import multihost
 
 _LOG = logging.getLogger("ntm")
@@ -91,8 +92,11 @@ def main(_) -> None:
     grid = images.reshape(len(rows) or 1, num, *images.shape[1:])
     pictures.save(f"{output}.png", pictures.captioned(grid, labels.reshape(grid.shape[:2]))
                   if prompted else pictures.draw(grid))
-  _LOG.info("wrote %s.npz%s: %d images of checkpoint %d", output, " and .png" if drawn else "",
-            len(images), model.step)
+  audible = pictures.audible(images.shape[1:])
+  if audible:
+    sounds.save(f"{output}.wav", images)
+  _LOG.info("wrote %s.npz%s%s: %d images of checkpoint %d", output, ", .wav" if audible else "",
+            " and .png" if drawn else "", len(images), model.step)
 
 
 def _restore():

@@ -5,6 +5,7 @@ resize, rounding, the reference and its hash, and the samples' labels.
 """
 
 import logging
+import math
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ntm.evaluation.comparison import Reference
 from ntm.evaluation.features import Extractor, OfClassifier
 
 _LOG = logging.getLogger("ntm")
-_LARGE = 64  # Pixels of a side beyond which a classifier of pixels is not chosen by itself.
+_LARGE = 64 * 64  # Pixels beyond which a classifier of pixels is not chosen by itself.
 _ENDLESS_LIMIT = 20_000  # Images in the reference of scenes, which are endless.
 _BATCH = 512  # Images measured at a time.
 
@@ -37,7 +38,7 @@ def uses_classifier(name: str | None, image_shape: tuple[int, ...],
   """
   if name not in (None, "classifier"):
     return False
-  if name is None and max(image_shape[:2]) > _LARGE:
+  if name is None and math.prod(image_shape[:-1]) > _LARGE:
     raise ValueError(f"the images have shape {image_shape}, too large for the small classifier; "
                      "expected --features=DIRECTORY of the converted Inception, or "
                      "--features=classifier.")

@@ -14,7 +14,8 @@ class DataConfig:
   Attributes:
     source: 'digits' (scikit-learn's, bundled), 'folder', 'tfds', 'arrays', 'shards' (latents that
       `ntm encode` wrote), 'mixture' (fresh draws from a known density), 'scenes' (procedural
-      pictures of coloured shapes, see `ntm.data.scenes`) or an extension.
+      pictures of coloured shapes), 'sounds' (chirps and plucked strings), 'clips' (moving shapes),
+      see `ntm.data.scenes`, `sounds` and `clips`, or an extension.
     path: folder: the directory of images, one sub-directory per class, or with captions for
       `text.tokenizer` as `ntm.data.folder_captions` reads them;
       tfds: the data set's name, such as 'cifar10'; arrays: the directory of
@@ -35,7 +36,7 @@ class DataConfig:
   """
 
   source: Literal["digits", "folder", "tfds", "arrays", "shards", "mixture",
-                  "scenes"] | Extension = "digits"
+                  "scenes", "sounds", "clips"] | Extension = "digits"
   path: str = ""
   data_dir: str = ""
   test_fraction: float = 0.1

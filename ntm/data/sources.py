@@ -1,10 +1,10 @@
-"""Random-access sources: digits, folders of images, tfds, arrays, shards, mixtures, scenes.
+"""Random-access sources: digits, folders, tfds, arrays, shards, mixtures, scenes, sounds, clips.
 
 With `config.data.augment` the digits are endless: `EndlessDigits`.
 
 Every example is {"image": float32 [H, W, C] in [-1, 1], "label": int32}; of
 prepared arrays, what `ntm.data.arrays` says, of shards, what `ntm.data.shards`
-says, and of mixtures [*image_shape] of any range.
+says, and of mixtures, sounds and clips [*image_shape] of any range.
 What other kinds of pixels and sizes become is in `ntm.data.images`.
 """
 
@@ -13,15 +13,18 @@ import numpy as np
 from ntm.config import DataConfig, ModelConfig, TextConfig, extension
 from ntm.data import affine, captions, images
 from ntm.data.arrays import Arrays
+from ntm.data.clips import Clips
 from ntm.data.external import External
 from ntm.data.folder import Folder
 from ntm.data.folder_captions import CaptionedFolder
 from ntm.data.mixture import Mixture
 from ntm.data.scenes import Scenes
 from ntm.data.shards import Shards
+from ntm.data.sounds import Sounds
 from ntm.data.unreadable import Source, first_readable
 
 SPLITS = ("train", "test")
+_ENDLESS = ("mixture", "scenes", "sounds", "clips")
 _DIGITS_TRAIN = 1500
 _STREAMS = {"train": 0, "test": 1, "fresh": 2}  # Of random maps.
 _AT_A_TIME = 4096  # Images mapped at once: fits in caches, four times faster than 100,000.
@@ -58,14 +61,16 @@ def load(data: DataConfig, model: ModelConfig, split: str,
   if model.backbone.text_tokens and not by_text:
     raise ValueError(f"config.data.source is {data.source!r}, which has no text features; "
                      "expected 'arrays'.")
-  mixture = data.source == "mixture"
-  if not mixture and (len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3)):
+  of_pixels = data.source not in ("mixture", "sounds", "clips")
+  if of_pixels and (len(model.image_shape) != 3 or model.image_shape[-1] not in (1, 3)):
     raise ValueError(f"config.model.image_shape is {model.image_shape}; the image sources give "
                      "(height, width, 1 or 3); for a model of latents set config.autoencoder.path.")
   if data.source == "digits":
     source = (EndlessDigits if data.augment else Digits)(split, data.left_out)
-  elif mixture:
+  elif data.source == "mixture":
     source = Mixture(data, split, model.image_shape)
+  elif data.source in ("sounds", "clips"):
+    source = {"sounds": Sounds, "clips": Clips}[data.source](split)
   elif data.source == "scenes":
     source = Scenes(split, model.image_shape[0], with_captions=by_text)
   elif data.source == "folder":
@@ -91,7 +96,7 @@ def _tokenised(source, text, model):
 
 def endless(data: DataConfig) -> bool:
   """Whether every example is a draw of its own, which a run sees once."""
-  return data.augment or data.source in ("mixture", "scenes")
+  return data.augment or data.source in _ENDLESS
 
 
 class Digits:
@@ -237,14 +242,14 @@ def level_spacing(config: DataConfig) -> float:
   """Distance between neighbouring values of the data, in the scale [-1, 1].
 
   Raises:
-    ValueError: arrays, shards, mixtures and scenes, whose values are anything, and interpolated
+    ValueError: arrays, shards and synthetic data, whose values are anything, and interpolated
       digits.
   """
   if config.augment:
     raise ValueError("config.data.augment is True, and interpolated images have no levels of known "
                      "distance; expected False. `ntm evaluate` and Model.log_prob give the density "
                      "of these.")
-  if config.source in ("arrays", "shards", "mixture", "scenes") or extension.is_path(config.source):
+  if config.source in ("arrays", "shards", *_ENDLESS) or extension.is_path(config.source):
     raise ValueError(f"config.data.source is {config.source!r}; expected images whose values have "
                      "levels of known distance. For others, `ntm evaluate` and Model.log_prob give "
                      "the density.")

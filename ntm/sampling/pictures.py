@@ -1,4 +1,4 @@
-"""Samples as PNG, grids of images with or without captions, or points of the plane."""
+"""Samples as PNG: grids of images with or without captions, points of the plane, sounds, clips."""
 
 import os
 import textwrap
@@ -8,13 +8,24 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
+from ntm.sampling import sounds
+
 _SIDE, _REACH = 240, 1.5  # Pixels of a panel of the plane, and what it shows: [-1.5, 1.5]^2.
 _FONT_SIZE, _LINE, _MARGIN = 12, 15, 4  # Of captions, in pixels.
 
 
 def draw(rows) -> np.ndarray:
-  """The picture of samples, [rows, columns, *image_shape]: `grid` or `panels`."""
-  return panels(rows) if planar(np.shape(rows)[2:]) else grid(rows)
+  """The picture of samples, [rows, columns, *image_shape].
+
+  Images are tiled, the frames of clips side by side; points of the plane are scattered, and sounds
+  drawn as `ntm.sampling.sounds` does.
+  """
+  shape = np.shape(rows)
+  if planar(shape[2:]):
+    return panels(rows)
+  if audible(shape[2:]):
+    return sounds.draw(rows)
+  return grid(np.reshape(rows, (shape[0], -1, *shape[-3:])))
 
 
 def panels(rows) -> np.ndarray:
@@ -90,8 +101,14 @@ def captioned(rows, captions: Sequence[Sequence[str]], side: int = 144) -> np.nd
 
 
 def drawable(image_shape: tuple[int, ...]) -> bool:
-  """Whether `draw` takes this shape: [H, W, 1 or 3] or points of the plane; latents are neither."""
-  return planar(image_shape) or len(image_shape) == 3 and image_shape[-1] in (1, 3)
+  """Whether `draw` takes this shape, as it does not take latents."""
+  return planar(image_shape) or audible(image_shape) or (
+      len(image_shape) in (3, 4) and image_shape[-1] in (1, 3))
+
+
+def audible(image_shape: tuple[int, ...]) -> bool:
+  """Whether "images" are sounds, [L, 1]."""
+  return len(image_shape) == 2 and image_shape[-1] == 1 and not planar(image_shape)
 
 
 def planar(image_shape: tuple[int, ...]) -> bool:

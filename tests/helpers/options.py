@@ -45,6 +45,10 @@ _NEEDS = {
     ("data__source", "mixture"): _PLANE,
     ("data__source", "scenes"): {"model__image_shape": (32, 32, 3), "model__patch_shape": (16, 16),
                                  "model__num_classes": 0},
+    ("data__source", "sounds"): {"model__image_shape": (1024, 1), "model__patch_shape": (128,),
+                                 "model__num_classes": 2},
+    ("data__source", "clips"): {"model__image_shape": (8, 16, 16, 1),
+                                "model__patch_shape": (4, 8, 8)},
     ("text__template", "klein"): {
         "text__tokenizer": "tokenizer", "model__num_classes": 0, "model__backbone__text_tokens": 3,
         "model__backbone__vocab_size": 9},

@@ -74,7 +74,7 @@ class PicturesTest(absltest.TestCase):
   def test_pictures_have_one_channel_or_three(self):
     for shape, drawable in (((8, 9, 1), True), ((1, 9, 3), True), ((8, 1, 4), False),
                             ((3, 3, 2), False), ((8, 3), False), ((2, 1), True),
-                            ((2, 8, 8, 3), False)):
+                            ((2, 8, 8, 3), True), ((1024, 1), True), ((2, 8, 8, 4), False)):
       self.assertEqual(pictures.drawable(shape), drawable, shape)
 
   def test_the_file_holds_the_picture(self):

@@ -1,0 +1,21 @@
+"""Four-step NTM on sounds, one axis: synthesised chirps and plucked strings of 1,024 samples.
+
+  ntm train --config=configs/sounds.py --workdir=runs/sounds
+  ntm sample --workdir=runs/sounds
+
+writes WAV files and a picture of waveforms with their spectrograms.
+Hardware: two CPU cores. Duration and numbers to expect: docs/data.md.
+"""
+
+import ntm.config
+
+
+def get_config():
+  config = ntm.config.load_sibling(__file__, "digits_features.py")
+  config.data.source = "sounds"
+  config.model.image_shape = (1024, 1)
+  config.model.patch_shape = (16,)
+  config.model.num_classes = 2
+  config.train.steps = 2000
+  config.train.sample_every = config.train.checkpoint_every = 500
+  return config
