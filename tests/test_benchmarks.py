@@ -37,13 +37,42 @@ def _run(name, *flags):
   return json.loads(path.read_text())
 
 
+def _import(name):
+  with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
+    return importlib.import_module(name)
+
+
+class AllocateTest(parameterized.TestCase):
+  """Steps of the classes under a budget."""
+
+  def setUp(self):
+    super().setUp()
+    self.allocate = _import("adaptive_steps").allocate
+    # More steps gain most in class 1, nothing in class 2.
+    self.bound_TC = np.array([[0.0, 0.0, 5.0], [1.0, 4.0, 5.0], [1.5, 6.0, 4.0]])
+
+  @parameterized.parameters((4, [4, 4, 4]), (5.4, [4, 8, 4]), (6.7, [8, 8, 4]), (9.4, [8, 16, 4]),
+                            (100, [16, 16, 4]))
+  def test_an_evaluation_goes_where_it_gains_most(self, budget, expected):
+    self.assertSequenceEqual(self.allocate(self.bound_TC, [4, 8, 16], budget).tolist(), expected)
+
+  def test_the_budget_is_kept_and_more_of_it_never_loses(self):
+    rng, before = np.random.default_rng(0), -np.inf
+    bound_TC = np.cumsum(rng.uniform(0, 1, (3, 10)), axis=0)
+    for budget in np.linspace(4, 16, 13):
+      steps_C = self.allocate(bound_TC, [4, 8, 16], budget)
+      self.assertLessEqual(steps_C.mean(), budget)
+      total = sum(bound_TC[[4, 8, 16].index(steps), c] for c, steps in enumerate(steps_C))
+      self.assertGreaterEqual(total, before)
+      before = total
+
+
 class ResultFileTest(absltest.TestCase):
 
   def test_its_directories_are_made_and_a_path_that_cannot_be_written_is_refused_at_once(self):
     root = pathlib.Path(tempfile.mkdtemp())
     (root / "file").touch()
-    with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
-      result_file = importlib.import_module("result_file")
+    result_file = _import("result_file")
     parser = argparse.ArgumentParser()
     result_file.add_flag(parser)
     self.assertIsNone(parser.parse_args([]).json)
@@ -374,6 +403,19 @@ class BenchmarksTest(absltest.TestCase):
     self.assertEqual(full.returncode, 1)
     self.assertRegex(full.stderr, "(?m)json is of .*train.steps=10.*; choose another --results")
 
+  def test_templates_keeps_what_is_measured(self):
+    results = pathlib.Path(tempfile.mkdtemp())
+    command = [sys.executable, _BENCHMARKS / "templates.py", "--quick", f"--results={results}",
+               "--models", "both", "flow_matching"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    rows = [json.loads(line) for line in (results / "results.jsonl").read_text().splitlines()]
+    self.assertLen(rows, 7)
+    self.assertEqual({row["sampler"]: row["evaluations"] for row in rows}["heun 4"], 7)
+    self.assertGreater(rows[0]["kl_to_truth_nats"], rows[0]["gaussian_kl_nats"])  # Untrained.
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    self.assertEqual(again.stdout, done.stdout)
+    self.assertNotIn("of 10", again.stderr)
+
   def test_accelerator(self):
     result = _run("accelerator.py", _BENCHMARKS.parent / "configs" / "digits.py",
                   "--batch_sizes", "8", "16")
@@ -423,6 +465,17 @@ class BenchmarksTest(absltest.TestCase):
     self.assertLen(rows, 5)
     # Real images with little noise are nearer to the real ones than samples.
     self.assertLess(rows[0]["frechet_distance"], rows[-1]["frechet_distance"])
+    subprocess.run([sys.executable, _BENCHMARKS / "best_of_n.py", "--quick", "--most=2",
+                    f"--json={path}", f"--workdir={root / 'digits_finetune'}"], check=True)
+    rows = json.loads(path.read_text())["rows"]
+    self.assertSetEqual(set(rows), {"real test images", "random", "best of 2 by likelihood",
+                                    "best of 2 by typicality"})
+    train("digits_multi_step", "--config.process.num_steps=(2,4)", "--config.train.batch_size=8")
+    subprocess.run([sys.executable, _BENCHMARKS / "adaptive_steps.py", "--quick", "--budgets", "3",
+                    f"--json={path}", f"--workdir={root / 'digits_multi_step'}"], check=True)
+    rows = json.loads(path.read_text())["rows"]
+    self.assertLessEqual(np.mean(rows["budget 3, by likelihood"]["steps"]), 3)
+    self.assertSetEqual(set(rows["T = 4"]["steps"]), {4})
     picture = root / "curves.png"
     subprocess.run([sys.executable, _BENCHMARKS / "compare_runs.py", root / "digits_finetune",
                     f"--picture={picture}"], check=True)
