@@ -46,6 +46,11 @@ def _weak(topology, **mesh):
 
 
 _TEXT = [Case(config, "v5p:4x4x4") for config in ("t2i_256", "flux2_klein_512")]
+_PIXELS = [Case("t2i_1024", "v5p:4x4x4"), Case("t2i_1024", "v5p:4x4x4", "sample", ("--refine=none",)),
+           # What 4,096 tokens one after another cost, or in chunks.
+           *(Case("t2i_1024", "v5p:4x4x4", "sample", (
+               "--refine=none", "--config.model.transporter.kind=autoregressive",
+               f"--config.model.inverse.solver={solver}")) for solver in ("scan", "gs_jacobi"))]
 _WHOLE = ("--config.mesh.data=-1", "--config.mesh.fsdp=1")  # Parameters on every chip.
 _REMAT = [Case("imagenet256", "v5p:4x4x4", flags=(f"--config.model.remat={policy}",))
           for policy in ("none", "dots", "attention")] + [
@@ -81,6 +86,7 @@ TABLES: Mapping[str, list[Case]] = {
     "programs": _PROGRAMS,
     "transporters": _TRANSPORTERS,
     "text": _TEXT,
+    "pixels": _PIXELS,
     "configs": [Case(config, topology) for config in _FULL_SCALE for topology in _SLICES]
                + _OTHERWISE,
     "weak": [_weak("cpu:1")] + [_weak(f"cpu:{n}", **mesh) for n in (2, 4, 8)
