@@ -46,7 +46,8 @@ def _weak(topology, **mesh):
 
 
 _TEXT = [Case(config, "v5p:4x4x4") for config in ("t2i_256", "flux2_klein_512")]
-_PIXELS = [Case("t2i_1024", "v5p:4x4x4"), Case("t2i_1024", "v5p:4x4x4", "sample", ("--refine=none",)),
+_PIXELS = [Case("t2i_1024", "v5p:4x4x4"),
+           Case("t2i_1024", "v5p:4x4x4", "sample", ("--refine=none",)),
            # What 4,096 tokens one after another cost, or in chunks.
            *(Case("t2i_1024", "v5p:4x4x4", "sample", (
                "--refine=none", "--config.model.transporter.kind=autoregressive",
