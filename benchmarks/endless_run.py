@@ -22,7 +22,7 @@ from ntm import api
 from ntm import config as config_lib
 from ntm.api import batching, checks
 from ntm.commands import memory_allocator
-from ntm.data import sources
+from ntm.data import digits
 from ntm.evaluation import sample_metrics
 from ntm.evaluation.classifier import Classifier
 from ntm.likelihood import estimates
@@ -157,7 +157,7 @@ def train(config: config_lib.Config, workdir: pathlib.Path, objective: str = "")
 def draw(config, first: int, count: int) -> dict[str, np.ndarray]:
   """Batches of `count` updates from update `first` on, no draw in any other update or seed."""
   size = config.train.batch_size
-  source = sources.EndlessDigits("train", config.data.left_out)
+  source = digits.EndlessDigits("train", config.data.left_out)
   indices = (config.train.seed << 30) + np.arange(first * size, (first + count) * size)
   if not count:
     return {}

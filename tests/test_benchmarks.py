@@ -21,7 +21,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
-from ntm.data import sources
+from ntm.data import digits
 from ntm.losses import task
 from ntm.nn import partitioning
 from ntm.training import state as state_lib
@@ -196,7 +196,7 @@ class EndlessTest(parameterized.TestCase):
     run, mesh = task.density(config), partitioning.make_mesh(config.mesh, jax.devices()[:1])
     step = step_lib.make_train_step(run, config, mesh)
     state = state_lib.init_state(run, config, mesh)
-    source = sources.EndlessDigits("train")
+    source = digits.EndlessDigits("train")
     for i in range(5):
       state, _, _ = step(state, source.batch((3 << 30) + np.arange(6 * i, 6 * i + 6)), None)
     workdir = pathlib.Path(tempfile.mkdtemp())
@@ -465,6 +465,11 @@ class BenchmarksTest(absltest.TestCase):
     self.assertLen(rows, 5)
     # Real images with little noise are nearer to the real ones than samples.
     self.assertLess(rows[0]["frechet_distance"], rows[-1]["frechet_distance"])
+    subprocess.run([sys.executable, _BENCHMARKS / "classify.py", "--quick", f"--json={path}",
+                    "--ntm", root / "digits_finetune", "--fm", root / "digits_fm"], check=True)
+    rows = json.loads(path.read_text())
+    self.assertSetEqual(set(rows), {"digits_finetune, 1", "digits_fm, 1", "trained to classify"})
+    self.assertGreater(rows["trained to classify"]["accuracy"], 0.9)
     subprocess.run([sys.executable, _BENCHMARKS / "best_of_n.py", "--quick", "--most=2",
                     f"--json={path}", f"--workdir={root / 'digits_finetune'}"], check=True)
     rows = json.loads(path.read_text())["rows"]

@@ -24,7 +24,7 @@ from ntm import api
 from ntm.api import checks
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
-from ntm.data import pipeline, sources
+from ntm.data import digits, pipeline, sources
 from ntm.likelihood import anomaly, bounds, calibration, classification, estimates, spread
 from ntm.sampling import pictures
 from ntm.training import data_record
@@ -131,7 +131,7 @@ def _anomaly_scores(model, rng, train, test, spacing) -> dict[str, dict[str, np.
   kinds = {"training digits": train, _NORMAL: test} | anomaly.other_inputs(test, spacing)
   left_out = model.config.data.left_out
   if left_out >= 0:
-    unseen = sources.Digits("left_out", left_out)
+    unseen = digits.Digits("left_out", left_out)
     kinds[f"left-out class {left_out}"] = np.stack(
         [unseen[i]["image"] for i in range(len(unseen))])
   steps_SB = {}

@@ -1,4 +1,4 @@
-"""A prepared tensorflow-datasets data set for `ntm encode`, as `ntm.data.sources.Tfds` reads it."""
+"""A prepared tensorflow-datasets data set for `ntm encode`, as `ntm.data.tfds.Tfds` reads it."""
 
 from collections.abc import Iterable, Iterator
 

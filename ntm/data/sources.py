@@ -1,6 +1,6 @@
 """Random-access sources: digits, folders, tfds, arrays, shards, mixtures, scenes, sounds, clips.
 
-With `config.data.augment` the digits are endless: `EndlessDigits`.
+With `config.data.augment` the digits are endless: `ntm.data.digits`.
 
 Every example is {"image": float32 [H, W, C] in [-1, 1], "label": int32}; of
 prepared arrays, what `ntm.data.arrays` says, of shards, what `ntm.data.shards`
@@ -8,12 +8,11 @@ says, and of mixtures, sounds and clips [*image_shape] of any range.
 What other kinds of pixels and sizes become is in `ntm.data.images`.
 """
 
-import numpy as np
-
 from ntm.config import DataConfig, ModelConfig, TextConfig, extension
-from ntm.data import affine, captions, images
+from ntm.data import captions
 from ntm.data.arrays import Arrays
 from ntm.data.clips import Clips
+from ntm.data.digits import Digits, EndlessDigits
 from ntm.data.external import External
 from ntm.data.folder import Folder
 from ntm.data.folder_captions import CaptionedFolder
@@ -21,13 +20,11 @@ from ntm.data.mixture import Mixture
 from ntm.data.scenes import Scenes
 from ntm.data.shards import Shards
 from ntm.data.sounds import Sounds
+from ntm.data.tfds import Tfds
 from ntm.data.unreadable import Source, first_readable
 
 SPLITS = ("train", "test")
 _ENDLESS = ("mixture", "scenes", "sounds", "clips")
-_DIGITS_TRAIN = 1500
-_STREAMS = {"train": 0, "test": 1, "fresh": 2}  # Of random maps.
-_AT_A_TIME = 4096  # Images mapped at once: fits in caches, four times faster than 100,000.
 
 
 def load(data: DataConfig, model: ModelConfig, split: str,
@@ -97,145 +94,6 @@ def _tokenised(source, text, model):
 def endless(data: DataConfig) -> bool:
   """Whether every example is a draw of its own, which a run sees once."""
   return data.augment or data.source in _ENDLESS
-
-
-class Digits:
-  """scikit-learn's 1,797 handwritten digits, 8 x 8: the first 1,500 train.
-
-  A class `left_out` is in neither split; 'left_out' is the split that has all
-  of it.
-  """
-
-  num_classes = 10
-
-  def __init__(self, split: str, left_out: int = -1):
-    try:
-      from sklearn import datasets
-    except ImportError as error:
-      raise ImportError("the digits need scikit-learn: pip install 'ntm[digits]'") from error
-    digits = datasets.load_digits()
-    labels = digits.target.astype(np.int32)
-    in_train = np.arange(len(labels)) < _DIGITS_TRAIN
-    chosen = {"train": in_train & (labels != left_out), "test": ~in_train & (labels != left_out),
-              "left_out": labels == left_out}[split]
-    self._images = (digits.images[chosen, ..., None] / 8 - 1).astype(np.float32)
-    self._labels, self._left_out = labels[chosen], left_out
-
-  def __len__(self) -> int:
-    return len(self._images)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return {"image": self._images[index], "label": self._labels[index]}
-
-  def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The examples at [M] indices, {"image": [M, 8, 8, 1] float32, "label": [M] int32}."""
-    return {"image": self._images[indices], "label": self._labels[indices]}
-
-  def record(self) -> list[str]:
-    """Number of the digits and the class that is left out."""
-    return [f"{len(self)} digits, class {self._left_out} left out"]
-
-
-class EndlessDigits:
-  """Digits under random affine maps: every index is an independent draw, made when it is read.
-
-  An example is a digit of the split drawn uniformly, under a map of `ntm.data.affine`;
-  both are functions of (split, index) alone. The split 'fresh' has the digits of
-  'train' under other maps, as draws of the training distribution that no run is
-  trained on.
-  """
-
-  num_classes = 10
-
-  def __init__(self, split: str, left_out: int = -1):
-    self._digits = Digits("train" if split == "fresh" else split, left_out)
-    self._split = split
-
-  def __len__(self) -> int:
-    return 2 ** 30  # Grain shuffles up to 2^32 indices.
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return {name: values[0] for name, values in self.batch(np.array([index])).items()}
-
-  def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """The examples at [M] indices, {"image": [M, 8, 8, 1] float32, "label": [M] int32}."""
-    parts = [self._map(indices[start:start + _AT_A_TIME])
-             for start in range(0, len(indices), _AT_A_TIME)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-  def _map(self, indices):
-    u = affine.uniforms(_STREAMS[self._split], indices)
-    digits = self._digits.batch((u[:, 0] * len(self._digits)).astype(np.int64))
-    return digits | {"image": affine.transform(digits["image"], *affine.maps(u[:, 1:]))}
-
-  def record(self) -> list[str]:
-    """The record of the originals, under random maps."""
-    return [f"{line}, under random affine maps" for line in self._digits.record()]
-
-
-class Tfds:
-  """A prepared tensorflow-datasets data set in a random-access format.
-
-  Images are unsigned integers of 8 or 16 bits, of 1 to 4 channels (see
-  `images.from_pixels`), labels one class each.
-  """
-
-  def __init__(self, name: str, data_dir: str, split: str, image_shape: tuple[int, ...]):
-    try:
-      import tensorflow_datasets as tfds
-    except ImportError as error:
-      raise ImportError("tfds sources need tensorflow-datasets: pip install 'ntm[tfds]'") from error
-    if not name:
-      raise ValueError("config.data.path is empty; expected the name of a tfds data set.")
-    try:
-      builder = tfds.builder(name, data_dir=data_dir or None)
-    except Exception as error:
-      raise ValueError(f"the tfds name is {name!r}, of which tensorflow-datasets says: "
-                       f"{_first_line(error)}") from error
-    features, splits = builder.info.features, list(builder.info.splits)
-    if split == "test" and "test" not in splits and "validation" in splits:
-      split = "validation"  # ImageNet and others hold out under this name.
-    if splits and split not in splits:
-      raise ValueError(f"the tfds data set {name!r} has splits {splits}; expected 'train', and "
-                       "'test' or 'validation'.")
-    label = features["label"] if "label" in features else None  # None: for unconditional models.
-    of_one_class = hasattr(label, "num_classes") and label.shape == ()
-    if "image" not in features or not (label is None or of_one_class):
-      raise ValueError(f"the tfds data set {name!r} has features {sorted(features)}; expected "
-                       "'image', and 'label' of one class per image or no 'label'.")
-    try:
-      self._source = builder.as_data_source(split=split)
-    except Exception as error:
-      raise ValueError(f"the tfds data set {name!r} cannot be read ({_first_line(error)}); prepare "
-                       "it in config.data.data_dir, of `ntm encode` --data_dir, with "
-                       "file_format='array_record'.") from error
-    self._name, self._shape = f"{builder.info.full_name} {split}", image_shape
-    self.has_labels = label is not None
-    self.num_classes = 1 if label is None else label.num_classes
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    """One example; ValueError if its pixels or label are none that are read."""
-    example = self._source[index]
-    label = int(example.get("label", 0))
-    if not 0 <= label < self.num_classes:
-      raise ValueError(f"example {index} of {self._name} has label {label}; expected 0 to "
-                       f"{self.num_classes - 1}.")
-    try:
-      image = images.from_pixels(example["image"])
-    except ValueError as error:
-      raise ValueError(f"example {index} of {self._name} cannot be used: {error}.") from error
-    return images.example(image, label, self._shape)
-
-  def record(self) -> list[str]:
-    """Name, version, split and number of the examples."""
-    return [f"{self._name}, {len(self)} examples"]
-
-
-def _first_line(error):
-  return f"{error}".strip().partition("\n")[0] or type(error).__name__
 
 
 def level_spacing(config: DataConfig) -> float:

@@ -10,7 +10,7 @@ tells their categories.
 import numpy as np
 
 from ntm.config import DataConfig
-from ntm.data import sources
+from ntm.data import digits
 from ntm.data.scenes import Scenes
 from ntm.evaluation import comparison
 from ntm.evaluation.classifier import Classifier
@@ -100,4 +100,4 @@ def scenes(side: int, count: int) -> tuple[Reference, dict[str, np.ndarray]]:
 
 
 def _draws(data, split, start, count):
-  return sources.EndlessDigits(split, data.left_out).batch(np.arange(start, start + count))
+  return digits.EndlessDigits(split, data.left_out).batch(np.arange(start, start + count))

@@ -18,7 +18,7 @@ import ntm
 from ntm import config as config_lib
 from ntm.api import batching
 from ntm.commands import drawing
-from ntm.data import pipeline, sources
+from ntm.data import digits, pipeline
 from ntm.data.folder_captions import CaptionedFolder
 from ntm.data.scenes import Scenes
 from ntm.evaluation import features, frechet
@@ -230,7 +230,7 @@ class EvaluateTest(parameterized.TestCase):
     two, one = (_figures(workdir / f"{name}.json") for name in ("two", "one"))
     self.assertEqual(two, one)
     self.assertEqual((two["num_samples"], two["num_nonfinite_samples"]), (600, 0))
-    data = sources.Digits("train").batch(np.arange(1500))["image"]
+    data = digits.Digits("train").batch(np.arange(1500))["image"]
     extract = features.OfFunction(f"{__name__}:four_values")
     with np.load(workdir / "one.npz") as file:
       samples = features.as_float(file["arr_0"])

@@ -5,7 +5,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
-from ntm.data import pipeline, sources
+from ntm.data import digits, pipeline
 from tests.helpers.numbered import Numbers, labels
 
 
@@ -41,7 +41,7 @@ class PipelineTest(parameterized.TestCase):
                                     expected[:, rows])
 
   def test_endless_digits_resume_exactly(self):
-    make = lambda: pipeline.train_iterator(sources.EndlessDigits("train"), 4, 0)
+    make = lambda: pipeline.train_iterator(digits.EndlessDigits("train"), 4, 0)
     iterator = make()
     images = [next(iterator)["image"] for _ in range(5)]
     state, expected = iterator.get_state(), [next(iterator) for _ in range(3)]

@@ -4,7 +4,7 @@ import numpy as np
 from absl.testing import absltest
 
 from ntm.config import DataConfig
-from ntm.data import sources
+from ntm.data import digits
 from ntm.evaluation import frechet, sample_metrics
 from ntm.evaluation.classifier import Classifier
 
@@ -32,14 +32,14 @@ class EndlessTest(absltest.TestCase):
 
   def test_fresh_draws_are_nearer_than_held_out_digits_and_what_is_no_draw(self):
     data = DataConfig(augment=True)
-    train = sources.EndlessDigits("train").batch(np.arange(6000))
+    train = digits.EndlessDigits("train").batch(np.arange(6000))
     classifier = Classifier.fit(train["image"], train["label"], 20)
     with mock.patch.object(sample_metrics, "_ENDLESS_IMAGES", 3000):
       reference, others = sample_metrics.endless(data, 2000, classifier)
     self.assertEqual([len(batch["image"]) for batch in others.values()], [2000, 2000])
     figures = {kind: reference.metrics(**_renamed(batch)) for kind, batch in others.items()}
     # The reference is the first 3,000 fresh draws, of which the others are not.
-    real = sources.EndlessDigits("fresh").batch(np.arange(5000))["image"]
+    real = digits.EndlessDigits("fresh").batch(np.arange(5000))["image"]
     np.testing.assert_array_equal(others["fresh"]["image"], real[3000:])
     self.assertAlmostEqual(
         figures["fresh"]["frechet_distance"],
@@ -49,7 +49,7 @@ class EndlessTest(absltest.TestCase):
     self.assertGreater(figures["test"]["frechet_distance"],
                        figures["fresh"]["frechet_distance"] + 5 * error)
     # The digits without maps are another distribution, although every draw is one of them.
-    plain = sources.Digits("train").batch(np.arange(1500))
+    plain = digits.Digits("train").batch(np.arange(1500))
     self.assertGreater(reference.metrics(**_renamed(plain))["frechet_distance"],
                        figures["fresh"]["frechet_distance"] + 5 * error)
     self.assertGreater(figures["fresh"]["class_accuracy"], 0.8)
