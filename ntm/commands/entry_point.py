@@ -80,8 +80,9 @@ def _check_local(flag, path):
 
 def _check_writable(flag, path, written, is_file):
   if problem := workdir_lib.why_not_writable(written, is_file):
-    raise ValueError(f"--{flag} is {path}, and {written} cannot be written ({problem}); choose "
-                     "another path or change its permissions.")
+    where = "which" if written == path else f"and {written}"
+    raise ValueError(f"--{flag} is {path}, {where} cannot be written ({problem}); choose another "
+                     "path or change its permissions.")
 
 
 def output_path(flag: flags.FlagHolder, workdir: str, default: str,

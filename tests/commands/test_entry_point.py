@@ -101,8 +101,8 @@ class DirectoryTest(parameterized.TestCase):
     entry_point.check_directory("samples_dir", str(root))
     entry_point.check_directory("samples_dir", str(root / "new" / "one"))
     self.assertEqual(list(root.iterdir()), [root / "file"])
-    for path, message in ((root / "file", "file cannot be written .Not a directory.; choose"),
-                          (root / "file" / "new", "new cannot be written .Not a directory"),
+    for path, message in ((root / "file", "file, which cannot be written .Not a directory.; choose"),
+                          (root / "file" / "new", "new, which cannot be written .Not a directory"),
                           ("gs://bucket/new", "not on this machine; expected a local path in --")):
       with self.assertRaisesRegex(ValueError, message):
         entry_point.check_directory("samples_dir", str(path))
