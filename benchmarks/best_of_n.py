@@ -3,7 +3,7 @@
 Draws n samples for one and keeps the one of largest trajectory likelihood, the most typical one
 (`ntm.likelihood.anomaly`), or the first, which is a random one. Kept samples are compared with the
 training images in the features of a small classifier. Samples are raw, of uniform labels, and
-scored under their labels; the cost is n samples and n scorings for one.
+scored under their labels, clipped to [-1, 1]; the cost is n samples and n scorings for one.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main():
   images, seconds = candidates(model, args.seed, labels, args.most)
   score = score_of(model, train, draws)
   started = time.perf_counter()
-  found = score(images.reshape(-1, *images.shape[2:]), np.tile(labels, args.most))
+  found = score(images.reshape(-1, *images.shape[2:]).clip(-1, 1), np.tile(labels, args.most))
   scoring = (time.perf_counter() - started) / (seconds or 1)
   rows = {"real test images": reference.metrics(test["image"], test["label"]),
           "random": reference.metrics(images[0], labels)}
