@@ -39,7 +39,8 @@ STATES = 128  # Noisy states per update of the digits: images times levels.
 _SMALL = {"model.transporter.width": 64, "model.predictor.width": 64}
 _NO_TRANSPORTER = {"model.transporter.num_blocks": 0}
 _RAW, _REFINED = ("--refine=none",), ("--refine=score",)
-_BOTH: Samplers = {"refined": _REFINED, "raw": _RAW}
+_ONE: Samplers = {"refined": _REFINED}
+_BOTH: Samplers = _ONE | {"raw": _RAW}
 _KNOWN: Samplers = {"exact": ()}  # Of known density: samples at the cleanest level.
 _EVERYTHING: Samplers = _BOTH | {"denoiser": ("--refine=denoiser",)} | {
     f"guidance {scale}": (*_REFINED, f"--guidance={scale}") for scale in (0.5, 1.0, 2.0, 4.0)}
@@ -54,7 +55,7 @@ def _length(updates: int) -> dict[str, int]:
           "train.checkpoint_every": updates // 4}
 
 
-def _endless(samplers: Samplers = _BOTH, source: str = "", denoiser=None, **changes) -> Experiment:
+def _endless(samplers: Samplers = _ONE, source: str = "", denoiser=None, **changes) -> Experiment:
   """On endless digits, with `section__key` changed."""
   return Experiment(
       "digits_finetune.py" if source else "digits_endless.py",
@@ -65,8 +66,7 @@ def _endless(samplers: Samplers = _BOTH, source: str = "", denoiser=None, **chan
 
 def _steps(num_steps: int) -> Experiment:
   """Trained for this T alone."""
-  return _endless({"refined": _REFINED}, process__num_steps=(num_steps,),
-                  train__batch_size=STATES // num_steps)
+  return _endless(process__num_steps=(num_steps,), train__batch_size=STATES // num_steps)
 
 
 def _mixture(**changes) -> Experiment:

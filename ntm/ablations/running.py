@@ -55,7 +55,7 @@ def run(recipes: list[Recipe], results: pathlib.Path) -> list[str]:
     source = recipe.spec.source and f"{recipe.spec.source}-{recipe.seed}"
     run_name = f"{recipe.experiment}-{recipe.seed}"
     if before := failed.get(run_name) or failed.get(source):
-      _LOG.warning("%s, %s is left out: %s", run_name, recipe.sampler, before)
+      _LOG.info("%s, %s is left out, because of %s", run_name, recipe.sampler, before)
       failed.setdefault(run_name, before)
       continue
     _LOG.info("%s, %s; %d rows left, %s", run_name, recipe.sampler, len(missing) - number,
@@ -63,8 +63,8 @@ def run(recipes: list[Recipe], results: pathlib.Path) -> list[str]:
     try:
       _make(recipe, results, clock)
     except _Failed as error:
-      failed[run_name] = str(error)
-      _LOG.warning("%s", error)
+      failed[run_name] = f"{run_name}: {error}"
+      _LOG.warning(failed[run_name])
   return list(dict.fromkeys(failed.values()))
 
 

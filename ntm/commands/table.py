@@ -103,7 +103,7 @@ def reduced() -> None:
   if _DOCS.value:
     pages.write(pathlib.Path(_DOCS.value), found)
   if failed:
-    raise ValueError(f"{len(failed)} runs failed; the same command tries them again:\n"
+    raise ValueError(f"{len(failed)} runs failed; the same command tries them again.\n"
                      + "\n".join(failed))
 
 

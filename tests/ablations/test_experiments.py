@@ -1,0 +1,56 @@
+"""The models that are compared: of equal budgets, and different from each other."""
+
+import pathlib
+
+from absl.testing import absltest, parameterized
+
+from ntm.ablations.experiments import EXPERIMENTS, STATES
+from ntm.ablations.recipes import Recipe
+
+
+def _config(name):
+  return Recipe(name, 0, next(iter(EXPERIMENTS[name].samplers))).config(pathlib.Path("runs"))
+
+
+class ExperimentsTest(parameterized.TestCase):
+
+  @parameterized.parameters(*EXPERIMENTS)
+  def test_is_a_config_and_differs_from_all_others(self, name):
+    config = _config(name)
+    for other in EXPERIMENTS:
+      if other != name:
+        self.assertNotEqual(config, _config(other), other)
+
+  @parameterized.parameters(
+      *(name for name, spec in EXPERIMENTS.items() if "digits" in spec.config))
+  def test_digits_see_equally_many_noisy_states_in_equally_many_updates(self, name):
+    config = _config(name)
+    levels = sum(config.process.num_steps) / len(config.process.num_steps)
+    if config.model.kind == "flow_matching" or config.train.objective == "pair_wise":
+      levels = 1
+    self.assertAlmostEqual(config.train.batch_size * levels, STATES, delta=3)
+    self.assertEqual(config.train.steps, _config("base").train.steps)
+
+  def test_a_source_is_trained_before_and_is_a_velocity_of_its_predictor(self):
+    names = list(EXPERIMENTS)
+    for name, spec in EXPERIMENTS.items():
+      if spec.source:
+        self.assertLess(names.index(spec.source), names.index(name))
+        source, config = _config(spec.source).model, _config(name).model
+        self.assertEqual(source.kind, "flow_matching")
+        self.assertEqual((source.predictor.width, source.predictor.layers),
+                         (config.predictor.width, config.predictor.layers))
+
+  def test_every_ablation_of_the_plan_is_there(self):
+    num_steps = {_config(name).process.num_steps for name in EXPERIMENTS}
+    self.assertContainsSubset({(1,), (2,), (4,), (8,), (16,), (4, 8, 16)}, num_steps)
+    self.assertEqual({_config(name).data.source for name in EXPERIMENTS},
+                     {"digits", "mixture", "scenes"})
+    self.assertEqual({_config(name).model.transporter.kind for name in EXPERIMENTS},
+                     {"autoregressive", "coupling"})
+    self.assertEqual({_config(name).model.predictor.context for name in EXPERIMENTS},
+                     {"markov", "history"})
+
+
+if __name__ == "__main__":
+  absltest.main()
