@@ -17,7 +17,7 @@ _FILE = "results.jsonl"
 
 
 def read(folder: pathlib.Path) -> list[dict]:
-  """All rows of a folder of results, in order of writing; none if there is no file.
+  """All rows of a folder of results, in order of writing; empty if the file is missing.
 
   A last line that was cut off by a kill is left out: its row is made again.
 

@@ -8,6 +8,7 @@ import pathlib
 import platform
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -31,8 +32,8 @@ class _Failed(Exception):
 def run(recipes: list[Recipe], results: pathlib.Path) -> list[str]:
   """Makes the rows that are missing in `results`; what is done is not done again.
 
-  Repeated after a kill, it resumes the training that was interrupted. Two calls may work in one
-  folder if their seeds differ.
+  Repeated after a kill, it resumes the training that was interrupted; after a SIGTERM or Ctrl-C
+  that one saves first. Two calls may work in one folder if their seeds differ.
 
   Args:
     recipes: in the order to make them.
@@ -50,6 +51,21 @@ def run(recipes: list[Recipe], results: pathlib.Path) -> list[str]:
   for recipe in missing:
     _check_workdir(recipe, results)
   results.mkdir(parents=True, exist_ok=True)
+  previous = signal.signal(signal.SIGTERM, _end)
+  try:
+    return _make_all(missing, results)
+  finally:
+    signal.signal(signal.SIGTERM, previous)
+
+
+def _end(signum, frame):
+  """Ends this process as an error does, so that the command it runs is ended too."""
+  del frame
+  raise SystemExit(128 + signum)
+
+
+def _make_all(missing, results) -> list[str]:
+  """Makes rows; returns what failed."""
   clock, failed = _Clock(rows_lib.read(results)), {}
   for number, recipe in enumerate(missing):
     source = recipe.spec.source and f"{recipe.spec.source}-{recipe.seed}"
@@ -161,7 +177,10 @@ def _call(command, log) -> float:
       if time.monotonic() - reported > _REPORT_SECONDS:
         reported = time.monotonic()
         _LOG.info("  ntm %s: %s", command[1], _last_line(log))
-  except KeyboardInterrupt:  # Which a terminal sends to both: the other one saves, and ends.
+  except BaseException as error:
+    # A terminal sends Ctrl-C to both, and SIGTERM comes to this one alone. The other one saves.
+    if not isinstance(error, KeyboardInterrupt):
+      process.terminate()
     try:
       process.wait(_SAVE_SECONDS)
     except subprocess.TimeoutExpired:

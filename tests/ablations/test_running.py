@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -77,6 +79,15 @@ class RunningTest(absltest.TestCase):
     self._run("digits")
     self.assertEqual(self._kinds(), ["evaluate"])
     self.assertLen(self._rows(), 2)
+
+  def test_a_sigterm_ends_it_with_the_code_of_a_sigterm(self):
+    before = signal.getsignal(signal.SIGTERM)
+    self.fails = lambda command: os.kill(os.getpid(), signal.SIGTERM)
+    with self.assertRaises(SystemExit) as ended:
+      self._run("grid")
+    self.assertEqual(ended.exception.code, 143)
+    self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+    self.assertEqual(self._kinds(), ["train"])
 
   def test_a_failure_does_not_stop_the_others_and_is_tried_again(self):
     self.fails = lambda command: "no space left" if "grid-" in command[3] else None
@@ -155,17 +166,27 @@ class CallTest(absltest.TestCase):
       running._call(["ntm", "train"], log)
     self.assertStartsWith(log.read_text(), "ntm train\n")
 
-  def test_after_ctrl_c_it_waits_until_the_run_is_saved(self):
-    log = pathlib.Path(tempfile.mkdtemp()) / "log"
-    saved = log.with_name("saved")
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1); "
-                                f"open({str(saved)!r}, 'w')"])
-    with (mock.patch.object(subprocess, "Popen", return_value=process),
+  def _interrupted(self, error, program):
+    """(folder, exit code) of a program whose caller meets this error."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=folder,
+                               stdout=subprocess.PIPE)
+    process.stdout.readline()  # It has begun.
+    with (process.stdout, mock.patch.object(subprocess, "Popen", return_value=process),
           mock.patch.object(time, "sleep", side_effect=itertools.chain(
-              [KeyboardInterrupt], itertools.repeat(None))),
-          self.assertRaises(KeyboardInterrupt)):
-      running._call(["ntm", "train"], log)
-    self.assertTrue(saved.exists())
+              [error], itertools.repeat(None))), self.assertRaises(error)):
+      running._call(["ntm", "train"], folder / "log")
+    return folder, process.returncode
+
+  def test_after_ctrl_c_it_waits_until_the_run_is_saved(self):
+    folder, code = self._interrupted(
+        KeyboardInterrupt, "import time; print(flush=True); time.sleep(1); open('saved', 'w')")
+    self.assertTrue((folder / "saved").exists())
+    self.assertEqual(code, 0)
+
+  def test_after_another_end_the_run_is_ended(self):
+    _, code = self._interrupted(SystemExit, "import time; print(flush=True); time.sleep(600)")
+    self.assertEqual(code, -signal.SIGTERM)
 
 
 @pytest.mark.slow
