@@ -62,7 +62,7 @@ STUDIES = {
                "chain", True,
                (Comparison("kl_to_truth_nats", ("grid_affine", "exact"), ("grid_affine", "exact"),
                            worse_metric="gaussian_kl_nats"),)),
-         Claim("A spline that reads the noisier state is", False,
+         Claim("A spline that reads the noisier state makes them so", False,
                (Comparison("kl_to_truth_nats", ("grid", "exact"), ("grid", "exact"),
                            worse_metric="gaussian_kl_nats"),)))),
     "scenes": Study(
