@@ -1,11 +1,15 @@
 """The models that are compared: of equal budgets, and different from each other."""
 
+import dataclasses
 import pathlib
 
+import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.ablations.experiments import EXPERIMENTS, STATES
 from ntm.ablations.recipes import Recipe
+from ntm.api import checks
+from tests.helpers import options
 
 
 def _config(name):
@@ -30,6 +34,26 @@ class ExperimentsTest(parameterized.TestCase):
       levels = 1
     self.assertAlmostEqual(config.train.batch_size * levels, STATES, delta=3)
     self.assertEqual(config.train.steps, _config("base").train.steps)
+
+  @parameterized.parameters(*EXPERIMENTS)
+  def test_ways_to_sample_fit_the_model(self, name):
+    config, ntm = _config(name), _config(name).model.kind == "ntm"
+    for flags in EXPERIMENTS[name].samplers.values():
+      given = dict(flag.removeprefix("--").split("=") for flag in flags)
+      allowed = {"steps", "refine", "guidance"} if ntm else {"steps", "solver"}
+      self.assertContainsSubset(given, allowed)
+      checks.guidance_scale(config, float(given.get("guidance", 0)))
+      if ntm and "steps" in given:
+        self.assertIn(int(given["steps"]), config.process.num_steps)
+      if given.get("refine") == "denoiser":
+        self.assertTrue(EXPERIMENTS[name].denoiser)
+
+  @pytest.mark.slow
+  @parameterized.parameters(*EXPERIMENTS)
+  def test_an_update_and_samples_trace(self, name):
+    config = _config(name)
+    options.trace(dataclasses.replace(
+        config, finetune=dataclasses.replace(config.finetune, source="")))
 
   def test_a_source_is_trained_before_and_is_a_velocity_of_its_predictor(self):
     names = list(EXPERIMENTS)

@@ -110,6 +110,7 @@ class ReducedTest(absltest.TestCase):
   def test_writes_the_page(self):
     docs = pathlib.Path(tempfile.mkdtemp())
     shutil.copytree(pathlib.Path(table.__file__).parents[2] / "docs", docs, dirs_exist_ok=True)
+    (docs / "measurements" / "ablations.jsonl").write_text("")
     self._run((), f"--docs={docs}")
     self.assertIn("| T = 1 | 7.000 ± 0.000 (2 seeds) |", (docs / "ablations.md").read_text())
 
