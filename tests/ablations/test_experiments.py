@@ -53,7 +53,8 @@ class ExperimentsTest(parameterized.TestCase):
   def test_an_update_and_samples_trace(self, name):
     config = _config(name)
     options.trace(dataclasses.replace(
-        config, finetune=dataclasses.replace(config.finetune, source="")))
+        config, finetune=dataclasses.replace(config.finetune, source=""),
+        train=dataclasses.replace(config.train, batch_size=16)))  # For any mesh of the tests.
 
   def test_a_source_is_trained_before_and_is_a_velocity_of_its_predictor(self):
     names = list(EXPERIMENTS)
