@@ -2,21 +2,22 @@
 
 A page holds such a table between `<!-- table: NAME -->` and `<!-- -->`, and the rows are in
 docs/measurements/. Prints the tables that are not those of the rows, and exits with 1 if there
-are any; `--write` puts them right. To add rows, append those of a benchmark's `results.jsonl`.
+are any; `--write` puts them right. To add rows, append those of a benchmark's `results.jsonl`;
+those of docs/ablations.md are added by `ntm table --reduced --docs=docs`.
 """
 
 import argparse
 import collections
 import json
 import pathlib
-import re
 import sys
 
 import numpy as np
 import shapes
 
+from ntm.ablations import pages
+
 _DOCS = pathlib.Path(__file__).parents[1] / "docs"
-_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- -->)", re.DOTALL)
 _RAW, _REFINED = "4 steps", "4 steps, refined"
 
 # A title, or (what it is, recipe, sampler); of an NTM without a sampler, refined and raw.
@@ -81,19 +82,22 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--write", action="store_true", help="put the tables into the pages")
   args = parser.parse_args()
-  different = []
+  different, blocks = [], TABLES | pages.blocks(_DOCS)
   for page in sorted(_DOCS.glob("*.md")):
     text = page.read_text()
-    right = text
-    for start, name, before, end in _BLOCK.findall(text):
-      if name not in TABLES:
-        sys.exit(f"{page} has the table {name!r}; expected one of {list(TABLES)}.")
-      if before != (table := TABLES[name]()):
-        different.append(name)
-        right = right.replace(start + before + end, start + table + end)
-        print(f"{page}: the table {name!r} {'is now' if args.write else 'should be'}\n{table}")
+    try:
+      right, changed = pages.rewritten(text, blocks)
+    except ValueError as error:
+      sys.exit(f"{page}: {error}")
+    for name, table in changed.items():
+      print(f"{page}: the table {name!r} {'is now' if args.write else 'should be'}\n{table}")
+    different += changed
     if args.write and right != text:
       page.write_text(right)
+  if args.write:
+    pages.write(_DOCS, [])  # The picture too.
+  elif not pages.picture_is_current(_DOCS):
+    different.append("the picture of ablations.md")
   if different and not args.write:
     sys.exit(f"the tables {different} are not those of their rows; --write writes them.")
 

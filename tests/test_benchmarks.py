@@ -289,6 +289,21 @@ class TablesTest(absltest.TestCase):
         tables.main()
     self.assertEqual(page.read_text(), right)
 
+  def test_another_picture_is_found_and_put_right(self):
+    with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
+      tables = importlib.import_module("tables")
+    docs = pathlib.Path(tempfile.mkdtemp()) / "docs"
+    shutil.copytree(_BENCHMARKS.parent / "docs", docs)
+    shutil.copy(docs / "images" / "digits.png", docs / "images" / "ablations.png")
+    with mock.patch.object(tables, "_DOCS", docs):
+      with (mock.patch.object(sys, "argv", ["tables.py"]),
+            self.assertRaisesRegex(SystemExit, "the picture of ablations.md")):
+        tables.main()
+      with mock.patch.object(sys, "argv", ["tables.py", "--write"]):
+        tables.main()
+      with mock.patch.object(sys, "argv", ["tables.py"]):
+        tables.main()
+
 
 @pytest.mark.slow
 class ShapesTest(absltest.TestCase):

@@ -1,7 +1,6 @@
 """What all commands share: logging, errors as one line, checks of output paths."""
 
 import datetime
-import hashlib
 import json
 import logging
 import os
@@ -103,8 +102,7 @@ def make_parent(path: str) -> None:
 
 def provenance(workdir: str, config: Config) -> dict[str, str]:
   """What a figure of a run was made by: its directory and config, the command line, and when."""
-  text = json.dumps(config_lib.to_dict(config), sort_keys=True)
-  return {"workdir": workdir, "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
+  return {"workdir": workdir, "config_sha256": config_lib.sha256(config),
           "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
           "jax": jax.__version__, "device": jax.devices()[0].device_kind,
           "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}

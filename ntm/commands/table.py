@@ -1,13 +1,19 @@
-"""Prints a table of the paper, next to what was measured here.
+"""Prints a table of the paper, next to what was measured here, or measures its claims.
 
   ntm table 3
   ntm table 1 --results=geneval.jsonl,dpg.txt
   ntm table 6 --results=t4.json,t8.json --format=markdown
+  ntm table --reduced --results_dir=runs/reduced
 
 Tables 1 (text to image), 2 (speed), 3 (coefficients of the posterior) and 6 (ImageNet). Table 1
 reads what the official tools wrote of the pictures of one model, GenEval's .jsonl and DPG-Bench's
 .txt; table 6 files of `ntm evaluate --features=DIRECTORY --json=FILE`. Below the table is what
 each figure was measured by. What was not measured says so.
+
+With --reduced it trains and evaluates small models, once per seed, on two CPU cores within hours,
+and prints what was compared and which claims of the paper the figures confirm. What is done is
+not done again, and a training that was interrupted resumes. --docs writes the page of these
+tables, docs/ablations.md.
 """
 
 import json
@@ -18,7 +24,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ntm.commands import entry_point
+from ntm.ablations import pages, recipes, running, tables
+from ntm.ablations import rows as rows_lib
+from ntm.commands import entry_point, shared_flags
 from ntm.evaluation import official_results, published
 from ntm.evaluation.published import NOT_MEASURED, Table
 
@@ -27,16 +35,38 @@ _TABLES = {1: lambda: published.TEXT_TO_IMAGE, 2: lambda: published.SPEED,
 FLAGS = flags.FlagValues()
 _NUMBER = flags.DEFINE_integer("number", None, "Number of the table in the paper: 1, 2, 3, 6. `ntm "
                                "table 3` is short for `ntm table --number=3`.", 1, 6,
-                               required=True, flag_values=FLAGS)
+                               flag_values=FLAGS)
 _RESULTS = flags.DEFINE_list("results", [], "Files of results: for table 1 of GenEval and "
                              "DPG-Bench, for table 6 of `ntm evaluate`.", flag_values=FLAGS)
 _FORMAT = flags.DEFINE_enum("format", "text", ["text", "markdown", "json"], "How to print it.",
                             flag_values=FLAGS)
+_REDUCED = flags.DEFINE_boolean("reduced", False, "Train, evaluate and compare small models: the "
+                                "claims of the paper at the scale of two CPU cores.",
+                                flag_values=FLAGS)
+_RESULTS_DIR = flags.DEFINE_string("results_dir", "runs/reduced", "Folder of the runs of --reduced "
+                                   "and of their results.jsonl.", flag_values=FLAGS)
+_ONLY = flags.DEFINE_list("only", [], "Experiments to run, of ntm/ablations/experiments.py; all by "
+                          "default.", flag_values=FLAGS)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds to train with, one after the other.",
+                           flag_values=FLAGS)
+_QUICK = flags.DEFINE_boolean("quick", False, "Three updates and few samples, to see that it runs.",
+                              flag_values=FLAGS)
+_DOCS = flags.DEFINE_string("docs", None, "Folder of the documentation, in which the page of the "
+                            "ablations is written from the results.", flag_values=FLAGS)
 
 
 def main(_) -> None:
   """Prints the table."""
   number = _NUMBER.value
+  if _REDUCED.value:
+    entry_point.refuse(FLAGS, ["number", "results"], "--reduced has tables of its own")
+    reduced()
+    return
+  if number is None:
+    raise ValueError("--number is missing; expected --number=N of a table of the paper, or "
+                     "--reduced.")
+  entry_point.refuse(FLAGS, ["results_dir", "only", "seeds", "quick", "docs"],
+                     "only --reduced trains models")
   if number not in _TABLES:
     raise ValueError(f"table {number} is not among those that can be compared; expected one of "
                      f"{', '.join(map(str, _TABLES))}.")
@@ -46,6 +76,43 @@ def main(_) -> None:
   results = {1: text_to_image, 6: imagenet}.get(number, lambda paths: [])(_RESULTS.value)
   print(as_json(table, results) if _FORMAT.value == "json" else
         as_text(table, rows(number, table, results), results, _FORMAT.value == "markdown"))
+
+
+def reduced() -> None:
+  """Makes the rows that are missing, prints their tables and writes the documentation.
+
+  Raises:
+    ValueError: a flag or a folder that does not fit, or runs that failed, after printing.
+  """
+  results = pathlib.Path(_RESULTS_DIR.value)
+  entry_point.check_directory("results_dir", _RESULTS_DIR.value)
+  if _DOCS.value:
+    if _QUICK.value:
+      entry_point.refuse(FLAGS, ["docs"], "--quick measures nothing")
+    pages.check(pathlib.Path(_DOCS.value))
+  wanted = recipes.chosen(_ONLY.value, _seeds(), _QUICK.value)
+  failed = running.run(wanted, results)
+  found = rows_lib.read(results)
+  rows = rows_lib.valid(found, _QUICK.value)
+  if _FORMAT.value == "json":
+    print(json.dumps(tables.as_json(rows), indent=2))
+  else:
+    made = [tables.study(name, rows) for name in tables.STUDIES]
+    print("\n\n".join(as_text(table, (), (), _FORMAT.value == "markdown")
+                      for table in (*made, tables.verdicts(rows), tables.provenance(rows))))
+  if _DOCS.value:
+    pages.write(pathlib.Path(_DOCS.value), found)
+  if failed:
+    raise ValueError(f"{len(failed)} runs failed; the same command tries them again.\n"
+                     + "\n".join(failed))
+
+
+def _seeds() -> list[int]:
+  seeds = [int(seed) if seed.isdecimal() else -1 for seed in _SEEDS.value]
+  if min(seeds) < 0 or max(seeds) > shared_flags.MAX_SEED or len(set(seeds)) < len(seeds):
+    raise ValueError(f"--seeds is {','.join(_SEEDS.value)}; expected different integers from 0 to "
+                     f"{shared_flags.MAX_SEED}.")
+  return seeds
 
 
 def text_to_image(paths: Sequence[str]) -> list[dict]:

@@ -13,6 +13,8 @@ expected and what to do, before anything is built.
 
 import dataclasses
 import difflib
+import hashlib
+import json
 import math
 import os
 import runpy
@@ -63,6 +65,7 @@ __all__ = [
     "load_sibling",
     "default",
     "from_dict",
+    "sha256",
     "to_dict",
 ]
 
@@ -84,6 +87,11 @@ def load_sibling(child: str, parent: str) -> ml_collections.ConfigDict:
 def to_dict(config: Config) -> dict[str, Any]:
   """The nested dictionary of a Config, as written to config.json."""
   return dataclasses.asdict(config)
+
+
+def sha256(config: Config) -> str:
+  """The SHA-256 of all keys and values of a Config, which results are recorded with."""
+  return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:

@@ -4,11 +4,15 @@ import contextlib
 import io
 import json
 import pathlib
+import shutil
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest, flagsaver, parameterized
 
+from ntm.ablations import rows, running
 from ntm.commands import table
+from tests.helpers import ablation_rows
 
 
 def _table(*arguments):
@@ -70,6 +74,53 @@ class TableTest(parameterized.TestCase):
     self.assertIn("FID", title)
     for row in rows:
       self.assertEqual(row.find("  ", head.index("evaluations") - 2), head.index("evaluations") - 2)
+
+
+class ReducedTest(absltest.TestCase):
+
+  def _run(self, failed=(), *flags):
+    """(output, recipes that were asked for) with two rows that are made in no time."""
+    made = [ablation_rows.row("T1", "refined", seed, frechet_distance=7.0) for seed in (0, 1)]
+
+    def run(recipes, results):
+      self.recipes = recipes
+      results.mkdir()
+      for row in made:
+        rows.append(results, row)
+      return list(failed)
+
+    with mock.patch.object(running, "run", run):
+      return _table("--reduced", f"--results_dir={tempfile.mkdtemp()}/new", *flags)
+
+  def test_prints_all_tables_and_verdicts(self):
+    text = self._run()
+    self.assertRegex(text, r"T = 1 +7.000 ± 0.000 \(2 seeds\)")
+    self.assertRegex(text, "T = 1 fails.* the paper +undecided +not yet measured")
+    self.assertEqual({recipe.seed for recipe in self.recipes}, {0, 1, 2})
+    self.assertIn("| T = 1 | 7.000 ± 0.000 (2 seeds) |", self._run((), "--format=markdown"))
+    cells = json.loads(self._run((), "--format=json"))["steps"]["lines"]["T = 1"]
+    self.assertEqual(cells["frechet_distance"]["workdir"], ["runs/T1-0", "runs/T1-1"])
+
+  def test_runs_what_is_asked_for(self):
+    self._run((), "--only=grid,T1", "--seeds=4,2", "--quick")
+    self.assertEqual([(recipe.experiment, recipe.seed) for recipe in self.recipes],
+                     [("T1", 4), ("grid", 4), ("T1", 2), ("grid", 2)])
+    self.assertTrue(all(recipe.quick for recipe in self.recipes))
+
+  def test_writes_the_page(self):
+    docs = pathlib.Path(tempfile.mkdtemp())
+    shutil.copytree(pathlib.Path(table.__file__).parents[2] / "docs", docs, dirs_exist_ok=True)
+    (docs / "measurements" / "ablations.jsonl").write_text("")
+    self._run((), f"--docs={docs}")
+    self.assertIn("| T = 1 | 7.000 ± 0.000 (2 seeds) |", (docs / "ablations.md").read_text())
+
+  def test_failures_are_named_after_the_tables(self):
+    out = io.StringIO()
+    with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()) as stderr,
+          flagsaver.flagsaver(), self.assertRaises(SystemExit)):
+      self._run(["base-0: no space left"])
+    self.assertIn("error: 1 runs failed; the same command tries them again.\nbase-0: no space",
+                  stderr.getvalue())
 
 
 if __name__ == "__main__":

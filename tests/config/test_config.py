@@ -19,6 +19,12 @@ class ConfigTest(parameterized.TestCase):
     text = json.dumps(config_lib.to_dict(config))
     self.assertEqual(config_lib.from_dict(json.loads(text)), config)
 
+  def test_the_hash_is_that_of_all_values(self):
+    config = config_lib.from_dict({"train": {"seed": 3}})
+    copied = config_lib.from_dict(json.loads(json.dumps(config_lib.to_dict(config))))
+    self.assertEqual(config_lib.sha256(copied), config_lib.sha256(config))
+    self.assertNotEqual(config_lib.sha256(config_lib.Config()), config_lib.sha256(config))
+
   def test_a_typo_in_a_config_file_is_an_error(self):
     with self.assertRaisesRegex(AttributeError, "batch_size"):
       config_lib.default().train.batchsize = 3
