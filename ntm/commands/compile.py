@@ -74,6 +74,8 @@ def main(_) -> None:
       raise ValueError(f"--program is {_PROGRAM.value}, but --search looks for the fastest way to "
                        "train; expected train: leave --program or --search out.")
     entry_point.check_directory("results_dir", _RESULTS_DIR.value)
+    if _TOPOLOGY.value.startswith("cpu:"):
+      raise _unknown_chip()
   else:
     entry_point.refuse(FLAGS, ["results_dir"], "--search is not given")
   devices = _devices(_TOPOLOGY.value, _NUM_SLICES.value)
@@ -112,8 +114,7 @@ def _measure(config, mesh, chip, count) -> dict:
 def _search(config, devices, chip, count):
   """Looks for the fastest way to train, prints and writes it."""
   if chip is None:
-    raise ValueError(f"--topology is {_TOPOLOGY.value}, whose memory and speed are not known; "
-                     "expected a TPU slice, such as v5e:4x4, with --search.")
+    raise _unknown_chip()
   several = f" x {_NUM_SLICES.value}" if _NUM_SLICES.value > 1 else ""
   fixed = [key for key, asked in config_flags.get_override_values(FLAGS["config"]).items()
            if not (key.startswith("mesh.") and asked == -1)]
@@ -122,6 +123,11 @@ def _search(config, devices, chip, count):
                         lambda config, mesh: _measure(config, mesh, chip, count), fixed)
   print(search_table.text(found, chip))
   entry_point.write_json(_JSON.value, search_table.as_json(found, chip))
+
+
+def _unknown_chip() -> ValueError:
+  return ValueError(f"--topology is {_TOPOLOGY.value}, whose memory and speed are not known; "
+                    "expected a TPU slice, such as v5e:4x4, with --search.")
 
 
 def _devices(name, num_slices):

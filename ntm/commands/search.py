@@ -183,6 +183,7 @@ def _estimated(config, devices, chip, num_chips, fixed, report):
     partitioning.make_mesh(config.mesh, devices)  # Says what does not multiply to the devices.
   for done, one in enumerate(configs):
     try:
+      config_lib.from_dict(config_lib.to_dict(one))  # Checks that accumulation divides the batch.
       if one.mesh not in meshes:
         meshes[one.mesh] = partitioning.make_mesh(one.mesh, devices)
       mesh = meshes[one.mesh]

@@ -38,7 +38,8 @@ _estimator = functools.cache(memory_estimate.Estimator)
 
 
 def _search(compiler, chip=_CHIP, results_dir=None, fixed=_FIXED, label="cpu:8", **changes):
-  with mock.patch.object(memory_estimate, "Estimator", _estimator):
+  with (mock.patch.object(memory_estimate, "Estimator", _estimator),
+        mock.patch.object(jax, "clear_caches")):  # The other tests need what it would forget.
     return search.search(_config(**changes), jax.devices(), chip, 8,
                          results_dir or tempfile.mkdtemp(), label, compiler, fixed)
 
@@ -137,6 +138,14 @@ class SearchTest(parameterized.TestCase):
       _search(_Compiler(), fixed=(*_FIXED, "mesh.tensor"), mesh={"data": 1, "tensor": 8})
     with self.assertRaisesRegex(ValueError, r"\(-1, 1, 3\) do not divide the number"):
       _search(_Compiler(), fixed=("mesh.tensor",), mesh={"tensor": 3})
+
+  def test_accumulation_that_leaves_a_remainder_does_not_divide(self):
+    config = _config()
+    train = dataclasses.replace(config.train, grad_accumulation_steps=7)  # 64 // 7 is 9.
+    with self.assertRaisesRegex(ValueError, "the first: .*grad_accumulation_steps is 7; expected a "
+                                "divisor of batch_size 64"):
+      search.search(dataclasses.replace(config, train=train), jax.devices()[:1], _CHIP, 1,
+                    tempfile.mkdtemp(), "cpu:1", _Compiler(), _FIXED)
 
   def test_a_way_that_the_compiler_cannot_compile_is_counted(self):
     def fail(config, mesh):
