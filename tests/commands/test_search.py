@@ -1,12 +1,11 @@
 import dataclasses
-import functools
 import tempfile
 from unittest import mock
 
 import jax
 from absl.testing import absltest, parameterized
 
-from ntm.commands import memory_estimate, search
+from ntm.commands import ahead_of_time, memory_estimate, search
 from ntm.performance import accelerators
 from tests.helpers import tiny
 
@@ -33,12 +32,16 @@ class _Compiler:
             "mfu_bound": 0.5}
 
 
-# Traced once for all tests.
-_estimator = functools.cache(memory_estimate.Estimator)
+_FLOPS = {"none": 3e6, "dots": 3.2e6, "attention": 3.8e6, "full": 4e6}
+_KEPT = {"none": 9000, "dots": 3000, "attention": 1000, "full": 500}
 
 
 def _search(compiler, chip=_CHIP, results_dir=None, fixed=_FIXED, label="cpu:8", **changes):
-  with (mock.patch.object(memory_estimate, "Estimator", _estimator),
+  """A search in which nothing is compiled, and no gradient is traced."""
+  kept = lambda _, policy: memory_estimate.Kept(_KEPT[policy], _KEPT[policy])
+  with (mock.patch.object(memory_estimate.Estimator, "kept", kept),
+        mock.patch.object(ahead_of_time, "executed_flops",
+                          lambda program, config: _FLOPS[config.model.remat]),
         mock.patch.object(jax, "clear_caches")):  # The other tests need what it would forget.
     return search.search(_config(**changes), jax.devices(), chip, 8,
                          results_dir or tempfile.mkdtemp(), label, compiler, fixed)
