@@ -168,7 +168,7 @@ def search(config: Config, devices: Sequence, chip: Chip, num_chips: int, result
   if not fitting:
     raise ValueError(_nothing_fits(ways, compiled, limit, label))
   compiled.sort(key=lambda pair: (not _fits(pair[1], limit), pair[1].get("step_seconds", math.inf),
-                                  pair[1]["hbm_per_chip_bytes"]))
+                                  pair[0].compute, pair[1]["hbm_per_chip_bytes"]))
   return Found(compiled, fitting, total, left_out)
 
 

@@ -76,6 +76,9 @@ class SearchTest(parameterized.TestCase):
     self.assertEqual([way.config.model.remat for way, _ in found.compiled],
                      ["attention", "dots", "none", "full"])
     self.assertIn("--config.model.remat=attention", found.compiled[0][0].flags)
+    # Of equal bounds, the one that computes least.
+    tied = _search(_Compiler(), fixed=(*_FIXED, "mesh.data", "mesh.tensor"))
+    self.assertEqual(tied.compiled[0][0].config.model.remat, "none")
     # A step as long as the arithmetic of the least work: nothing is faster.
     quick = _Compiler(seconds=lambda config: 0.0)
     found = _search(quick)
