@@ -102,10 +102,8 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       executed_flops_per_chip=executed_flops(program, config, refine) / num_chips,
       frozen_flops_per_chip={name: count / num_chips
                              for name, count in frozen_flops(program, config).items()},
-      frozen_bytes={name: round(share * sum(
-          math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
-          for a in jax.tree.leaves(getattr(_frozen(config, mesh), name))))
-          for name in inputs.paths(config)})
+      frozen_bytes={name: round(share * shard_bytes(getattr(_frozen(config, mesh), name)))
+                    for name in inputs.paths(config)})
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
@@ -173,6 +171,12 @@ def device_bytes(compiled: jax.stages.Compiled) -> int:
           + memory.output_size_in_bytes - memory.alias_size_in_bytes)
 
 
+def shard_bytes(tree) -> int:
+  """Bytes per device of a tree of abstract arrays with shardings."""
+  return sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
+             for a in jax.tree.leaves(tree))
+
+
 def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
   """Shapes and shardings of one global batch."""
   split = partitioning.batch_sharding(mesh)
@@ -180,15 +184,20 @@ def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct
           for name, a in task_lib.batch_shapes(config, config.train.batch_size).items()}
 
 
-def _train(config, mesh, refine):
-  del refine
-  partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
+def train_task(config: Config, mesh: Mesh) -> task_lib.Task:
+  """What a run trains, its frozen networks abstract and split over the mesh."""
   teacher = None
   if config.finetune.source:
     teacher = task_lib.velocity_init(alignment.velocity_config(config))
   make_task = (flow_matching.velocity if config.model.kind == "flow_matching"
                else task_lib.density)
-  return _step(make_task(config, _frozen(config, mesh, teacher)), config, mesh)
+  return make_task(config, _frozen(config, mesh, teacher))
+
+
+def _train(config, mesh, refine):
+  del refine
+  partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
+  return _step(train_task(config, mesh), config, mesh)
 
 
 def _distill(config, mesh, refine):

@@ -2,9 +2,14 @@
 
   ntm compile --config=configs/imagenet256.py --topology=v5p:4x4x4
   ntm compile --config=configs/digits.py --topology=cpu:8 --config.mesh.fsdp=2
+  ntm compile --config=configs/imagenet256.py --topology=v6e:4x8 --search
 
 A TPU topology needs the extra `tpu`, which installs libtpu, but no TPU. Slices have
 the names of Cloud TPU's documentation: v5e:4x4, v5p:4x4x4, v6e:4x4.
+
+With --search it looks for the fastest way to train that fits (`ntm.commands.search`):
+over rematerialisation, mesh, accumulation and unrolling, but for those of these keys that are
+given on the command line.
 """
 
 import dataclasses
@@ -17,7 +22,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ntm import config as config_lib
-from ntm.commands import ahead_of_time, entry_point, shared_flags
+from ntm.commands import ahead_of_time, entry_point, search, search_table, shared_flags
 from ntm.commands.progress import progress
 from ntm.conversion import converter
 from ntm.losses import inputs
@@ -38,6 +43,11 @@ _PROGRAM = flags.DEFINE_enum("program", "train", ahead_of_time.PROGRAMS, "Progra
                              "update, one batch of samples, or one update of the denoiser.",
                              flag_values=FLAGS)
 _REFINE = shared_flags.refine(FLAGS, "How --program=sample denoises the last state of an NTM.")
+_SEARCH = flags.DEFINE_bool(
+    "search", False, "Look for the fastest way to train that fits.", flag_values=FLAGS)
+_RESULTS_DIR = flags.DEFINE_string(
+    "results_dir", "runs/search", "Directory of what --search compiled, one file per way; a search "
+    "goes on from there.", flag_values=FLAGS)
 _JSON = shared_flags.json(FLAGS)
 flags.mark_flag_as_required("config", FLAGS)
 _MAX_CPU_DEVICES = 4096
@@ -59,29 +69,65 @@ def main(_) -> None:
                 "for config.%s", path, key)
   if _JSON.value:
     entry_point.check_output("json", _JSON.value)
+  if _SEARCH.value:
+    if _PROGRAM.value != "train":
+      raise ValueError(f"--program is {_PROGRAM.value}, but --search looks for the fastest way to "
+                       "train; expected train: leave --program or --search out.")
+    entry_point.check_directory("results_dir", _RESULTS_DIR.value)
+    if _TOPOLOGY.value.startswith("cpu:"):
+      raise _unknown_chip()
+  else:
+    entry_point.refuse(FLAGS, ["results_dir"], "--search is not given")
   devices = _devices(_TOPOLOGY.value, _NUM_SLICES.value)
-  mesh = partitioning.make_mesh(config.mesh, devices)
   chip = accelerators.lookup(devices[0].device_kind)
   count = accelerators.num_chips(devices)
+  if _SEARCH.value:
+    _search(config, devices, chip, count)
+    return
+  mesh = partitioning.make_mesh(config.mesh, devices)
   _LOG.info("compiling for %d x %s, mesh %s", count, chip.name if chip else "device",
             dict(mesh.shape))
-  started = time.monotonic()
   with progress("compiling"):
-    report = ahead_of_time.report(_PROGRAM.value, config, mesh, chip, count,
-                          None if _REFINE.value == "none" else _REFINE.value)
-  seconds = time.monotonic() - started
+    result = _measure(config, mesh, chip, count)
+  _print(result)
+  entry_point.write_json(_JSON.value, result)
+
+
+def _measure(config, mesh, chip, count) -> dict:
+  """Compiles the program; its results as JSON has them."""
+  started = time.monotonic()
+  report = ahead_of_time.report(_PROGRAM.value, config, mesh, chip, count,
+                                None if _REFINE.value == "none" else _REFINE.value)
   result = dataclasses.asdict(report) | {
       "program": _PROGRAM.value, "topology": _TOPOLOGY.value,
       "num_slices": _NUM_SLICES.value, "chips": count,
-      "compile_seconds": seconds, "batch_size": config.train.batch_size,
+      "compile_seconds": time.monotonic() - started, "batch_size": config.train.batch_size,
       "remat": config.model.remat,
       "hbm_limit_bytes": chip.hbm_bytes if chip else None}
   if chip and report.arguments:  # It fits enough to be compiled.
     bounds = report.bounds(chip)
     result |= {"bounds_seconds": bounds, "step_seconds": max(bounds.values()),
                "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values())}
-  _print(result)
-  entry_point.write_json(_JSON.value, result)
+  return result
+
+
+def _search(config, devices, chip, count):
+  """Looks for the fastest way to train, prints and writes it."""
+  if chip is None:
+    raise _unknown_chip()
+  several = f" x {_NUM_SLICES.value}" if _NUM_SLICES.value > 1 else ""
+  fixed = [key for key, asked in config_flags.get_override_values(FLAGS["config"]).items()
+           if not (key.startswith("mesh.") and asked == -1)]
+  found = search.search(config, devices, chip, count, _RESULTS_DIR.value,
+                        _TOPOLOGY.value + several,
+                        lambda config, mesh: _measure(config, mesh, chip, count), fixed)
+  print(search_table.text(found, chip))
+  entry_point.write_json(_JSON.value, search_table.as_json(found, chip))
+
+
+def _unknown_chip() -> ValueError:
+  return ValueError(f"--topology is {_TOPOLOGY.value}, whose memory and speed are not known; "
+                    "expected a TPU slice, such as v5e:4x4, with --search.")
 
 
 def _devices(name, num_slices):

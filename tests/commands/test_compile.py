@@ -1,6 +1,7 @@
 """`ntm compile` for devices that are not there."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -31,6 +32,24 @@ class CommandTest(parameterized.TestCase):
     self.assertRegex(out, "of 16.00 GiB")
     self.assertRegex(out, r"fits: 0\.\d%")
     self.assertTrue(re.search("all-gather|all-reduce", out))
+
+  @pytest.mark.slow
+  def test_a_search_prints_a_table_and_the_flags_of_the_best(self):
+    if importlib.util.find_spec("libtpu") is None:
+      self.skipTest("libtpu is not installed")
+    folder = pathlib.Path(tempfile.mkdtemp())
+    flags = ["--config.mesh.data=2", "--config.mesh.fsdp=2", "--config.mesh.tensor=1",
+             "--config.train.grad_accumulation_steps=1", "--config.model.unroll=1",
+             "--config.model.remat=full"]
+    for _ in range(2):  # The second one compiles nothing.
+      out = _compile("v5e:2x2", "--search", *flags, "--config.model.transporter.num_blocks=1",
+                     f"--results_dir={folder}/ways", f"--json={folder}/best.json")
+      self.assertRegex(out, r"full +1 +1 +2 +2 +1 ")
+      self.assertIn("1 were compiled, of which 1 fit 90% of the memory", out)
+    self.assertLen(list((folder / "ways").iterdir()), 1)
+    best = json.loads((folder / "best.json").read_text())
+    self.assertCountEqual(best["flags"], flags)
+    self.assertEqual(best["candidates"], 1)
 
   def test_topologies_that_do_not_exist_are_named(self):
     done = _run("v5x:nothing")

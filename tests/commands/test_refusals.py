@@ -215,6 +215,16 @@ _COMPILE = [
     ([_CONFIG, "--topology=cpu:8", "--config.mesh.slices=0"], ["mesh.slices", "a positive number"]),
     ([_CONFIG, "--topology=cpu:8", "--json={files}"], ["Is a directory", "another path"]),
     ([_CONFIG, "--topology=cpu:8", "--config.model.dtype=int8"], ["int8", "expected one of float"]),
+    ([_CONFIG, "--topology=cpu:8", "--search", "--results_dir={new}"],
+     ["--topology is cpu:8, whose memory and speed are not known; expected a TPU slice"]),
+    ([_CONFIG, "--topology=v5e:4x4", "--search", "--results_dir={files}/none.npz"],
+     ["--results_dir is {files}/none.npz", "cannot be written"]),
+    ([_CONFIG, "--topology=v5e:4x4", "--search", "--program=sample"],
+     ["--program is sample, but --search looks for the fastest way to train; expected train"]),
+    ([_CONFIG, "--topology=cpu:8", "--results_dir={new}"],
+     ["--results_dir does not apply: --search is not given; leave it out"]),
+    ([_CONFIG, "--topology=v5x:4x4", "--num_slices=2", "--search"],
+     ["--topology is v5x:4x4; expected a slice such as v5e:4x4"]),
 ]
 _CONVERT = [
     (["--family=sit", "--target={new}"], ["--source is missing"]),
