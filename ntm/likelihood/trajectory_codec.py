@@ -8,6 +8,7 @@ result with the predictor's Gaussian. Decoding does the opposite of all this in 
 the image is the level in whose cell x_{t_0} lies, and the bits that were popped come back.
 """
 
+import functools
 import itertools
 
 import jax
@@ -76,7 +77,7 @@ class TrajectoryCodec:
       mean_D, scale_D, cond = self._step(noisier_D, label, k)
       for block in range(self._num_blocks):
         x_D = cells.encode(stack, x_D, self._order(block),
-                           lambda x_D, block=block: self._at(self._edges, block, cond, x_D))
+                           functools.partial(self._at, self._edges, block, cond))
       _push(stack, x_D, zip(mean_D, scale_D))
       x_D = noisier_D
       states.append(x_D * _UNIT)
@@ -93,8 +94,8 @@ class TrajectoryCodec:
       for block in reversed(range(self._num_blocks)):
         x_D = cells.decode(
             stack, x_D, self._order(block),
-            lambda x_D, block=block: self._at(self._edges, block, cond, x_D),
-            lambda x_D, z_D, block=block: self._at(self._inverse, block, cond, x_D, z_D))
+            functools.partial(self._at, self._edges, block, cond),
+            functools.partial(self._at, self._inverse, block, cond))
       _push(stack, noisier_D, self._forward(x_D, k))
     level_D = self._level_of(x_D)
     _push(stack, x_D, [self._dequantiser(level) for level in level_D])
@@ -164,7 +165,9 @@ class TrajectoryCodec:
     channels = self._model.transporter.block[block].channels
     if channels == "independent":
       return number.tolist()
-    return [[i] for row in number.tolist() for i in (row[::-1] if channels == "descending" else row)]
+    if channels == "descending":
+      number = number[:, ::-1]
+    return [[i] for i in number.reshape(-1).tolist()]
 
   def _at(self, function, block, cond, *arrays_D):
     """A program of a block, of grid points, in float64."""

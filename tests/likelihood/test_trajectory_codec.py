@@ -5,6 +5,7 @@ import random
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.likelihood import bounds
@@ -56,6 +57,7 @@ class TrajectoryCodecTest(parameterized.TestCase):
       ("coupling", 2, {"model__transporter__kind": "coupling",
                        "model__transporter__num_blocks": 2}),
   )
+  @pytest.mark.slow
   def test_comes_back_at_the_cost_of_the_bound(self, num_steps, changes):
     codec, model, params, times_K = _codec(num_steps, **changes)
     start = (1 << 6000) + random.Random(0).getrandbits(6000)
