@@ -84,12 +84,15 @@ class AutoregressiveBlock(nn.Module):
 
   def forward_and_log_det(self, x_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """All tokens at once: (u_BNC, -sum log sigma if affine) [2.6]."""
-    maps = self.parallel(x_BNC, self._condition(cond))
-    if isinstance(maps, OrderedMap):
-      maps = maps.given(x_BNC)
+    maps = self.maps_at(x_BNC, cond)
     bijector.report(self, **maps.diagnostics(x_BNC))
     u_BNC, log_slope_BNC = maps.forward(x_BNC)
     return u_BNC, log_slope_BNC.sum(axis=(1, 2))
+
+  def maps_at(self, x_BNC: Array, cond: Condition) -> elementwise.Map:
+    """The map of every entry, given all entries that it reads."""
+    maps = self.parallel(x_BNC, self._condition(cond))
+    return maps.given(x_BNC) if isinstance(maps, OrderedMap) else maps
 
   def inverse_and_log_det(self, u_BNC: Array, cond: Condition) -> tuple[Array, Array]:
     """By the solver of the config: (x_BNC, +sum log sigma if affine)."""

@@ -82,6 +82,11 @@ class CouplingChain(nn.Module):
     start = (u_BNC, jnp.zeros(u_BNC.shape[0], u_BNC.dtype))
     return jax.lax.scan(undo, start, _numbered(self.chain(cond)), reverse=True)[0]
 
+  def maps_at(self, x_BNC: Array, cond: Condition, index: int) -> elementwise.Map:
+    """The map of every entry in block `index`, given the tokens that it keeps."""
+    params = jax.tree.map(lambda a: a[index], self.chain(cond))
+    return self._block().apply({"params": params}, x_BNC, cond, index)
+
   def _block(self):
     return _Block(self.transformer, self.grid_shape, self.num_channels, self.num_classes,
                   self.split, self.maps, self.numerics, parent=None)
