@@ -57,6 +57,19 @@ _EQUAL = (
     ("", "mean_flow_8", "mean flow 2"),
     ("", "mean_flow_8", "mean flow 4"),
 )
+_TEMPLATES = (
+    ("Gaussian steps", "gaussian", "4 steps"),
+    ("four affine blocks", "affine", "4 steps"),
+    ("splines", "splines", "4 steps"),
+    ("features of the noisier state", "features", "4 steps"),
+    ("both: the config", "both", "4 steps"),
+    ("both, channels of a token in order", "in_order", "4 steps"),
+    ("flow matching, Euler", "flow_matching", "euler 4"),
+    ("", "flow_matching", "euler 8"),
+    ("", "flow_matching", "euler 50"),
+    ("flow matching, Heun", "flow_matching", "heun 4"),
+    ("flow matching, DPM-Solver++(2M)", "flow_matching", "dpm++ 8"),
+)
 _TRIED = (
     ("none", "both_deep"),
     ("128 features instead of 64 (`model.transporter.features=128`)", "both_deep_128_features"),
@@ -165,6 +178,28 @@ def tried() -> str:
       for what, recipe in _TRIED])
 
 
+def templates() -> str:
+  """Transporters and flow matching on glyphs of known density."""
+  by_name = {(row["model"], row["sampler"]): row for row in rows("templates")}
+  lines = []
+  for what, model, sampler in _TEMPLATES:
+    row = by_name[model, sampler]
+    lines.append([what, _millions(row) if what else "", str(row["evaluations"]), *_divergence(row),
+                  f"{row['in_mode_share']:.1%}", f"{row['mode_weight_total_variation']:.3f}"])
+  row = by_name["both", "4 steps"]
+  lines.append(["best Gaussian chain", "", "4", f"{row['gaussian_kl_nats']:.2f}",
+                ", ".join(f"{kl:.2f}" for kl in row["gaussian_kl_per_step"]), "", ""])
+  return markdown(["", "million parameters", "evaluations", "KL to the truth, nats",
+                   "its steps, cleanest first", "in a mode", "weights, total variation"], lines)
+
+
+def _divergence(row):
+  if "kl_to_truth_nats" not in row:
+    return "", ""
+  return (f"{row['kl_to_truth_nats']:.2f} ± {row['kl_to_truth_standard_error']:.2f}",
+          ", ".join(f"{kl:.2f}" for kl in row["kl_per_step"]))
+
+
 def _millions(row):
   return f"{row['parameters'] / 1e6:.2f}"
 
@@ -173,7 +208,7 @@ def _nll(row):
   return f"{row['nll_nats_per_dim']:.3f}" if "nll_nats_per_dim" in row else ""
 
 
-TABLES = {"endless": endless, "equal": equal, "tried": tried,
+TABLES = {"endless": endless, "equal": equal, "tried": tried, "templates": templates,
           "shapes": lambda: shapes.table(rows("shapes"))}
 
 

@@ -4,7 +4,7 @@
   ntm sample --workdir=runs/clips
 
 writes a picture with a clip per row of frames.
-Hardware: two CPU cores. Duration and numbers to expect: docs/data.md.
+Hardware: two CPU cores. Duration and numbers to expect: not yet measured.
 """
 
 import ntm.config

@@ -3,8 +3,8 @@
   ntm train --config=configs/sounds.py --workdir=runs/sounds
   ntm sample --workdir=runs/sounds
 
-writes WAV files and a picture of waveforms with their spectrograms.
-Hardware: two CPU cores. Duration and numbers to expect: docs/data.md.
+writes a WAV file and a picture of waveforms with their spectrograms.
+Hardware: two CPU cores. Duration and numbers to expect: not yet measured.
 """
 
 import ntm.config

@@ -11,6 +11,7 @@ from ntm.data.prompts import Tokens
 from ntm.typing import Condition
 
 _LOG = logging.getLogger("ntm")
+_ANY_RANGE = ("arrays", "mixture", "sounds", "clips")  # Sources whose values may leave [-1, 1].
 
 
 def guidance(config: Config, scale: float, null_text) -> Condition | None:
@@ -171,7 +172,7 @@ def finite(what: str, values_B) -> None:
 
 
 def images(config: Config, values, pixel_shape: tuple[int, ...]) -> np.ndarray:
-  """Images as float32 in [-1, 1]; of latents, prepared arrays and mixtures, of any range.
+  """Images as float32 in [-1, 1]; of latents, arrays, mixtures, sounds and clips, of any range.
 
   Args:
     config: of the run.
@@ -187,7 +188,7 @@ def images(config: Config, values, pixel_shape: tuple[int, ...]) -> np.ndarray:
     raise ValueError(f"images have shape {values.shape}; expected (batch, "
                      f"{', '.join(map(str, pixel_shape))}){latents}, at least one.")
   latents = (values.shape[1:] != pixel_shape
-             or config.data.source in ("arrays", "mixture") and not config.autoencoder.path)
+             or config.data.source in _ANY_RANGE and not config.autoencoder.path)
   if values.dtype == np.uint8 and not latents:
     return values.astype(np.float32) / 127.5 - 1
   if not np.issubdtype(values.dtype, np.floating):

@@ -138,7 +138,7 @@ def _devices(name, num_slices):
     if not shape.isdecimal() or not 0 < int(shape[:9]) <= _MAX_CPU_DEVICES:
       raise ValueError(f"--topology is {name}; expected a number of devices from 1 to "
                        f"{_MAX_CPU_DEVICES}, as in cpu:8.")
-    entry_point.refuse(FLAGS, ["num_slices"], "config.mesh.slices divides CPU devices")
+    entry_point.refuse(FLAGS, ["num_slices"], "CPU devices are divided by --config.mesh.slices=N")
     jax.config.update("jax_num_cpu_devices", int(shape))
     return jax.devices()
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # There may be no metadata server,
@@ -149,8 +149,9 @@ def _devices(name, num_slices):
     return topologies.get_topology_desc(name, platform="tpu", **several).devices
   except Exception as error:  # libtpu, or its absence, raises errors of many types.
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise ValueError(f"--topology is {name}; expected a slice such as v5e:4x4 or v5p:4x4x4, with "
-                     f"libtpu installed: pip install 'ntm[tpu]' ({reason}).") from error
+    raise ValueError(f"--topology is {name}; expected cpu:N, or a slice such as v5e:4x4 or "
+                     "v5p:4x4x4 with libtpu installed: pip install 'ntm[tpu]' "
+                     f"({reason}).") from error
 
 
 def _print(result):

@@ -72,7 +72,7 @@ def main(_) -> None:
   """Samples and writes the files."""
   if _LAYOUT.value:
     return _sample_benchmark()
-  output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample", (".npz", ".png"))
+  output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample", (".npz", ".png", ".wav"))
   model, num = _restore(), _NUM.value or 8
   rows, conditions = _conditions(model.config)
   labels = np.repeat(rows, num, axis=0) if len(rows) else None
@@ -92,7 +92,7 @@ def main(_) -> None:
     grid = images.reshape(len(rows) or 1, num, *images.shape[1:])
     pictures.save(f"{output}.png", pictures.captioned(grid, labels.reshape(grid.shape[:2]))
                   if prompted else pictures.draw(grid))
-  audible = pictures.audible(images.shape[1:])
+  audible = model.config.data.source == "sounds"  # Of other data on one axis the rate is unknown.
   if audible:
     sounds.save(f"{output}.wav", images)
   _LOG.info("wrote %s.npz%s%s: %d images of checkpoint %d", output, ", .wav" if audible else "",

@@ -36,14 +36,16 @@ def save(path: str | os.PathLike, sounds) -> None:
     file.writeframes((waves * 32767).round().astype("<i2").tobytes())
 
 
-def _tile(wave_L):
+def _tile(sound_L):
+  # Short ones are stretched, so that every column has a sample.
+  wave_L = sound_L.repeat(-(-_WIDTH // len(sound_L)))
   column_L = np.arange(len(wave_L)) * _WIDTH // len(wave_L)
   place_L = ((1 - np.clip(wave_L, -1, 1)) / 2 * (_HEIGHT - 1)).round().astype(int)
   line = np.full((_HEIGHT, _WIDTH), 255, np.uint8)
   for column in range(_WIDTH):
     places = place_L[column_L == column]
     line[places.min():places.max() + 1, column] = 0
-  return np.concatenate([line, _spectrogram(wave_L)])
+  return np.concatenate([line, _spectrogram(sound_L)])
 
 
 def _spectrogram(wave_L):

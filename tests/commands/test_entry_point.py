@@ -101,7 +101,7 @@ class DirectoryTest(parameterized.TestCase):
     entry_point.check_directory("samples_dir", str(root))
     entry_point.check_directory("samples_dir", str(root / "new" / "one"))
     self.assertEqual(list(root.iterdir()), [root / "file"])
-    for path, message in ((root / "file", "file, which cannot be written .Not a directory.; choose"),
+    for path, message in ((root / "file", "file, which cannot be written .Not a directory"),
                           (root / "file" / "new", "new, which cannot be written .Not a directory"),
                           ("gs://bucket/new", "not on this machine; expected a local path in --")):
       with self.assertRaisesRegex(ValueError, message):

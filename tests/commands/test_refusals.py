@@ -166,7 +166,8 @@ _EVALUATE = [
     (["--workdir={run}", "--solver=heun"], ["--solver does not apply"]),
     (["--workdir={fm}", "--draws=2"], ["--draws does not apply"]),
     (["--workdir={run}", "--draws=-1"], ["--draws is -1; expected an integer from 0"]),
-    (["--workdir={run}", "--samples_dir={files}/none.npz"], ["none.npz, which cannot be written (Not a"]),
+    (["--workdir={run}", "--samples_dir={files}/none.npz"],
+     ["none.npz, which cannot be written (Not a"]),
     (["--workdir={fm}", "--samples_dir=gs://a/b"], ["expected a local path in --samples_dir"]),
     (["--workdir={fm}", "--samples_dir={files}"], ["is not empty, and", "does not say how its"]),
     (["--workdir={fm}", "--json={files}/none.npz/a/b.json"], ["cannot be written (Not a dir"]),
@@ -210,7 +211,7 @@ _COMPILE = [
      ["config.model.kind is 'flow_matching'; expected the config of an NTM"]),
     ([_CONFIG, "--topology=cpu:8", "--refine=none"], ["--refine does not apply", "leave it out"]),
     ([_CONFIG, "--topology=cpu:8", "--num_slices=2"],
-     ["--num_slices does not apply: config.mesh.slices divides CPU devices; leave it out"]),
+     ["CPU devices are divided by --config.mesh.slices=N; leave it out"]),
     ([_CONFIG, "--topology=v5e:4x4", "--num_slices=0"], ["--num_slices is 0; expected"]),
     ([_CONFIG, "--topology=cpu:8", "--config.mesh.slices=0"], ["mesh.slices", "a positive number"]),
     ([_CONFIG, "--topology=cpu:8", "--json={files}"], ["Is a directory", "another path"]),
@@ -224,7 +225,7 @@ _COMPILE = [
     ([_CONFIG, "--topology=cpu:8", "--results_dir={new}"],
      ["--results_dir does not apply: --search is not given; leave it out"]),
     ([_CONFIG, "--topology=v5x:4x4", "--num_slices=2", "--search"],
-     ["--topology is v5x:4x4; expected a slice such as v5e:4x4"]),
+     ["--topology is v5x:4x4; expected cpu:N, or a slice such as"]),
 ]
 _CONVERT = [
     (["--family=sit", "--target={new}"], ["--source is missing"]),

@@ -28,6 +28,10 @@ class SoundsTest(absltest.TestCase):
     silent = tiles[0, 2, 1:height // 2, 1:-1]
     self.assertLen(set(np.flatnonzero((silent == 0).any(axis=1))), 1)  # A straight line.
 
+  def test_sequences_of_any_length_are_drawn(self):
+    for length in (3, 64, 127, 128, 129, 5000):
+      self.assertEqual(sounds.draw(np.zeros((1, 2, length, 1))).shape, (130, 260, 1))
+
   def test_loud_sounds_fill_the_waveform(self):
     picture = sounds.draw([[_tone(500) * 10]])
     line = picture[1:65, 1:-1, 0]
