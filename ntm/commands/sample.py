@@ -72,7 +72,8 @@ def main(_) -> None:
   """Samples and writes the files."""
   if _LAYOUT.value:
     return _sample_benchmark()
-  output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample", (".npz", ".png", ".wav"))
+  output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample",
+                                   (".npz", ".png", ".wav"))
   model, num = _restore(), _NUM.value or 8
   rows, conditions = _conditions(model.config)
   labels = np.repeat(rows, num, axis=0) if len(rows) else None
