@@ -496,6 +496,11 @@ class BenchmarksTest(absltest.TestCase):
     rows = json.loads(path.read_text())["rows"]
     self.assertLessEqual(np.mean(rows["budget 3, by likelihood"]["steps"]), 3)
     self.assertSetEqual(set(rows["T = 4"]["steps"]), {4})
+    subprocess.run([sys.executable, _BENCHMARKS / "lossless.py", "--quick", f"--json={path}",
+                    f"--workdir={root / 'digits_multi_step'}"], check=True)
+    result = json.loads(path.read_text())
+    self.assertTrue(result["equal"])
+    self.assertLess(abs(result["longer_by"]), 1e-3)
     picture = root / "curves.png"
     subprocess.run([sys.executable, _BENCHMARKS / "compare_runs.py", root / "digits_finetune",
                     f"--picture={picture}"], check=True)
