@@ -117,6 +117,9 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["features", "reference", "resize", "label_frequencies", "export",
                                "samples_dir"],
                        f"the data are {config.data.source}, which have measures of their own")
+  if config.data.source in ("sounds", "clips"):
+    entry_point.refuse(FLAGS, ["export", "lpips", "reference", "resize"],
+                       f"the data are {config.data.source}, which are no pictures")
   if not config.text.tokenizer:
     entry_point.refuse(FLAGS, ["clip"], "the model reads no captions")
   rng_nll, rng_sample = jax.random.split(jax.random.key(_SEED.value))
