@@ -10,6 +10,7 @@ from absl.testing import absltest
 
 import ntm
 from ntm.commands import train
+from ntm.nn import partitioning
 from tests.helpers import runs, tiny_autoencoder
 
 
@@ -37,12 +38,13 @@ class TrainTest(absltest.TestCase):
     config = tiny_autoencoder.config(
         model__predictor__output="velocity", model__predictor__reads_noise=True,
         process__t_min_low=0.01, finetune__source=str(workdir))
-    self.assertIsNotNone(train._source(config))
+    mesh = partitioning.make_mesh(config.mesh, jax.devices()[:1])
+    self.assertIsNotNone(train._source(config, mesh))
     record = json.loads((workdir / "frozen.json").read_text())
     record["autoencoder"] |= {"path": "elsewhere", "checksum": 1}
     (workdir / "frozen.json").write_text(json.dumps(record))
     with self.assertRaisesRegex(ValueError, "was trained with another, elsewhere"):
-      train._source(config)
+      train._source(config, mesh)
 
 
 if __name__ == "__main__":
