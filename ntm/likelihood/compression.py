@@ -82,7 +82,7 @@ def decompress(model, data: bytes, progress=None) -> tuple[np.ndarray, np.ndarra
   body = data[start:]
   if (data[:len(_MAGIC)] != _MAGIC or len(body) < 4
       or zlib.crc32(body).to_bytes(4, "little") != data[len(_MAGIC):start]):
-    raise ValueError("the compressed images are damaged, or not compressed by `ntm likelihood`; "
+    raise ValueError("the compressed images are damaged, or not compressed by `compress`; "
                      "expected the file as it was written.")
   size = 4 + int.from_bytes(body[:4], "little")
   header = json.loads(body[4:size])
