@@ -30,6 +30,10 @@ class LayoutTest(absltest.TestCase):
       self.assertTrue((path.parent / "__init__.py").exists(), path)
       self.assertRegex(path.read_text(), r"\bassert", path)
 
+  def test_marks_stand_below_parameters(self):
+    for path in sorted((_ROOT / "tests").rglob("test_*.py")):  # Above them a mark is lost.
+      self.assertNotRegex(path.read_text(), r"@pytest\.mark\.[^\n]*\n *@parameterized\.", path)
+
 
 if __name__ == "__main__":
   absltest.main()

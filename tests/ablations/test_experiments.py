@@ -48,9 +48,9 @@ class ExperimentsTest(parameterized.TestCase):
       if given.get("refine") == "denoiser":
         self.assertTrue(EXPERIMENTS[name].denoiser)
 
-  @pytest.mark.slow
-  @parameterized.parameters(*EXPERIMENTS)
-  def test_an_update_and_samples_trace(self, name):
+  @parameterized.parameters(*{_config(name).model: name for name in EXPERIMENTS}.values())
+  @pytest.mark.slow  # Below the parameters: above them it marks nothing.
+  def test_an_update_and_samples_of_every_model_trace(self, name):
     config = _config(name)
     options.trace(dataclasses.replace(
         config, finetune=dataclasses.replace(config.finetune, source=""),
