@@ -55,6 +55,19 @@ def guidance_scale(config: Config, scale: float) -> None:
                      "branches have no common u-space; pass 0.")
 
 
+def num_steps(config: Config, value: int | None) -> int:
+  """T, one that an NTM was trained for; of None the first of those.
+
+  Raises:
+    ValueError: another number.
+  """
+  known = config.process.num_steps
+  if value is not None and value not in known:
+    raise ValueError(f"num_steps is {value!r}, but the model was trained for "
+                     f"{' or '.join(map(str, known))} steps.")
+  return known[0] if value is None else value
+
+
 def null_condition(config: Config) -> Condition:
   """One row of the null class, or of the empty prompt."""
   if config.text.tokenizer:

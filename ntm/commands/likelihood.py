@@ -8,9 +8,16 @@ scores that separate them from other inputs. With --compare=OTHER, the paired
 difference between two models on the same images; with --classify=K, how well Bayes' rule
 names their class.
 
-Writes OUTPUT.json, OUTPUT.csv (scores of every image), OUTPUT.png (QQ plot) and
+Writes OUTPUT.json (or --json), OUTPUT.csv (scores of every image), OUTPUT.png (QQ plot) and
 OUTPUT_spread.png (real images, then per level a noisy state and the mean and standard
 deviation of samples from it).
+
+  ntm likelihood --workdir=runs/digits --compress=digits.ntm --num=100
+  ntm likelihood --workdir=runs/digits --decompress=digits.ntm --output=digits
+
+The first compresses test images losslessly into a file, decodes it again, and compares the
+length of the code with the bound; the second writes the images of such a file to OUTPUT.npz
+(`images`, `labels`) and OUTPUT.png. Nothing else is then done.
 """
 
 import csv
@@ -22,10 +29,11 @@ from absl import flags
 
 from ntm import api
 from ntm.api import checks
-from ntm.commands import entry_point, shared_flags
+from ntm.commands import compressed_file, entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.data import digits, pipeline, sources
 from ntm.likelihood import anomaly, bounds, calibration, classification, estimates, spread
+from ntm.likelihood.compression import check_codable
 from ntm.sampling import pictures
 from ntm.training import data_record
 
@@ -35,13 +43,20 @@ _WORKDIR = shared_flags.workdir(FLAGS)
 _CHECKPOINT = shared_flags.checkpoint(FLAGS)
 _COMPARE = flags.DEFINE_string("compare", None, "Directory of another model trained on the same "
                                "data, to compare with.", flag_values=FLAGS)
-_OUTPUT = shared_flags.output(FLAGS, "WORKDIR/likelihood")
+_OUTPUT = shared_flags.output(FLAGS, "WORKDIR/likelihood, or WORKDIR/decompressed,")
+_JSON = shared_flags.json(FLAGS)
 _DRAWS = shared_flags.count(FLAGS, "draws", 64, "Importance weights per image.")
 _CLASSIFY = shared_flags.count(
     FLAGS, "classify", None, "Importance weights per image and class for a classification by "
     "Bayes' rule, which costs them for every class; left out by default.")
 _STEPS = shared_flags.count(FLAGS, "steps", None, "Number of steps T of the trajectories; by "
                             "default the first T that the model was trained for.")
+_COMPRESS = flags.DEFINE_string("compress", None, "File to compress test images into, losslessly.",
+                                flag_values=FLAGS)
+_NUM = shared_flags.count(FLAGS, "num", 100, "Number of test images for --compress, evenly spaced; "
+                          "all of them if there are fewer.")
+_DECOMPRESS = flags.DEFINE_string("decompress", None, "File of --compress to write the images of.",
+                                  flag_values=FLAGS)
 _SEED = shared_flags.seed(FLAGS, "all noise")
 
 _LIMIT = 10_000  # Images read of either split.
@@ -52,6 +67,13 @@ _NORMAL = "test digits"
 
 def main(_) -> None:
   """Prints the results and writes the files."""
+  if _JSON.value:
+    entry_point.check_output("json", _JSON.value)
+  if _COMPRESS.value:
+    return _compress()
+  if _DECOMPRESS.value:
+    return _decompress()
+  entry_point.refuse(FLAGS, ["num"], "only --compress takes a number of images")
   output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "likelihood", (".json", ".csv", ".png"))
   model = api.restore_density(_WORKDIR.value, _CHECKPOINT.value)
   other = api.restore_density(_COMPARE.value) if _COMPARE.value else None
@@ -60,19 +82,10 @@ def main(_) -> None:
   config = model.config
   rng = jax.random.key(_SEED.value)
   rng_weights, rng_residuals, rng_scores, rng_spread = jax.random.split(rng, 4)
-  if config.autoencoder.path:
-    raise ValueError(f"{_WORKDIR.value} holds a model of latents, which have no levels of known "
-                     "distance; expected a model of pixels. `ntm evaluate` and Model.log_prob give "
-                     "the density of latents.")
-  spacing = sources.level_spacing(config.data)
-  if config.model.backbone.text_tokens:
-    raise ValueError(f"{_WORKDIR.value} holds a model conditioned on texts; expected one of "
-                     "classes, or unconditional. Model.log_weights takes texts.")
+  spacing = _level_spacing(config)
   if not config.model.num_classes:
     entry_point.refuse(FLAGS, ["classify"], f"{_WORKDIR.value} holds a model without classes")
-  with progress("reading images"):
-    train, test, record = pipeline.evaluation_data(config, _LIMIT)
-    data_record.warn_if_changed(_WORKDIR.value, record)
+  train, test = _examples(config, _LIMIT)
   images, labels = test["image"], test["label"] if config.model.num_classes else None
   _LOG.info("weighing %d images, %d draws each", len(images), _DRAWS.value)
   weights_JB = _log_weights(model, rng_weights, images, labels, spacing)
@@ -104,8 +117,55 @@ def main(_) -> None:
     scores = _anomaly_scores(model, rng_scores, train["image"], images, spacing)
     _write_scores(f"{output}.csv", scores)
     result["auroc"] = anomaly.auroc_table(scores, _NORMAL)
-  entry_point.write_json(f"{output}.json", result)
+  entry_point.write_json(_JSON.value or f"{output}.json", result)
   _print(result)
+
+
+def _compress() -> None:
+  """--compress."""
+  entry_point.refuse(FLAGS, ["decompress", "output", "compare", "draws", "classify"],
+                     "--compress writes its file and no other results")
+  entry_point.check_output("compress", _COMPRESS.value)
+  model = api.restore_density(_WORKDIR.value, _CHECKPOINT.value)
+  spacing = _level_spacing(model.config)
+  check_codable(model)
+  num_steps = checks.num_steps(model.config, _STEPS.value)
+  _, test = _examples(model.config, _NUM.value)
+  result = compressed_file.write(
+      _COMPRESS.value, model, test["image"],
+      test["label"] if model.config.model.num_classes else None, num_steps, spacing, _SEED.value)
+  entry_point.write_json(_JSON.value, result | entry_point.provenance(_WORKDIR.value, model.config))
+
+
+def _decompress() -> None:
+  """--decompress."""
+  entry_point.refuse(FLAGS, ["num", "steps", "seed", "json", "compare", "draws", "classify"],
+                     "--decompress only writes the images of its file")
+  output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "decompressed", (".npz", ".png"))
+  data = compressed_file.read(_DECOMPRESS.value)
+  model = api.restore_density(_WORKDIR.value, _CHECKPOINT.value)
+  compressed_file.write_images(output, model, data)
+
+
+def _level_spacing(config) -> float:
+  """Distance of the levels of the data; ValueError for models of other data, or of texts."""
+  if config.autoencoder.path:
+    raise ValueError(f"{_WORKDIR.value} holds a model of latents, which have no levels of known "
+                     "distance; expected a model of pixels. `ntm evaluate` and Model.log_prob give "
+                     "the density of latents.")
+  spacing = sources.level_spacing(config.data)
+  if config.model.backbone.text_tokens:
+    raise ValueError(f"{_WORKDIR.value} holds a model conditioned on texts; expected one of "
+                     "classes, or unconditional. Model.log_weights takes texts.")
+  return spacing
+
+
+def _examples(config, limit):
+  """(training, test) examples, one batch each, at most `limit`, evenly spaced."""
+  with progress("reading images"):
+    train, test, record = pipeline.evaluation_data(config, limit)
+    data_record.warn_if_changed(_WORKDIR.value, record)
+  return train, test
 
 
 def _log_weights(model, rng, images, labels, spacing) -> np.ndarray:

@@ -140,10 +140,23 @@ def dequantise(rng: PRNGKey, x0_BNC: Array, t_min: float, level_spacing: float):
   scale = t_min / (1 - t_min)
   edge = level_spacing / 2 / scale
   z_BNC = jax.random.truncated_normal(rng, -edge, edge, x0_BNC.shape, x0_BNC.dtype)
-  log_mass = math.log(math.erf(edge / math.sqrt(2)))
-  dimensions = x0_BNC.shape[-2] * x0_BNC.shape[-1]
+  return ((1 - t_min) * (x0_BNC + scale * z_BNC),
+          dequantisation_log_weight(z_BNC, t_min, level_spacing))
+
+
+def dequantisation_log_weight(z_BNC: Array, t_min: float, level_spacing: float) -> Array:
+  """-log q(v) + N C log(1 - t_0) of noise that dequantises, [B], in nats.
+
+  Args:
+    z_BNC: the noise v in units of its scale t_0 / (1 - t_0).
+    t_min: the level t_0.
+    level_spacing: h.
+  """
+  scale = t_min / (1 - t_min)
+  log_mass = math.log(math.erf(level_spacing / 2 / scale / math.sqrt(2)))
+  dimensions = z_BNC.shape[-2] * z_BNC.shape[-1]
   log_q_B = standard_normal_log_prob(z_BNC) - dimensions * (math.log(scale) + log_mass)
-  return (1 - t_min) * (x0_BNC + scale * z_BNC), dimensions * math.log(1 - t_min) - log_q_B
+  return dimensions * math.log(1 - t_min) - log_q_B
 
 
 def importance_bound(log_weight_JB: Array, count: int) -> Array:

@@ -16,15 +16,27 @@ import random
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from ntm.likelihood import bounds, trajectory_codec
 from ntm.likelihood.ans import Stack
-from ntm.likelihood.trajectory_codec import TrajectoryCodec
 from ntm.models import build
 from ntm.process import schedule
+from ntm.typing import Condition, Trajectory
 
 _MAGIC = b"NTMbits1"
 _BITS_PER_DIMENSION = 64  # Borrowed at first: two states of one image, and what blocks pop.
+_WEIGHED = 100  # Trajectories in one call.
+
+
+def check_codable(model) -> None:
+  """Raises ValueError for a model whose steps cannot be coded, before any work.
+
+  Args:
+    model: a restored NTM (`ntm.api.Model`).
+  """
+  trajectory_codec.check_codable(build.ntm(model.config))
 
 
 def compress(model, images: np.ndarray, labels: np.ndarray | None, num_steps: int,
@@ -103,14 +115,79 @@ def decompress(model, data: bytes, progress=None) -> tuple[np.ndarray, np.ndarra
   return images, None if labels is None else np.array(labels)
 
 
+def figures(model, sizes: dict, images: np.ndarray, labels: np.ndarray | None, num_steps: int,
+            level_spacing: float) -> dict[str, float]:
+  """What a code costs, and what the density says that it should.
+
+  Args:
+    model: as `compress` was given it, as are the others.
+    sizes: what `compress` returned.
+    images: float [B, *image_shape].
+    labels: class indices [B], or None.
+    num_steps: T.
+    level_spacing: h.
+
+  Returns:
+    The sizes in bits without the states; in bits per dimension "bits_per_dim", net,
+    "file_bits_per_dim", of everything, and "bound_of_the_same_draws", with K = 1, of the very
+    trajectories that were coded; and "longer_by", the net size over that bound, minus 1.
+  """
+  log_weight_B = log_weights(model, sizes["states"], images, labels, num_steps, level_spacing)
+  bound = -float(log_weight_B.sum()) / math.log(2)
+  return {name: value for name, value in sizes.items() if name != "states"} | {
+      "bits_per_dim": sizes["net_bits"] / images.size,
+      "file_bits_per_dim": sizes["file_bits"] / images.size,
+      "bound_of_the_same_draws": bound / images.size, "longer_by": sizes["net_bits"] / bound - 1}
+
+
+def log_weights(model, states_BKD: np.ndarray, images: np.ndarray, labels: np.ndarray | None,
+                num_steps: int, level_spacing: float) -> np.ndarray:
+  """Log importance weights of trajectories that were coded, float64 [B], in nats.
+
+  Args:
+    model: as `compress`, as are the others.
+    states_BKD: the trajectories, as `compress` returns them.
+    images: float [B, *image_shape].
+    labels: class indices [B], or None.
+    num_steps: T.
+    level_spacing: h.
+  """
+  config, network = model.config, build.ntm(model.config)
+  t_min, times_K = config.process.t_min, _times(config, num_steps)
+
+  @jax.jit
+  def bound(params, x_KBNC, label_B):
+    count = x_KBNC.shape[1]
+    cond = network.condition(Condition(label_B=label_B), num_steps, count)
+    times_KB = jnp.broadcast_to(times_K[:, None], (len(times_K), count))
+    trajectory = Trajectory(x_KBNC, times_KB, cond, jnp.ones((num_steps, count)))
+    return bounds.likelihood(network, params, trajectory).bound_B
+
+  parts = []
+  for start in range(0, len(images), _WEIGHED):
+    part = slice(start, start + _WEIGHED)
+    x0_BNC = np.asarray(build.patches(config.model).to_tokens(images[part]), np.float64)
+    x_KBNC = np.moveaxis(states_BKD[part], 0, 1).reshape(-1, *x0_BNC.shape)
+    z_BNC = (x_KBNC[0] / (1 - t_min) - x0_BNC) * (1 - t_min) / t_min
+    label_B = None if labels is None else np.asarray(labels[part], np.int32)
+    parts.append(np.asarray(bound(model.params, np.float32(x_KBNC), label_B), np.float64)
+                 + np.asarray(bounds.dequantisation_log_weight(z_BNC, t_min, level_spacing)))
+  return np.concatenate(parts)
+
+
 def _codec(model, num_steps, level_spacing):
   config = model.config
-  times_K = np.asarray(schedule.padded_times(
+  return trajectory_codec.TrajectoryCodec(
+      build.ntm(config), model.params, _times(config, num_steps),
+      (config.model.num_tokens, config.model.num_channels), level_spacing,
+      bool(config.model.num_classes))
+
+
+def _times(config, num_steps):
+  """Levels [K], t_min first."""
+  return np.asarray(schedule.padded_times(
       config.process.schedule, num_steps, num_steps, config.process.t_min,
       config.model.num_tokens))
-  return TrajectoryCodec(build.ntm(config), model.params, times_K,
-                         (config.model.num_tokens, config.model.num_channels), level_spacing,
-                         bool(config.model.num_classes))
 
 
 def _initial(seed, dimensions):

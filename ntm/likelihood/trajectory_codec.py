@@ -27,6 +27,16 @@ _UNIT = gaussian_bins.UNIT
 _FINE = 2.0 ** cells.FINE_BITS
 
 
+def check_codable(model: NTM) -> None:
+  """Raises ValueError for a history predictor or a transporter of an unknown kind."""
+  if model.predictor.context != "markov":
+    raise ValueError("config.model.predictor.context is 'history'; compression codes every step "
+                     "given the next state alone and expects 'markov'.")
+  if not isinstance(model.transporter, (Alternating, CouplingChain, Identity)):
+    raise ValueError(f"the transporter is a {type(model.transporter).__name__}; compression "
+                     "expects autoregressive or coupling blocks, or none.")
+
+
 class TrajectoryCodec:
   """Codes token arrays [N, C] of level numbers, one image at a time.
 
@@ -47,14 +57,9 @@ class TrajectoryCodec:
       reads_class: whether there are classes.
 
     Raises:
-      ValueError: a history predictor or a transporter of an unknown kind.
+      ValueError: as `check_codable`.
     """
-    if model.predictor.context != "markov":
-      raise ValueError("config.model.predictor.context is 'history'; compression codes every step "
-                       "given the next state alone and expects 'markov'.")
-    if not isinstance(model.transporter, (Alternating, CouplingChain, Identity)):
-      raise ValueError(f"the transporter is a {type(model.transporter).__name__}; compression "
-                       "expects autoregressive or coupling blocks, or none.")
+    check_codable(model)
     self.shape, self._model, self._params = shape, model, params
     self._times_K, self._spacing, self._reads_class = times_K, level_spacing, reads_class
     self._predict = jax.jit(self._predict_step)

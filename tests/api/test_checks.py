@@ -18,6 +18,12 @@ class ChecksTest(parameterized.TestCase):
     self.assertEqual((count, cond.label_B.dtype), (2, np.int32))
     np.testing.assert_array_equal(cond.label_B, [2, 0])
 
+  def test_the_number_of_steps_is_one_of_the_training(self):
+    config = tiny.config(process__num_steps=(3, 5))
+    self.assertEqual([checks.num_steps(config, value) for value in (None, 3, 5)], [3, 3, 5])
+    with self.assertRaisesRegex(ValueError, "num_steps is 4, but .* for 3 or 5 steps"):
+      checks.num_steps(config, 4)
+
   def test_token_ids_are_those_of_the_vocabulary(self):
     config = config_lib.from_dict({
         "model": {"num_classes": 0, "backbone": {"text_tokens": 4, "vocab_size": 200}},

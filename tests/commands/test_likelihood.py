@@ -28,9 +28,11 @@ class LikelihoodTest(absltest.TestCase):
 
   def test_all_files_are_written(self):
     workdir, out = processes.trained(), pathlib.Path(tempfile.mkdtemp()) / "likelihood"
+    figures = out.parent / "new" / "figures.json"
     processes.ntm("likelihood", f"--workdir={workdir}", "--draws=2", f"--compare={workdir}",
-                  f"--output={out}", "--classify=1")
-    result = json.loads(out.with_suffix(".json").read_text())
+                  f"--output={out}", "--classify=1", f"--json={figures}")
+    self.assertFalse(out.with_suffix(".json").exists())
+    result = json.loads(figures.read_text())
     self.assertEqual(result["compare"]["nats_per_image"], 0)  # A model against itself.
     self.assertLessEqual(result["bits_per_dim"]["2"]["mean"], result["bits_per_dim"]["1"]["mean"])
     self.assertLen(result["calibration"], 4)

@@ -23,9 +23,9 @@ _NEW = "--workdir={new}"
 
 # (command, arguments, what stderr must say). In the arguments, {run} is an NTM's workdir, {fm} a
 # flow-matching one, {plain} one without classes, {text} one conditioned on texts, {denoiser} a
-# denoiser's, {converted} a converted directory, {corrupt} one with a damaged config.json, {gone}
-# one that lost its checkpoint's files, {files} a directory of files, {pictures} one of
-# images, {new} does not exist.
+# denoiser's, {history} one of a history predictor, {converted} a converted directory, {corrupt}
+# one with a damaged config.json, {gone} one that lost its checkpoint's files, {files} a directory
+# of files, {pictures} one of images, {new} does not exist.
 _TRAIN = [
     (["--config={files}/none.py", _NEW], ["none.py", "expected a Python file", "--help"]),
     (["--config={files}", _NEW], ["a directory", "expected a Python file"]),
@@ -200,6 +200,26 @@ _LIKELIHOOD = [
     (["--workdir={run}", "--seed=-5"], ["--seed is -5; expected an integer from 0"]),
     (["--workdir={run}", "--checkpoint=x"], ["--checkpoint is x; expected an integer"]),
     (["--workdir={text}"], ["config.data.source is 'arrays'; expected images"]),
+    (["--workdir={run}", "--json={files}"], ["--json is {files}", "cannot be written (Is a dir"]),
+    (["--workdir={run}", "--num=3"], ["--num does not apply: only --compress takes a number"]),
+    (["--workdir={run}", "--compress={new}", "--num=0"], ["--num is 0; expected an integer from"]),
+    (["--workdir={run}", "--compress={files}"], ["--compress is {files}", "(Is a directory)"]),
+    (["--workdir={run}", "--compress={new}", "--draws=2"],
+     ["--draws does not apply: --compress writes its file"]),
+    (["--workdir={run}", "--compress={new}", "--compare={run}"], ["--compare does not apply"]),
+    (["--workdir={run}", "--compress={new}", "--decompress={new}"],
+     ["--decompress does not apply"]),
+    (["--workdir={run}", "--compress={new}", "--output={new}"], ["--output does not apply"]),
+    (["--workdir={run}", "--compress={new}", "--steps=3"], ["num_steps is 3", "for 2 steps"]),
+    (["--workdir={fm}", "--compress={new}"], ["has no trajectory likelihood"]),
+    (["--workdir={text}", "--compress={new}"], ["'arrays'; expected images whose values have"]),
+    (["--workdir={history}", "--compress={new}"], ["context is 'history'; compression codes"]),
+    (["--workdir={run}", "--decompress={new}"], ["--decompress is {new}, which cannot be read"]),
+    (["--workdir={run}", "--decompress={files}/none.npz"],
+     ["the compressed images are damaged, or not compressed by"]),
+    (["--workdir={run}", "--decompress={new}", "--steps=2"],
+     ["--steps does not apply: --decompress only writes the images of its file"]),
+    (["--workdir={run}", "--decompress={new}", "--json={new}"], ["--json does not apply"]),
 ]
 _COMPILE = [
     (["--topology=cpu:8"], ["--config is missing"]),
@@ -317,8 +337,8 @@ _ROWS = [(f"{command}_{i:02}", command, *row)
 def _fixtures() -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
   """A directory with what the rows name, and the paths in it."""
   root = pathlib.Path(tempfile.mkdtemp())
-  names = ("run fm plain text denoiser other badteacher converted corrupt gone files pictures "
-           "new").split()
+  names = ("run fm plain text denoiser history other badteacher converted corrupt gone files "
+           "pictures new").split()
   paths = {name: root / name for name in names}
   runs.write(paths["run"], runs.config())
   runs.write(paths["fm"], runs.config(kind="flow_matching"))
@@ -329,6 +349,8 @@ def _fixtures() -> tuple[pathlib.Path, dict[str, pathlib.Path]]:
   record["data"] |= {"source": "arrays", "path": "/nowhere"}
   (paths["text"] / "config.json").write_text(json.dumps(record))
   runs.write(paths["denoiser"], runs.config(), teacher=paths["run"])
+  runs.write(paths["history"], runs.config(predictor={
+      "context": "history", "layers": 1, "width": 8, "num_heads": 2, "num_kv_heads": 2}))
   runs.write(paths["corrupt"], runs.config())
   (paths["corrupt"] / "config.json").write_text('{\n  "model": ')
   runs.write(paths["gone"], runs.config())

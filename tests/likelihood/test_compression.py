@@ -1,6 +1,7 @@
 """Files of compressed images decode to the same images, and damaged ones are refused."""
 
 import types
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
@@ -37,6 +38,30 @@ class CompressionTest(absltest.TestCase):
         compression.decompress(_model(), damaged)
     with self.assertRaisesRegex(ValueError, "compressed by another model"):
       compression.decompress(_model(scale=0.06), data)
+
+  def test_the_code_is_as_long_as_the_weights_of_its_trajectories_say(self):
+    labels = np.array([2, 0, 1])
+    _, sizes = compression.compress(_model(), _images(), labels, 1, 0.125)
+    figures = compression.figures(_model(), sizes, _images(), labels, 1, 0.125)
+    # The fractions of bits of two logarithms, and one in a thousand for the grid.
+    self.assertLess(abs(figures["longer_by"]), 1e-3)
+    self.assertAlmostEqual(figures["bits_per_dim"] * 48, sizes["net_bits"])
+    self.assertGreater(figures["file_bits_per_dim"], figures["bits_per_dim"])
+    self.assertNotIn("states", figures)
+    weights = lambda labels: compression.log_weights(
+        _model(), sizes["states"], _images(), labels, 1, 0.125)
+    self.assertAlmostEqual(-weights(labels).sum() / np.log(2) / 48,
+                           figures["bound_of_the_same_draws"])
+    with mock.patch.object(compression, "_WEIGHED", 2):
+      np.testing.assert_allclose(weights(labels), compression.log_weights(
+          _model(), sizes["states"], _images(), labels, 1, 0.125), rtol=1e-6)
+    self.assertGreater(np.abs(weights(labels) - weights(np.array([0, 1, 2]))).min(), 1e-4)
+
+  def test_a_history_predictor_is_refused_before_any_work(self):
+    compression.check_codable(_model())
+    config = tiny.config(model__predictor__context="history")
+    with self.assertRaisesRegex(ValueError, "context is 'history'"):
+      compression.check_codable(types.SimpleNamespace(config=config))
 
   def test_images_between_levels_are_refused(self):
     with self.assertRaisesRegex(ValueError, "values between levels 0.125 apart"):
