@@ -34,7 +34,7 @@ class Experiment:
   denoiser: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-_UPDATES, _SCENE_UPDATES = 3000, 1000
+_UPDATES = 1000
 STATES = 128  # Noisy states per update of the digits: images times levels.
 _SMALL = {"model.transporter.width": 64, "model.predictor.width": 64}
 _NO_TRANSPORTER = {"model.transporter.num_blocks": 0}
@@ -77,7 +77,7 @@ def _mixture(**changes) -> Experiment:
 
 def _scenes(**changes) -> Experiment:
   """On captioned scenes."""
-  return Experiment("shapes_t2i_quick.py", _length(_SCENE_UPDATES) | {
+  return Experiment("shapes_t2i_quick.py", _length(_UPDATES) | {
       f"model.{key}".replace("__", "."): value for key, value in changes.items()}, {"raw": _RAW})
 
 
