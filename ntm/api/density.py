@@ -75,15 +75,10 @@ class Model:
     """
     labels = checks.prompts_or_labels(self.config, prompts, labels)
     cond, count = checks.condition(self.config, labels, num_samples)
-    num_steps = self._num_steps(num_steps)
+    num_steps = checks.num_steps(self.config, num_steps)
     null_cond = checks.guidance(self.config, guidance, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
-    refine = None if refine == "none" else refine
-    if refine not in generate.REFINEMENTS:
-      raise ValueError(f"refine is {refine!r}; expected one of 'none', 'score', 'denoiser'.")
-    if refine == "denoiser" and self._denoiser is None:
-      raise ValueError("refine is 'denoiser', but this model has none; run `ntm distill` for its "
-                       "workdir, or name one: ntm.restore(..., denoiser=DIR).")
+    refine = checks.refinement(refine, self._denoiser is not None)
     if not 0 < clip_percentile <= 100:
       raise ValueError(f"clip_percentile is {clip_percentile}; expected above 0, at most 100.")
     make = (refine, clip_percentile)
@@ -139,7 +134,7 @@ class Model:
       ValueError: images or labels of wrong shape, type or range; NaN.
     """
     images = self.encode(images)
-    num_steps = self._num_steps(num_steps)
+    num_steps = checks.num_steps(self.config, num_steps)
     cond = self._scored_condition(labels, len(images))
     return self._chunked(self._likelihood, rng, images, cond, num_steps)
 
@@ -167,7 +162,7 @@ class Model:
       ValueError: as `log_prob`; draws below 1; a spacing that is not positive.
     """
     images = self.encode(images)
-    num_steps = self._num_steps(num_steps)
+    num_steps = checks.num_steps(self.config, num_steps)
     cond = self._scored_condition(labels, len(images))
     if draws < 1:
       raise ValueError(f"draws is {draws}; expected at least 1.")
@@ -196,7 +191,7 @@ class Model:
       float32 [S, B, N C], k = 1 first.
     """
     images = self.encode(images)
-    num_steps = self._num_steps(num_steps)
+    num_steps = checks.num_steps(self.config, num_steps)
     cond = self._scored_condition(labels, len(images))
     z_SDB = self._chunked(self._standardise, rng, images, cond, num_steps)
     return np.moveaxis(z_SDB, 1, 2)
@@ -212,7 +207,7 @@ class Model:
       log p(x_{k-1} | x_k, y) [S, B], k = 1 first).
     """
     images = self.encode(images)
-    num_steps = self._num_steps(num_steps)
+    num_steps = checks.num_steps(self.config, num_steps)
     cond = self._scored_condition(labels, len(images))
     x_KDB, times_KB, step_SB = self._chunked(self._trace, rng, images, cond, num_steps)
     return np.moveaxis(x_KDB, 1, 2), times_KB, step_SB
@@ -261,10 +256,3 @@ class Model:
     if given != count:
       raise ValueError(f"there are {given} labels for {count} images; pass one for each.")
     return cond
-
-  def _num_steps(self, num_steps):
-    known = self.config.process.num_steps
-    if num_steps is not None and num_steps not in known:
-      raise ValueError(f"num_steps is {num_steps!r}, but the model was trained for "
-                       f"{' or '.join(map(str, known))} steps.")
-    return known[0] if num_steps is None else num_steps

@@ -108,6 +108,9 @@ def main(_) -> None:
   model = api.restore(_WORKDIR.value, _CHECKPOINT.value)
   config = model.config
   checks.guidance_scale(config, _GUIDANCE.value)
+  if isinstance(model, api.Model):
+    checks.num_steps(config, _STEPS.value)
+    checks.refinement(_REFINE.value, model.denoiser_params is not None)
   known = config.data.source == "mixture"
   captioned = config.data.source == "scenes" and bool(config.text.tokenizer)
   if known:
