@@ -1,4 +1,4 @@
-"""Measures likelihood and sample quality of a trained model.
+"""Measures likelihood and sample quality of a model, and its divergence from a known truth.
 
   ntm evaluate --workdir=runs/digits --json=result.json
 
@@ -49,8 +49,6 @@ from ntm.truth import named
 _LOG = logging.getLogger("ntm")
 FLAGS = given.FLAGS
 
-_LIMIT = 10_000  # Images read of either split, or points drawn,
-_ENDLESS_LIMIT = 2000  # or endless digits or scenes drawn.
 _MANY = 10_000  # Samples whose loss would hurt.
 
 
@@ -65,7 +63,8 @@ def main(_) -> None:
   rng_nll, rng_sample = jax.random.split(jax.random.key(given.SEED.value))
   with progress("reading images"):
     endless = sources.endless(config.data) and not known
-    train, test, record = pipeline.evaluation_data(config, _ENDLESS_LIMIT if endless else _LIMIT)
+    train, test, record = pipeline.evaluation_data(
+        config, given.ENDLESS_LIMIT if endless else given.LIMIT)
     data_record.warn_if_changed(given.WORKDIR.value, record)
   result = {"checkpoint": model.step, "num_samples": given.NUM_SAMPLES.value,
             "guidance": given.GUIDANCE.value, "num_steps": how["num_steps"]}

@@ -11,13 +11,17 @@ from ntm.commands import entry_point, shared_flags
 from ntm.config import Config
 from ntm.evaluation import lpips, resize
 
+LIMIT = 10_000  # Images read of either split, or points drawn of a known density,
+ENDLESS_LIMIT = 2000  # or of other endless data drawn.
+
 FLAGS = flags.FlagValues()
 WORKDIR = shared_flags.workdir(FLAGS)
 CHECKPOINT = shared_flags.checkpoint(FLAGS)
 JSON = shared_flags.json(FLAGS)
-NUM_SAMPLES = shared_flags.count(FLAGS, "num_samples", 2000, "Number of samples to draw. "
-                                 "Likelihoods are of up to 10,000 images per "
-                                 "split, of endless data 2,000.", lowest=2)
+NUM_SAMPLES = shared_flags.count(
+    FLAGS, "num_samples", 2000, f"Number of samples to draw. Likelihoods are of up to {LIMIT:,} "
+    f"images per split, of endless digits, scenes, sounds or clips {ENDLESS_LIMIT:,}, and of data "
+    f"of known density (data.source 'mixture') {LIMIT:,} draws.", lowest=2)
 STEPS = shared_flags.sampling_steps(FLAGS)
 GUIDANCE = shared_flags.guidance(FLAGS)
 REFINE = shared_flags.refine(FLAGS)
@@ -50,8 +54,9 @@ SAMPLES_DIR = flags.DEFINE_string(
     "samples_dir", None, "Folder to keep the samples in, part by part. The same command continues "
     "where an interrupted one stopped, and other features measure the same samples.",
     flag_values=FLAGS)
-DRAWS = shared_flags.count(FLAGS, "draws", 8, "Forward trajectories per image behind the "
-                           "likelihoods of an NTM; 0 leaves them out.", lowest=0)
+DRAWS = shared_flags.count(
+    FLAGS, "draws", 8, "Forward trajectories per image behind the likelihoods of an NTM and, for "
+    "data of known density, its divergence from the truth; 0 leaves them out.", lowest=0)
 SEED = shared_flags.seed(FLAGS, "samples and trajectories")
 
 

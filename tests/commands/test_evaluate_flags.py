@@ -74,6 +74,12 @@ class EvaluateFlagsTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       evaluate_flags.sampling(self._model(**changes))
 
+  def test_the_help_says_how_much_is_read(self):
+    text = evaluate_flags.FLAGS["num_samples"].help
+    for source, limit in (("endless digits, scenes, sounds or clips", evaluate_flags.ENDLESS_LIMIT),
+                          ("known density", evaluate_flags.LIMIT)):
+      self.assertRegex(text, f"of {source}[^,]* {limit:,}")
+
   def test_paths_are_checked(self):
     root = pathlib.Path(tempfile.mkdtemp())
     (root / "file").write_text("")
