@@ -16,7 +16,6 @@ side (--workers), so images/s compare only within a run of one worker.
 """
 
 import argparse
-import ast
 import collections
 import datetime
 import json
@@ -27,22 +26,15 @@ import subprocess
 import sys
 import time
 
+import endless_recipes
 import numpy as np
 
 from ntm import config as config_lib
 from ntm.evaluation import sample_metrics
 from ntm.evaluation.classifier import Classifier
 
-_FLOW_MATCHING = "model.kind=flow_matching model.unroll=5 train.batch_size=128 "
-RECIPES = {
-    "no_transporter": "model.transporter.num_blocks=0",
-    "affine_4": "",  # As the config: four blocks, 128 noisy states per update.
-    "flow_matching": _FLOW_MATCHING + "model.predictor.layers=5",  # 128 states, one per image.
-}
 REAL = {"fresh draws": "fresh", "held-out digits": "test"}  # Judged as if they were samples.
-_CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "digits_endless.py"
 _WORKER = pathlib.Path(__file__).with_name("endless_run.py")
-_MEAN_FLOW = "objective=mean_flow"
 _QUICK = "train.steps=20 optimizer.warmup_steps=2"
 _POLL_SECONDS, _REPORT_SECONDS = 0.5, 15
 
@@ -74,11 +66,12 @@ def run(args) -> int:
   args.results.mkdir(parents=True, exist_ok=True)
   done = {(row["recipe"], row["seed"]): row for row in read(args.results)}
   jobs = []
-  for name, changes in chosen_recipes(args.recipes, args.recipe).items():
+  for name, changes in endless_recipes.chosen_recipes(args.recipes, args.recipe).items():
     for seed in args.seeds:
-      config = config_lib.to_dict(config_of(f"{changes} {common} train.seed={seed}"))
+      config = config_lib.to_dict(
+          endless_recipes.config_of(f"{changes} {common} train.seed={seed}"))
       job = {"recipe": name, "seed": seed, "changes": f"{changes} {common}".split(),
-             "num_samples": count, "config": config} | objective_of(config, changes)
+             "num_samples": count, "config": config} | endless_recipes.objective_of(config, changes)
       if (name, seed) not in done:
         jobs.append(job)
       elif (before := done[name, seed]["changes"]) != job["changes"]:
@@ -86,65 +79,6 @@ def run(args) -> int:
                          f"{job['changes']}; choose another name.")
   judge_real(args.results, args.seeds, count, done)
   return run_jobs(jobs, args.results, args.workers)
-
-
-def chosen_recipes(names: list[str] | None, more: list[str]) -> dict[str, str]:
-  """{name: changes} of the recipes to run, those of --recipe among them.
-
-  Raises:
-    ValueError: an unknown name, or a recipe without a name.
-  """
-  added = {}
-  for text in more:
-    name, colon, changes = text.partition(":")
-    if not colon or not name.strip().replace("_", "").replace(".", "").isalnum():
-      raise ValueError(f"--recipe is {text!r}; expected 'NAME: KEY=VALUE ...', the name of "
-                       "letters, digits, _ and .")
-    added[name.strip()] = changes.strip()
-  known = RECIPES | added
-  if names is None:
-    return known
-  if unknown := [name for name in names if name not in known]:
-    raise ValueError(f"--recipes has {unknown}; expected some of {list(known)}.")
-  return {name: known[name] for name in names} | added
-
-
-def config_of(changes: str) -> config_lib.Config:
-  """The config with 'section.key=value ...' changed; values are Python literals or words.
-
-  Raises:
-    ValueError: an unknown key, a value that does not fit, or a word without '='.
-  """
-  values = config_lib.load_sibling(str(_CONFIG), _CONFIG.name).to_dict()
-  for change in changes.split():
-    if change == _MEAN_FLOW:
-      continue
-    path, equals, text = change.partition("=")
-    if not equals:
-      raise ValueError(f"{change!r} is not a change; expected section.key=value.")
-    *sections, key = path.split(".")
-    inner = values
-    for section in sections:
-      inner = inner.setdefault(section, {})
-    try:
-      inner[key] = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-      inner[key] = text
-  return config_lib.from_dict(values)
-
-
-def objective_of(config: dict, changes: str) -> dict[str, str]:
-  """{"objective": "mean_flow"} if the changes say so, which no config does; otherwise nothing.
-
-  Raises:
-    ValueError: it is said of a model that is not a velocity.
-  """
-  if _MEAN_FLOW not in changes.split():
-    return {}
-  if config["model"]["kind"] != "flow_matching":
-    raise ValueError(f"{_MEAN_FLOW} with model.kind={config['model']['kind']}; expected "
-                     "model.kind=flow_matching, whose network it trains.")
-  return {"objective": "mean_flow"}
 
 
 def judge_real(results: pathlib.Path, seeds, count: int, done) -> None:

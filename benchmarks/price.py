@@ -10,7 +10,7 @@ import argparse
 import functools
 import json
 
-import endless
+import endless_recipes
 import flax.linen as nn
 import jax
 import numpy as np
@@ -39,14 +39,14 @@ def main():
   args = parser.parse_args()
   count = 8 if args.quick else args.batch_size
   runs, evaluations = {}, {}
-  velocity = endless.config_of(endless.RECIPES["flow_matching"])
+  velocity = endless_recipes.config_of(endless_recipes.RECIPES["flow_matching"])
   model = api.VelocityModel(velocity, initial(flow_matching.velocity(velocity)), 0)
   for solver, steps in _SOLVERS:
     name = f"flow matching, {solver} {steps}"
     evaluations[name] = ode.evaluations(solver, steps)
     runs[name] = functools.partial(sample, model, count, solver=solver, num_steps=steps)
   for kind, changes in _NTM.items():
-    config = endless.config_of(changes)
+    config = endless_recipes.config_of(changes)
     student = build.denoiser(config), initial(distillation.distill(config, None))
     model = api.Model(config, initial(task.density(config)), 0, student)
     for refine in (None, "score", "denoiser"):

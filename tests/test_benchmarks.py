@@ -119,11 +119,12 @@ class EndlessTest(parameterized.TestCase):
     super().setUp()
     with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
       self.endless = importlib.import_module("endless")
+      self.recipes = importlib.import_module("endless_recipes")
       self.worker = importlib.import_module("endless_run")
 
   def test_every_recipe_is_a_config(self):
-    configs = {name: self.endless.config_of(changes)
-               for name, changes in self.endless.RECIPES.items()}
+    configs = {name: self.recipes.config_of(changes)
+               for name, changes in self.recipes.RECIPES.items()}
     self.assertTrue(all(config.data.augment for config in configs.values()))
     # As many noisy states per update.
     self.assertEqual({config.train.batch_size * (
@@ -131,7 +132,7 @@ class EndlessTest(parameterized.TestCase):
                       for config in configs.values()}, {128})
 
   def test_any_key_can_be_changed(self):
-    config = self.endless.config_of("model.predictor.width=64 model.predictor.output=velocity "
+    config = self.recipes.config_of("model.predictor.width=64 model.predictor.output=velocity "
                                     "model.predictor.reads_noise=True process.t_min_low=0.01 "
                                     "process.num_steps=(4,8) optimizer.peak_learning_rate=1e-3")
     self.assertEqual(config.model.predictor.width, 64)
@@ -145,15 +146,15 @@ class EndlessTest(parameterized.TestCase):
       ("train.steps=many", "steps is 'many'; expected int"))
   def test_a_change_that_is_none_is_named(self, changes, message):
     with self.assertRaisesRegex(ValueError, message):
-      self.endless.config_of(changes)
+      self.recipes.config_of(changes)
 
   def test_the_objective_of_a_recipe_is_no_config(self):
     changes = "objective=mean_flow model.kind=flow_matching model.unroll=1"
-    config = config_lib.to_dict(self.endless.config_of(changes))
-    self.assertEqual(self.endless.objective_of(config, changes), {"objective": "mean_flow"})
-    self.assertEqual(self.endless.objective_of(config, "model.kind=flow_matching"), {})
+    config = config_lib.to_dict(self.recipes.config_of(changes))
+    self.assertEqual(self.recipes.objective_of(config, changes), {"objective": "mean_flow"})
+    self.assertEqual(self.recipes.objective_of(config, "model.kind=flow_matching"), {})
     with self.assertRaisesRegex(ValueError, "objective=mean_flow with model.kind=ntm; expected"):
-      self.endless.objective_of(config_lib.to_dict(self.endless.config_of("")), changes)
+      self.recipes.objective_of(config_lib.to_dict(self.recipes.config_of("")), changes)
 
   def test_the_mean_velocity_of_a_gaussian(self):
     scale = 0.3
@@ -173,26 +174,26 @@ class EndlessTest(parameterized.TestCase):
                                  rtol=1e-4)
 
   def test_recipes_are_chosen_and_added(self):
-    chosen = self.endless.chosen_recipes(["affine_4"], ["wide: a.b=1 c.d=2"])
+    chosen = self.recipes.chosen_recipes(["affine_4"], ["wide: a.b=1 c.d=2"])
     self.assertEqual(chosen, {"affine_4": "", "wide": "a.b=1 c.d=2"})
-    self.assertEqual(self.endless.chosen_recipes(None, []), self.endless.RECIPES)
+    self.assertEqual(self.recipes.chosen_recipes(None, []), self.recipes.RECIPES)
     for names, more, message in ((["none"], [], r"--recipes has \['none'\]"),
                                  (None, ["a.b=1"], "--recipe is 'a.b=1'"),
                                  (None, ["../x: a.b=1"], "--recipe is '../x")):
       with self.assertRaisesRegex(ValueError, message):
-        self.endless.chosen_recipes(names, more)
+        self.recipes.chosen_recipes(names, more)
 
   def test_no_draw_is_in_two_updates_or_seeds(self):
-    draws = [self.worker.draw(self.endless.config_of(f"{_TINY_RECIPE} train.seed={seed}"), 0, 4)
+    draws = [self.worker.draw(self.recipes.config_of(f"{_TINY_RECIPE} train.seed={seed}"), 0, 4)
              for seed in (0, 1)]
     images = np.concatenate([batch["image"].reshape(24, 64) for batch in draws])
     self.assertLen(np.unique(images, axis=0), 48)
-    late = self.worker.draw(self.endless.config_of(f"{_TINY_RECIPE} train.seed=1"), 2, 2)
+    late = self.worker.draw(self.recipes.config_of(f"{_TINY_RECIPE} train.seed=1"), 2, 2)
     np.testing.assert_array_equal(late["image"], draws[1]["image"][2:])
 
   @pytest.mark.slow
   def test_training_is_the_librarys_step_on_consecutive_draws_and_resumes(self):
-    config = self.endless.config_of(_TINY_RECIPE)
+    config = self.recipes.config_of(_TINY_RECIPE)
     run, mesh = task.density(config), partitioning.make_mesh(config.mesh, jax.devices()[:1])
     step = step_lib.make_train_step(run, config, mesh)
     state = state_lib.init_state(run, config, mesh)
@@ -212,7 +213,7 @@ class EndlessTest(parameterized.TestCase):
     chex.assert_trees_all_close(params, state.ema, rtol=1e-4, atol=1e-6)
     self.assertGreater(timing["train_seconds"], 0)
     with self.assertRaisesRegex(ValueError, "holds a run with another config"):
-      self.worker.train(self.endless.config_of(f"{_TINY_RECIPE} train.batch_size=8"), workdir)
+      self.worker.train(self.recipes.config_of(f"{_TINY_RECIPE} train.batch_size=8"), workdir)
 
   def test_the_table_has_means_and_errors_over_seeds(self):
     results = pathlib.Path(tempfile.mkdtemp())

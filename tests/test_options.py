@@ -55,9 +55,10 @@ class OptionsTest(parameterized.TestCase):
   def test_trains_restores_samples_and_scores(self, config):
     source, workdir = config.data.source, tempfile.mkdtemp()
     iterator = None
-    if source in ("folder", "arrays", "mixture", "scenes", "sounds", "clips"):
+    if source in ("folder", "arrays"):
       config = dataclasses.replace(config, data=dataclasses.replace(
           config.data, path=options.write_data(source, config)))
+    if source in ("folder", "arrays", "mixture", "scenes", "sounds", "clips"):
       iterator, _ = pipeline.training_data(config)
     config = dataclasses.replace(config, train=dataclasses.replace(
         config.train, steps=2, checkpoint_every=2, log_every=1, sample_every=2))

@@ -8,6 +8,7 @@ import numpy as np
 from ntm.config import Config, ModelConfig
 from ntm.data import captions
 from ntm.data.prompts import Tokens
+from ntm.sampling import generate
 from ntm.typing import Condition
 
 _LOG = logging.getLogger("ntm")
@@ -56,16 +57,35 @@ def guidance_scale(config: Config, scale: float) -> None:
 
 
 def num_steps(config: Config, value: int | None) -> int:
-  """T, one that an NTM was trained for; of None the first of those.
+  """T of sampling and scoring by an NTM; None is the first that it was trained for.
 
   Raises:
-    ValueError: another number.
+    ValueError: another T than those of the run.
   """
   known = config.process.num_steps
   if value is not None and value not in known:
     raise ValueError(f"num_steps is {value!r}, but the model was trained for "
                      f"{' or '.join(map(str, known))} steps.")
   return known[0] if value is None else value
+
+
+def refinement(value: str | None, has_denoiser: bool) -> str | None:
+  """How the last state of an NTM is refined; None for not at all.
+
+  Args:
+    value: as `Model.sample` takes it.
+    has_denoiser: whether the model has a learned denoiser.
+
+  Raises:
+    ValueError: an unknown refinement, or a denoiser that is not there.
+  """
+  value = None if value == "none" else value
+  if value not in generate.REFINEMENTS:
+    raise ValueError(f"refine is {value!r}; expected one of 'none', 'score', 'denoiser'.")
+  if value == "denoiser" and not has_denoiser:
+    raise ValueError("refine is 'denoiser', but this model has none; run `ntm distill` for its "
+                     "workdir, or name one: ntm.restore(..., denoiser=DIR).")
+  return value
 
 
 def null_condition(config: Config) -> Condition:

@@ -78,12 +78,7 @@ class Model:
     num_steps = checks.num_steps(self.config, num_steps)
     null_cond = checks.guidance(self.config, guidance, null_text)
     checks.warn_of_untrained_guidance(self.config, guidance)
-    refine = None if refine == "none" else refine
-    if refine not in generate.REFINEMENTS:
-      raise ValueError(f"refine is {refine!r}; expected one of 'none', 'score', 'denoiser'.")
-    if refine == "denoiser" and self._denoiser is None:
-      raise ValueError("refine is 'denoiser', but this model has none; run `ntm distill` for its "
-                       "workdir, or name one: ntm.restore(..., denoiser=DIR).")
+    refine = checks.refinement(refine, self._denoiser is not None)
     if not 0 < clip_percentile <= 100:
       raise ValueError(f"clip_percentile is {clip_percentile}; expected above 0, at most 100.")
     make = (refine, clip_percentile)

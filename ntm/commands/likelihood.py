@@ -79,7 +79,9 @@ def main(_) -> None:
   other = api.restore_density(_COMPARE.value) if _COMPARE.value else None
   if other:
     bounds.check_comparable(model.config, other.config)
+    checks.num_steps(other.config, _STEPS.value)
   config = model.config
+  checks.num_steps(config, _STEPS.value)
   rng = jax.random.key(_SEED.value)
   rng_weights, rng_residuals, rng_scores, rng_spread = jax.random.split(rng, 4)
   spacing = _level_spacing(config)

@@ -8,7 +8,7 @@ from ntm.commands import memory_allocator
 
 COMMANDS = {
     "train": "train a model from a config",
-    "sample": "draw images from a trained model",
+    "sample": "draw images, sounds or clips from a trained model",
     "distill": "train a denoiser for fast sampling from a trained model",
     "likelihood": "bound likelihoods, measure calibration, score anomalies, compare two models",
     "evaluate": "measure likelihood, Fréchet distance and class accuracy of a trained model",

@@ -1,4 +1,4 @@
-"""Draws images from a trained model.
+"""Draws images, sounds or clips from a trained model.
 
   ntm sample --workdir=runs/digits --labels=0,1,2 --num=8
   ntm sample --workdir=runs/shapes --prompts="a red ring above a blue square" --num=4
@@ -37,8 +37,9 @@ _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
 _WORKDIR = shared_flags.workdir(FLAGS)
 _CHECKPOINT = shared_flags.checkpoint(FLAGS)
-_OUTPUT = shared_flags.output(FLAGS, "WORKDIR/samples/sample")
-_LABELS = flags.DEFINE_list("labels", None, "Class indices, one row of images per class; by "
+_OUTPUT = shared_flags.output(FLAGS, "WORKDIR/samples/sample", "the .npz, of the .png unless "
+                              "samples are latents, and of the .wav of sounds,")
+_LABELS = flags.DEFINE_list("labels", None, "Class indices, one row of samples per class; by "
                             "default all classes, at most the first 10.", flag_values=FLAGS)
 _TEXT = flags.DEFINE_string(
     "text", None, "Text features for a model conditioned on text: a .npz file with `text` "
@@ -54,7 +55,7 @@ _LAYOUT = flags.DEFINE_enum(
     "layout", None, layouts.LAYOUTS, "Write PNG files into the folder --output as the tools of "
     "GenEval or DPG-Bench read them; --prompts_file is then their own file or folder of prompts. "
     "The same command continues where an interrupted one stopped.", flag_values=FLAGS)
-_NUM = shared_flags.count(FLAGS, "num", None, "Number of images per label, text or prompt; for an "
+_NUM = shared_flags.count(FLAGS, "num", None, "Number of samples per label, text or prompt; for an "
                           "unconditional model, in total. 8 by default, 4 with --layout.")
 _STEPS = shared_flags.sampling_steps(FLAGS)
 _GUIDANCE = shared_flags.guidance(FLAGS)

@@ -25,11 +25,10 @@ def checkpoint(values: flags.FlagValues):
       flag_values=values)
 
 
-def output(values: flags.FlagValues, default: str):
+def output(values: flags.FlagValues, default: str, files: str = "the output files"):
   """--output, to which the command appends suffixes."""
   return flags.DEFINE_string(
-      "output", None, f"Path of the output files without suffix; {default} by default.",
-      flag_values=values)
+      "output", None, f"Path of {files} without suffix; {default} by default.", flag_values=values)
 
 
 def json(values: flags.FlagValues):

@@ -133,7 +133,7 @@ def load(clip: str | None, network: str | None, conditions: Sequence | None, cou
 
   Raises:
     ImportError, ValueError: as `Clip` and `Lpips`, on all processes; no two samples of the same
-      condition; images that are no pictures.
+      condition; images that are no pictures, or too small ones for the network.
   """
   if not clip and not network:
     return Similarity()
@@ -142,6 +142,8 @@ def load(clip: str | None, network: str | None, conditions: Sequence | None, cou
     raise ValueError(f"--lpips is {network}, which compares samples of the same class or caption, "
                      f"and no two of {count} samples have the same; expected more --num_samples: "
                      "captions repeat where there are more samples than held-out captions.")
+  if network:
+    lpips.check_size(network, image_shape)
   found, error = Similarity(asked=True), None
   if multihost.is_primary_process():
     try:

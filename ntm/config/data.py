@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from ntm.config import extension
 from ntm.config.checking import require, unread
 from ntm.config.extension import Extension
 
@@ -55,6 +56,10 @@ def check_data(data, image_shape: tuple[int, ...]) -> None:
           "data.left_out", data.left_out, "a digit, with data.source 'digits', or -1")
   require(not data.augment or data.source == "digits", "data.augment", data.augment,
           "False unless data.source is 'digits'")
+  if data.source in ("folder", "arrays", "shards"):
+    unread(data, "data", "data.source 'tfds'", data_dir="")
+  elif data.source != "tfds" and not extension.is_path(data.source):
+    unread(data, "data", "a data.source of files", path="", data_dir="")
   _check_mixture(data, image_shape)
 
 

@@ -154,10 +154,12 @@ def _check_transporter(model):
           "normalised data: R from 0.1 to 100, such as 4")
   if not transporter.spline_bins:
     unread(transporter, "model.transporter", "spline_bins of 2 or more", spline_range=4.0)
-  if transporter.kind == "coupling" or (
-      transporter.kind == "autoregressive" and not transporter.num_blocks):
-    unread(transporter, "model.transporter", "a model.transporter.kind 'autoregressive' with "
-           "model.transporter.num_blocks of 1 or more", autoregressive_channels=False)
+  if not transporter.num_blocks and not extension.is_path(transporter.kind):
+    unread(transporter, "model.transporter", "model.transporter.num_blocks of 1 or more",
+           features=0, autoregressive_channels=False)
+  if transporter.kind == "coupling":
+    unread(transporter, "model.transporter", "a model.transporter.kind 'autoregressive'",
+           autoregressive_channels=False)
   require(not transporter.autoregressive_channels or model.num_channels > 1,
           "model.transporter.autoregressive_channels", True,
           "False for tokens of one channel: there is none before it")
@@ -169,9 +171,6 @@ def _check_transporter(model):
           "False for a model without classes")
   require(transporter.features >= 0, "model.transporter.features", transporter.features,
           "0 (none) or more")
-  require(not transporter.features or transporter.num_blocks or extension.is_path(transporter.kind),
-          "model.transporter.features", transporter.features,
-          "0 with model.transporter.num_blocks = 0: no block would read them")
 
 
 def _check_inverse(inverse):

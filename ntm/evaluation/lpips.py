@@ -15,7 +15,20 @@ from ntm.evaluation import torch_networks
 
 NETWORKS = ("alex", "vgg", "squeeze")
 _WEIGHTS = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights", "squeeze": "SqueezeNet1_1_Weights"}
+_SMALLEST = {"alex": 31, "vgg": 16, "squeeze": 17}  # Least pixels per side.
 _AT_A_TIME = 16  # Pairs in the network.
+
+
+def check_size(network: str, image_shape: tuple[int, ...]) -> None:
+  """Refuses pictures (height, width, channels) of which the layers of a network leave nothing.
+
+  Raises:
+    ValueError: a side is too short, with the least that will do.
+  """
+  height, width, _ = image_shape
+  if min(height, width) < _SMALLEST[network]:
+    raise ValueError(f"LPIPS's network {network!r} reduces pictures of {height} x {width} pixels "
+                     f"to nothing; expected at least {_SMALLEST[network]} pixels per side.")
 
 
 class Lpips:
@@ -57,7 +70,7 @@ class Lpips:
                        f"put the file of {url} into {torch.hub.get_dir()}/checkpoints.") from error
     self.record = {"lpips_network": network, "lpips_version": model.version,
                    "lpips_sha256": torch_networks.sha256(model)}
-    self._device = torch_networks.device()
+    self._network, self._device = network, torch_networks.device()
     self._torch, self._model = torch, model.to(self._device)
 
   def __call__(self, first: np.ndarray, second: np.ndarray,
@@ -75,6 +88,7 @@ class Lpips:
     if first.shape != second.shape:
       raise ValueError(f"the pictures of pairs have shapes {first.shape} and {second.shape}; "
                        "expected equal ones.")
+    check_size(self._network, first.shape[1:])
     found = [np.empty(0)]
     for start in range(0, len(first), _AT_A_TIME):
       rows = slice(start, start + _AT_A_TIME)
@@ -92,10 +106,6 @@ class Lpips:
     except torch.OutOfMemoryError as error:
       raise ValueError(f"{self._device} has no memory for LPIPS next to JAX; set "
                        "XLA_CLIENT_MEM_FRACTION=0.5, or install PyTorch for CPU.") from error
-    except RuntimeError as error:  # Layers that halve pictures are left with nothing.
-      raise ValueError(f"LPIPS's network {self.record['lpips_network']!r} fails for pictures of "
-                       f"{first.shape[1]} x {first.shape[2]} pixels ({error}); expected at least "
-                       "32 pixels per side.") from error
 
 
 def pairs(conditions: Sequence[Hashable], limit: int | None = None) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Sounds as pictures and as WAV files."""
 
+import logging
 import os
 import wave
 
 import numpy as np
 
+_LOG = logging.getLogger("ntm")
 RATE = 8000  # Samples per second.
 _HEIGHT, _WIDTH = 64, 128  # Pixels of a waveform and of the spectrogram below it.
 _WINDOW = 128  # Samples behind a column of the spectrogram.
@@ -27,8 +29,15 @@ def draw(rows) -> np.ndarray:
 
 
 def save(path: str | os.PathLike, sounds) -> None:
-  """Writes sounds [M, L, 1] one after another as WAV, 16 bits, with pauses between them."""
-  waves = np.pad(np.clip(np.asarray(sounds)[..., 0], -1, 1), ((0, 0), (0, _PAUSE)))
+  """Writes sounds [M, L, 1] one after another as WAV, 16 bits, with pauses between them.
+
+  Values outside [-1, 1] are clipped, and a warning says what share.
+  """
+  wave_ML = np.asarray(sounds)[..., 0]
+  if clipped := np.mean(abs(wave_ML) > 1):
+    _LOG.warning("%.2g %% of the values in %s were outside [-1, 1] and are clipped", 100 * clipped,
+                 os.fspath(path))
+  waves = np.pad(np.clip(wave_ML, -1, 1), ((0, 0), (0, _PAUSE)))
   with wave.open(os.fspath(path), "wb") as file:
     file.setnchannels(1)
     file.setsampwidth(2)

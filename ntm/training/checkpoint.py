@@ -187,10 +187,14 @@ def restore_ema(workdir: str | os.PathLike, step: int | None = None,
     manager = ocp.CheckpointManager(directory, options=options)
   with manager:
     steps = _complete_steps(manager)
+    if not steps:
+      raise FileNotFoundError(
+          f"{workdir} has no checkpoint yet; repeat the command that began it, which saves one "
+          f"every {config.train.checkpoint_every} updates (config.train.checkpoint_every).")
     candidates = [found for found in steps if step in (None, found)]
     if not candidates:
-      raise FileNotFoundError(f"{workdir} has no checkpoint{'' if step is None else f' {step}'}; "
-                              f"complete steps are {steps[::-1]}.")
+      raise FileNotFoundError(f"{workdir} has no checkpoint {step}; complete steps are "
+                              f"{steps[::-1]}.")
     for candidate in candidates:
       ema, error = None, ""
       try:

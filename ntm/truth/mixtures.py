@@ -24,12 +24,12 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammainc, log_ndtr, ndtr, ndtri
+from jax.scipy.special import gammainc, ndtr
 
+from ntm.truth import truncated_normal
 from ntm.typing import Array, PRNGKey
 
 _IN_MODE = 1 - math.exp(-4.5)  # Of a Gaussian within 3 standard deviations, in two dimensions.
-_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
 _NO_NOISE = 1e-6  # Level that stands for t = 0 where a formula divides by it.
 
 
@@ -167,14 +167,14 @@ class UniformMixture:
     """See `Mixture.log_components`."""
     low, high, t = self._bounds(x, t)
     noise = -0.5 * (jnp.asarray(x)[..., None, :] ** 2 + math.log(2 * math.pi))
-    log_mass = _log_difference(low, high) - jnp.log((self.high_JD - self.low_JD)
-                                                    * jnp.where(t < 1, 1 - t, 1))
+    log_mass = truncated_normal.log_mass(low, high) - jnp.log(
+        (self.high_JD - self.low_JD) * jnp.where(t < 1, 1 - t, 1))
     return self.log_weight_J + jnp.where(t < 1, log_mass, noise).sum(axis=-1)
 
   def clean_moments(self, x: Array, t) -> tuple[Array, Array]:
     """See `Mixture.clean_moments`."""
     low, high, _ = self._bounds(x, t)
-    mean, variance = _cut_off_moments(low, high)
+    mean, variance = truncated_normal.moments(low, high)
     half = (self.high_JD - self.low_JD) / 2
     return self.low_JD + half * (1 + mean), half ** 2 * variance
 
@@ -183,11 +183,7 @@ class UniformMixture:
     low, high, t = self._bounds(x, t)
     low, high, t = _of(component, low), _of(component, high), t[..., 0]
     share = jax.random.uniform(rng, low.shape, low.dtype)
-    # Through the left tail, where the distribution function does not round to 1.
-    sign = jnp.where(low > 0, -1, 1)
-    left, right = jnp.where(low > 0, -high, low), jnp.where(low > 0, -low, high)
-    z = sign * ndtri(ndtr(left) + share * (ndtr(right) - ndtr(left)))
-    inside = (x + t * z) / jnp.where(t < 1, 1 - t, 1)
+    inside = (x + t * truncated_normal.quantile(share, low, high)) / jnp.where(t < 1, 1 - t, 1)
     a, b = jnp.asarray(self.low_JD)[component], jnp.asarray(self.high_JD)[component]
     return jnp.clip(jnp.where(t < 1, inside, a + share * (b - a)), a, b)
 
@@ -209,37 +205,6 @@ class UniformMixture:
     x, t = jnp.asarray(x)[..., None, :], jnp.asarray(t)[..., None, None]
     t = jnp.maximum(t, _NO_NOISE)
     return ((1 - t) * self.low_JD - x) / t, ((1 - t) * self.high_JD - x) / t, t
-
-
-def _log_difference(low, high):
-  """log(Phi(high) - Phi(low)), through the tail that does not round to 1."""
-  flipped = low > 0
-  low, high = jnp.where(flipped, -high, low), jnp.where(flipped, -low, high)
-  log_high = log_ndtr(high)
-  return log_high + jnp.log(-jnp.expm1(log_ndtr(low) - log_high))
-
-
-def _cut_off_moments(low, high):
-  """Moments of z ~ N(0, 1) on [low, high], in which low is -1 and high is 1.
-
-  The closed form divides rounding errors by the length of a short interval, on which
-  the density is so smooth that eight nodes are exact.
-  """
-  middle, half = (low + high) / 2, (high - low) / 2
-  short = half * (abs(middle) + half) < 1
-  weight = jnp.where(short, half, 0)[..., None] * _NODES
-  weight = jax.nn.softmax(-jnp.where(short, middle, 0)[..., None] * weight - weight ** 2 / 2
-                          + np.log(_NODE_WEIGHTS))
-  mean = (weight * _NODES).sum(axis=-1)
-  variance = (weight * (_NODES - mean[..., None]) ** 2).sum(axis=-1)
-  log_mass = _log_difference(low, high)
-  at_low, at_high = (jnp.exp(-0.5 * (edge ** 2 + math.log(2 * math.pi)) - log_mass)
-                     for edge in (low, high))
-  closed_mean = at_low - at_high
-  closed_variance = jnp.maximum(1 + low * at_low - high * at_high - closed_mean ** 2, 0)
-  divisor = jnp.where(short, 1, half)
-  return (jnp.where(short, mean, (closed_mean - middle) / divisor),
-          jnp.where(short, variance, closed_variance / divisor ** 2))
 
 
 def _of(component, values):

@@ -237,13 +237,18 @@ class EvaluateTest(parameterized.TestCase):
     self.assertAlmostEqual(one["frechet_distance"] / frechet.distance(
         extract(data).pool, extract(samples).pool), 1, places=6)
 
-  def test_guidance_that_the_model_does_not_support_is_refused_before_any_work(self):
+  @parameterized.parameters(
+      ("--guidance=1", "guidance is 1.0, but the transporter reads the condition"),
+      ("--steps=3", "num_steps is 3, but the model was trained for 2 steps"),
+      ("--refine=denoiser", "refine is 'denoiser', but this model has none"))
+  def test_what_the_model_does_not_support_is_refused_before_any_work(self, flag, message):
     workdir = pathlib.Path(tempfile.mkdtemp())
     runs.write(workdir, runs.config(transporter=_READS_CLASS))
-    code, stderr = runs.call("evaluate", f"--workdir={workdir}", "--guidance=1")
+    with mock.patch.object(pipeline, "evaluation_data") as read:
+      code, stderr = runs.call("evaluate", f"--workdir={workdir}", flag)
     self.assertEqual(code, 1)
-    self.assertRegex(stderr, "(?m)^error: guidance is 1.0, but the transporter reads the condition")
-    self.assertNotRegex(stderr, "reading|drawing")
+    self.assertRegex(stderr, f"(?m)^error: {message}")
+    read.assert_not_called()
 
   @pytest.mark.slow
   def test_endless_digits(self):

@@ -3,11 +3,13 @@
 import json
 import pathlib
 import tempfile
+from unittest import mock
 
 import pytest
 from absl.testing import absltest
 from PIL import Image
 
+from ntm.data import pipeline
 from tests.helpers import processes, runs
 
 
@@ -21,6 +23,15 @@ class RefusalTest(absltest.TestCase):
     code, stderr = runs.call("likelihood", f"--workdir={workdir}")
     self.assertEqual(code, 1)
     self.assertRegex(stderr, "(?m)^error: .*run holds a model conditioned on texts; expected one")
+
+  def test_steps_that_the_model_was_not_trained_for_are_refused_before_any_work(self):
+    workdir = pathlib.Path(tempfile.mkdtemp())
+    runs.write(workdir, runs.config())
+    with mock.patch.object(pipeline, "evaluation_data") as read:
+      code, stderr = runs.call("likelihood", f"--workdir={workdir}", "--steps=3")
+    self.assertEqual(code, 1)
+    self.assertRegex(stderr, "(?m)^error: num_steps is 3, but the model was trained for 2 steps")
+    read.assert_not_called()
 
 
 @pytest.mark.slow

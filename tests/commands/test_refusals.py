@@ -185,6 +185,7 @@ _EVALUATE = [
     (["--workdir={run}", "--clip={files}"], ["--clip does not apply: the model reads no captions"]),
     (["--workdir={run}", "--lpips=resnet"], ["--lpips is resnet; expected one of alex, vgg"]),
     (["--workdir={run}", "--lpips=alex", "--num_samples=9"], ["no two of 9 samples have the same"]),
+    (["--workdir={run}", "--lpips=alex"], ["8 x 8 pixels to nothing; expected at least 31 pixels"]),
 ]
 _LIKELIHOOD = [
     ([], ["--workdir is missing"]),

@@ -126,15 +126,18 @@ class LoadTest(absltest.TestCase):
         similarity.load(None, "alex", ["a", "b", "c"], 3, _SHAPE)
       with self.assertRaisesRegex(ValueError, r"shape \(4, 4, 2\); expected"):
         similarity.load("folder", None, ["a"], 1, (4, 4, 2))
+      with self.assertRaisesRegex(ValueError, "'vgg' reduces pictures of 8 x 8 pixels to nothing"):
+        similarity.load(None, "vgg", None, 4, _SHAPE)
     load.assert_not_called()
 
   def test_lpips_is_tried_on_pictures_as_large_as_samples(self):
+    shape = (32, 32, 3)
     with mock.patch.object(similarity, "Lpips") as made:
       for conditions, pairs_of in ((np.arange(4) % 2, "the same class"), (None, "any"),
                                    (np.array(["a", "a"]), "the same caption")):
-        self.assertEqual(similarity.load(None, "vgg", conditions, 4, _SHAPE).pairs_of, pairs_of)
+        self.assertEqual(similarity.load(None, "vgg", conditions, 4, shape).pairs_of, pairs_of)
     made.assert_called_with("vgg")
-    self.assertEqual(made.return_value.call_args.args[0].shape[1:], _SHAPE)
+    self.assertEqual(made.return_value.call_args.args[0].shape[1:], shape)
 
 
 class ProcessesTest(absltest.TestCase):

@@ -21,6 +21,14 @@ class CheckingTest(absltest.TestCase):
         ValueError, "config.part.mode is 'fast'; expected 'slow' without the other kind, which"):
       checking.unread(section, "part", "the other kind", rate=0.5, mode="slow")
 
+  def test_flags_that_set_all_that_nothing_reads_are_ready_to_be_copied(self):
+    section = types.SimpleNamespace(rate=0.1, mode="fast", sizes=(1,), steps=3)
+    with self.assertRaises(ValueError) as raised:
+      checking.unread(section, "part", "it", rate=0.5, mode="", sizes=(), steps=3)
+    self.assertEqual(
+        str(raised.exception), "config.part.rate is 0.1; expected 0.5 without it, which alone "
+        "reads it (--config.part.rate=0.5 --config.part.mode='' --config.part.sizes='()').")
+
 
 if __name__ == "__main__":
   absltest.main()

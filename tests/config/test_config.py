@@ -38,7 +38,7 @@ class ConfigTest(parameterized.TestCase):
       ({"model": {"image_shape": (8.0, 8, 1)}}, "tuple of integers"),
       ({"model": {"transporter": {"features": -1}}}, "features is -1; expected 0 .none. or more"),
       ({"model": {"transporter": {"features": 8, "num_blocks": 0}}},
-       "features is 8; expected 0 with model.transporter.num_blocks = 0"),
+       "features is 8; expected 0 without model.transporter.num_blocks of 1 or more"),
       ({"model": {"dtype": "fp16"}}, "dtype is 'fp16'; expected one of float32"),
       ({"model": {"remat": "some"}}, "remat is 'some'"),
       ({"model": {"predictor": {"context": "all"}}}, "context is 'all'"),

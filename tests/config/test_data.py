@@ -19,6 +19,10 @@ class DataConfigTest(parameterized.TestCase):
       ({"data": {"left_out": 10}}, "left_out is 10; expected a digit"),
       ({"data": {"source": "folder", "left_out": 3}}, "left_out is 3; .* data.source 'digits'"),
       ({"data": {"source": "folder", "augment": True}}, "augment is True; .* 'digits'"),
+      ({"data": {"path": "a"}}, r"path is 'a'; .* of files, .*\(--config.data.path=''\)"),
+      (_plane(path="a", data_dir="b"), "=''.--config.data.data_dir=''"),
+      ({"data": {"source": "shards", "path": "a", "data_dir": "b"}},
+       "data_dir is 'b'; expected '' without data.source 'tfds'"),
       ({"data": {"noise": 0.1}}, "noise is 0.1; .* without data.source 'mixture', which alone"),
       ({"data": {"source": "mixture"}}, r"image_shape is \(8, 8, 1\); expected \(2, 1\), a point"),
       (_plane(noise=0.0), "noise is 0.0; expected a positive"),
@@ -30,6 +34,12 @@ class DataConfigTest(parameterized.TestCase):
   def test_mistakes_are_named(self, values, message):
     with self.assertRaisesRegex(ValueError, message):
       config_lib.from_dict(values)
+
+  def test_sources_of_files_and_extensions_have_paths(self):
+    for source in ("folder", "tfds", "arrays", "module:name"):
+      config_lib.from_dict({"data": {"source": source, "path": "a"}})
+    for source in ("tfds", "module:name"):
+      config_lib.from_dict({"data": {"source": source, "path": "a", "data_dir": "b"}})
 
   def test_mixtures_of_glyphs_have_their_own_shapes(self):
     config = config_lib.from_dict({"data": {"source": "mixture", "mixture": "templates"}})

@@ -17,7 +17,12 @@ class ModelTest(parameterized.TestCase):
       ({"model": {"transporter": {"kind": "coupling", "autoregressive_channels": True}}},
        "autoregressive_channels is True; .* without a model.transporter.kind 'autoregressive'"),
       ({"model": {"transporter": {"num_blocks": 0, "autoregressive_channels": True}}},
-       "autoregressive_channels is True; .* with model.transporter.num_blocks of 1 or more, which"),
+       "autoregressive_channels is True; .* without model.transporter.num_blocks of 1 or more, wh"),
+      ({"model": {"transporter": {
+          "num_blocks": 0, "features": 4, "autoregressive_channels": True}}},
+       r"\(--config.model.transporter.features=0 --config\S+.autoregressive_channels=False\)\.$"),
+      ({"model": {"transporter": {"spline_range": 2.0}}},
+       r"spline_range is 2.0; .* \(--config.model.transporter.spline_range=4.0\)\.$"),
       ({"model": {"patch_shape": (1, 1), "transporter": {"autoregressive_channels": True}}},
        "autoregressive_channels is True; expected False for tokens of one channel"),
       ({"model": {"backbone": {"double_layers": -1}}}, "double_layers is -1; expected 0"),

@@ -96,6 +96,17 @@ class DistanceTest(parameterized.TestCase):
     self.assertEqual((ours.record["lpips_network"], ours.record["lpips_version"]), (network, "0.1"))
     self.assertLen(ours.record["lpips_sha256"], 64)
 
+  @parameterized.parameters(("alex", 31), ("vgg", 16), ("squeeze", 17))
+  def test_the_smallest_pictures_are_those_that_the_package_takes(self, network, side):
+    with self.tiny.cached(network):
+      ours, theirs = Lpips(network), self.tiny.theirs(network)
+    self.assertGreater(ours(*self._images(1, side))[0], 0)
+    with self.assertRaisesRegex(ValueError, f"reduces .* at least {side} pixels per side"):
+      ours(*self._images(1, side - 1))
+    too_small = self.tiny.torch.zeros(1, 3, side - 1, side - 1)
+    with self.assertRaises(RuntimeError):
+      theirs(too_small, too_small)
+
   def test_it_is_symmetric_and_zero_for_equal_pictures(self):
     first, second = self._images()
     np.testing.assert_allclose(self._alex()(first, second), self._alex()(second, first), rtol=1e-5)
@@ -115,7 +126,7 @@ class DistanceTest(parameterized.TestCase):
     self.assertEqual(reports, [(16, 20), (20, 20)])
 
   def test_pictures_that_do_not_do_are_named(self):
-    with self.assertRaisesRegex(ValueError, "'alex' fails for pictures of 8 x 8 pixels .*32 pixel"):
+    with self.assertRaisesRegex(ValueError, "'alex' reduces pictures of 8 x 8 .* at least 31 p"):
       self._alex()(*self._images(2, side=8))
     with self.assertRaisesRegex(ValueError, "pictures of pairs have shapes .*; expected equal"):
       self._alex()(self._images(2)[0], self._images(3)[0])

@@ -48,6 +48,18 @@ class SoundsTest(absltest.TestCase):
     np.testing.assert_allclose(found[:, :1024], np.clip(values[..., 0], -1, 1), atol=1e-4)
     self.assertTrue((found[:, 1024:] == 0).all())
 
+  def test_values_that_a_file_cannot_hold_are_counted(self):
+    path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "one.wav"
+    values = np.zeros((1, 1024, 1))
+    values[0, :2, 0] = 1, -1
+    with self.assertNoLogs("ntm", "WARNING"):
+      sounds.save(path, values)
+    values[0, 2:258, 0] = np.resize([1.5, -1.1], 256)
+    with self.assertLogs("ntm", "WARNING") as logs:
+      sounds.save(path, values)
+    self.assertLen(logs.output, 1)
+    self.assertIn(f"25 % of the values in {path} were outside [-1, 1]", logs.output[0])
+
   def test_what_is_a_sound(self):
     self.assertTrue(pictures.audible((1024, 1)))
     self.assertFalse(any(map(pictures.audible, ((2, 1), (1024, 2), (8, 8, 1), (8, 8, 8, 1)))))

@@ -279,6 +279,11 @@ class CheckpointTest(absltest.TestCase):
   def test_missing_runs_and_steps_are_named(self):
     with self.assertRaisesRegex(FileNotFoundError, "holds no config.json"):
       checkpoint.restore_ema(self.workdir)
+    workdir_lib.prepare(self.workdir, _config())
+    for step in (None, 4):
+      with self.assertRaisesRegex(FileNotFoundError, "has no checkpoint yet; repeat the command "
+                                  "that began it, which saves one every 3 updates"):
+        checkpoint.restore_ema(self.workdir, step)
     _write(_config(), self.workdir, [3])
     with self.assertRaisesRegex(FileNotFoundError, r"no checkpoint 4; complete steps are \[3\]"):
       checkpoint.restore_ema(self.workdir, 4)
