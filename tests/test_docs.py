@@ -2,10 +2,16 @@
 
 import ast
 import importlib
+import json
+import os
 import pathlib
 import re
+import subprocess
+import sys
+import tempfile
 import tomllib
 
+import pytest
 from absl.testing import absltest, parameterized
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -61,6 +67,13 @@ class DocsTest(parameterized.TestCase):
         found = getattr(found, part)
 
   @parameterized.parameters(*_PAGES)
+  def test_what_the_code_imports_exists(self, page):
+    for module, names in re.findall(r"^from (ntm[\w.]*) import ([\w, ]+)$", page.read_text(), re.M):
+      source = _ROOT.joinpath(*module.split(".")).with_suffix(".py")
+      for name in names.split(", ") if source.exists() else ():
+        self.assertIn(name, _names(source), f"{page.name}: {module}")  # Not only imported there.
+
+  @parameterized.parameters(*_PAGES)
   def test_links_lead_somewhere(self, page):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]*)?\)", page.read_text()):
       if "://" not in link:
@@ -75,6 +88,36 @@ class DocsTest(parameterized.TestCase):
     packages = {path.stem for path in (_ROOT / "ntm").iterdir()
                 if path.is_dir() or path.suffix == ".py"} - {"__init__", "__pycache__"}
     self.assertEqual(set(listed), packages)
+
+
+@pytest.mark.slow
+class ExamplesTest(absltest.TestCase):
+  """The examples of docs/evaluation.md, as a reader copies them."""
+
+  def _run(self, name):
+    """The folder that they ran in."""
+    page = (_ROOT / "docs" / "evaluation.md").read_text()
+    (lines,) = re.findall(rf"<!-- example: {name} -->\n```sh\n(.*?)```", page, re.S)
+    folder = pathlib.Path(tempfile.mkdtemp())
+    (folder / "configs").symlink_to(_ROOT / "configs")
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "XLA_FLAGS": ""}
+    done = subprocess.run(["bash", "-euc", lines], cwd=folder, env=environment,
+                          capture_output=True, text=True)
+    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+    return folder / "runs"
+
+  def test_a_model_of_a_known_density_is_nearer_to_it_than_gaussian_steps(self):
+    result = json.loads((self._run("known") / "known.json").read_text())
+    self.assertLess(result["kl_to_truth_nats"], result["gaussian_kl_nats"] / 2)
+
+  def test_samples_that_were_kept_are_measured_again_to_the_same_figures(self):
+    runs = self._run("kept")
+    first, again = (json.loads((runs / f"{name}.json").read_text()) for name in ("kept", "again"))
+    self.assertEqual(first["frechet_distance"], again["frechet_distance"])
+    self.assertIn("nll_nats_per_dim", first)
+    self.assertNotIn("nll_nats_per_dim", again)
+    self.assertTrue((runs / "adm.npz").exists())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from ntm.data import encode_sources
 from ntm.data.encode_sources import Example, Item
-from ntm.data.sources import Tfds
+from ntm.data.tfds import Tfds
 
 
 class TfdsChunks:
