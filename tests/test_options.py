@@ -75,7 +75,7 @@ class OptionsTest(parameterized.TestCase):
       result = model.log_prob(jax.random.key(1), np.clip(images, -1, 1), labels)
       self.assertTrue(np.isfinite(result.nats_per_dim_B).all())
 
-  @parameterized.parameters(*range(200))
+  @parameterized.parameters(*range(100))
   @pytest.mark.slow
   def test_random_settings_are_refused_in_a_line_or_run(self, seed):
     drawn = options.random_changes(np.random.default_rng(seed))
