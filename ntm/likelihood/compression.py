@@ -45,7 +45,7 @@ def compress(model, images: np.ndarray, labels: np.ndarray | None, num_steps: in
 
   Args:
     model: a restored NTM of pixels (`ntm.api.Model`) with a markov predictor.
-    images: float [B, *image_shape] in [-1, 1], on levels.
+    images: float ``[B, *image_shape]`` in [-1, 1], on levels.
     labels: class indices [B], or None for a model without classes.
     num_steps: T.
     level_spacing: h, distance of the levels.
@@ -122,7 +122,7 @@ def figures(model, sizes: dict, images: np.ndarray, labels: np.ndarray | None, n
   Args:
     model: as `compress` was given it, as are the others.
     sizes: what `compress` returned.
-    images: float [B, *image_shape].
+    images: float ``[B, *image_shape]``.
     labels: class indices [B], or None.
     num_steps: T.
     level_spacing: h.
@@ -147,7 +147,7 @@ def log_weights(model, states_BKD: np.ndarray, images: np.ndarray, labels: np.nd
   Args:
     model: as `compress`, as are the others.
     states_BKD: the trajectories, as `compress` returns them.
-    images: float [B, *image_shape].
+    images: float ``[B, *image_shape]``.
     labels: class indices [B], or None.
     num_steps: T.
     level_spacing: h.
