@@ -98,7 +98,7 @@ def _print(path, result, labelled) -> None:
   print(f"Code of {result['images']} test images, T = {result['num_steps']}, in bits/dim:\n"
         f"  net, what the images added           {result['bits_per_dim']:.4f}\n"
         f"  bound of the same trajectories       {result['bound_of_the_same_draws']:.4f}"
-        f"   (net is longer by {result['longer_by']:.4%})\n"
+        f"   (net differs by {result['longer_by']:+.4%})\n"
         f"  file, with initial bits and labels   {result['file_bits_per_dim']:.4f}\n"
         f"{path}: {result['file_bits'] // 8:,} bytes, which decode to the same images"
         f"{' and labels' if labelled else ''}.")

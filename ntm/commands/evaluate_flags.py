@@ -52,7 +52,8 @@ EXPORT = flags.DEFINE_enum(
 OUTPUT = shared_flags.output(FLAGS, "WORKDIR/samples/adm")
 SAMPLES_DIR = flags.DEFINE_string(
     "samples_dir", None, "Folder to keep the samples in, part by part. The same command continues "
-    "where an interrupted one stopped, and other features measure the same samples.",
+    "where an interrupted one stopped, and other features measure the same samples, or --export "
+    "writes them; but a classifier's samples are not rounded, and serve classifiers alone.",
     flag_values=FLAGS)
 DRAWS = shared_flags.count(
     FLAGS, "draws", 8, "Forward trajectories per image behind the likelihoods of an NTM and, for "

@@ -62,11 +62,11 @@ def main(_) -> None:
     entry_point.refuse(FLAGS, ["number", "results"], "--reduced has tables of its own")
     reduced()
     return
+  entry_point.refuse(FLAGS, ["results_dir", "only", "seeds", "quick", "docs"],
+                     "only --reduced trains models")
   if number is None:
     raise ValueError("--number is missing; expected --number=N of a table of the paper, or "
                      "--reduced.")
-  entry_point.refuse(FLAGS, ["results_dir", "only", "seeds", "quick", "docs"],
-                     "only --reduced trains models")
   if number not in _TABLES:
     raise ValueError(f"table {number} is not among those that can be compared; expected one of "
                      f"{', '.join(map(str, _TABLES))}.")
@@ -174,7 +174,7 @@ def as_json(table: Table, results: Sequence[dict]) -> str:
   """The published rows and the results as they are."""
   published_rows = [dict(zip(table.columns, row)) for row in table.rows]
   return json.dumps({"title": table.title, "notes": table.notes, "published": published_rows,
-                     "measured": results}, indent=2)
+                     "measured": results}, indent=2, ensure_ascii=False)
 
 
 def as_text(table: Table, ours: Sequence[tuple], results: Sequence[dict], markdown: bool) -> str:

@@ -313,6 +313,7 @@ _PAPER = [
     ([], ["--number is missing", "or --reduced"]),
     (["--reduced", "--number=3"], ["--number does not apply: --reduced has tables of its own"]),
     (["--reduced", "--results=a"], ["--results does not apply"]),
+    (["--only=base"], ["--only does not apply: only --reduced trains"]),
     (["3", "--results_dir={new}"], ["--results_dir does not apply: only --reduced trains"]),
     (["--reduced", "--results_dir={files}/none.npz"], ["cannot be written (Not a"]),
     (["--reduced", "--results_dir={new}", "--only=base,nothing"], ["--only has nothing; expected"]),
