@@ -29,9 +29,10 @@ from ntm.typing import Condition
 def main():
   """Prints accuracies and writes the JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--ntm", nargs="*", default=[], help="workdirs of NTMs of digits")
+  parser.add_argument("--ntm", nargs="*", default=[], help="workdirs of NTMs of digits, all of the same data")
   parser.add_argument("--fm", nargs="*", default=[], help="workdirs of flow matching")
   parser.add_argument("--draws", nargs="*", type=int, default=[1, 8, 64])
+  parser.add_argument("--images", type=int, default=1000, help="test images, at most")
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--quick", action="store_true", help="one draw, to see that it runs")
   result_file.add_flag(parser)
@@ -40,6 +41,7 @@ def main():
   for workdir in (*args.ntm, *args.fm):
     model = ntm.restore(workdir)
     train, test, _ = pipeline.evaluation_data(model.config, 10_000)
+    test = {name: values[:args.images] for name, values in test.items()}
     for draws in [1] if args.quick else args.draws:
       if model.config.model.kind == "ntm":
         log_BY = classification.log_posterior(model, rng, test["image"], draws,
