@@ -29,7 +29,7 @@ from ntm.typing import Condition
 def main():
   """Prints accuracies and writes the JSON."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--ntm", nargs="*", default=[], help="workdirs of NTMs of digits, all of the same data")
+  parser.add_argument("--ntm", nargs="*", default=[], help="workdirs of NTMs of digits")
   parser.add_argument("--fm", nargs="*", default=[], help="workdirs of flow matching")
   parser.add_argument("--draws", nargs="*", type=int, default=[1, 8, 64])
   parser.add_argument("--images", type=int, default=1000, help="test images, at most")

@@ -7,6 +7,7 @@ from unittest import mock
 import chex
 import jax
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 import ntm
@@ -44,6 +45,7 @@ class PlacementTest(parameterized.TestCase):
     np.testing.assert_allclose(images, one, atol=1e-4)
 
   @parameterized.parameters(({}, {"labels": np.arange(8)}), (_TEXT, {"labels": ["a ring"] * 8}))
+  @pytest.mark.slow
   def test_scores_are_those_of_one_device(self, changes, arguments):
     workdir = _written(**changes)
     model, split = ntm.restore(workdir), ntm.restore(workdir, mesh=MeshConfig(2, 2, 2))

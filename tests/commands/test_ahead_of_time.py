@@ -101,6 +101,7 @@ class AheadTest(parameterized.TestCase):
     self.assertLess(again["full"], ahead_of_time.model_flops(program, _config()) / 2)
 
   @parameterized.parameters("train", "sample", "distill")
+  @pytest.mark.slow
   def test_an_autoencoder_adds_its_flops(self, program):
     config = _config(model__image_shape=(2, 2, 4), model__patch_shape=(1, 1))
     within = dataclasses.replace(config, autoencoder=config_lib.AutoencoderConfig("/nowhere"))
@@ -110,6 +111,7 @@ class AheadTest(parameterized.TestCase):
                      ahead_of_time.model_flops(program, config, "score") + flops)
     self.assertEmpty(ahead_of_time.frozen_flops(program, config))
 
+  @pytest.mark.slow
   def test_latents_from_shards_are_not_encoded_again(self):
     config = _config(model__image_shape=(2, 2, 4), model__patch_shape=(1, 1))
     shards = dataclasses.replace(
@@ -144,6 +146,7 @@ class AheadTest(parameterized.TestCase):
     self.assertBetween(share, 0.5, 1)
     self.assertGreater(report.arguments, 4 * 34_000_000)  # Of the encoder.
 
+  @pytest.mark.slow
   def test_sampling_without_a_gradient_computes_nothing_again(self):
     self.assertEqual(_recomputed("sample", "denoiser", model__remat="full"), 0)
     self.assertEqual(_recomputed("sample", model__remat="full", model__kind="flow_matching"), 0)

@@ -8,6 +8,7 @@ import tempfile
 from unittest import mock
 
 import numpy as np
+import pytest
 from absl.testing import absltest
 from PIL import Image
 
@@ -63,6 +64,7 @@ class CompressedFileTest(absltest.TestCase):
       self.assertRegex(stderr, f"(?m)^error: {message}")
       self.assertEqual(runs.tree(run), before)
 
+  @pytest.mark.slow
   def test_a_file_that_does_not_come_back_is_not_written(self):
     workdir, config = _run(num_classes=0)
     model, path = api.restore_density(workdir), workdir / "images.ntm"
