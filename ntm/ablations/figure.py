@@ -49,8 +49,8 @@ def digest_of_file(path: pathlib.Path) -> str:
     return image.info.get(_KEY, "")
 
 
-def draw(rows: dict, path: pathlib.Path) -> None:
-  """Writes the picture as PNG."""
+def plot(rows: dict):
+  """The matplotlib figure."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
   figure = Figure(figsize=(5.6, 3.6), layout="constrained")
@@ -60,11 +60,16 @@ def draw(rows: dict, path: pathlib.Path) -> None:
     steps, means, errors = zip(*line)
     axes.errorbar(steps, means, errors, fmt="o-", markersize=5, capsize=3, label=name)
   every = sorted(set().union(*_LINES.values()))
-  axes.set(xscale="log", yscale="log", xlabel="steps T", ylabel=METRICS[_METRIC].name)
+  axes.set(xscale="log", xlabel="steps T", ylabel=METRICS[_METRIC].name)
   axes.set_xticks(every, map(str, every))
-  axes.yaxis.set_major_formatter("{x:g}")
   axes.minorticks_off()
+  axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)
   axes.legend()
+  return figure
+
+
+def draw(rows: dict, path: pathlib.Path) -> None:
+  """Writes the picture as PNG."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path, dpi=130, metadata={_KEY: digest(rows)})
+  plot(rows).savefig(path, dpi=130, metadata={_KEY: digest(rows)})

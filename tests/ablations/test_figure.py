@@ -18,6 +18,17 @@ class FigureTest(absltest.TestCase):
     self.assertEqual(figure.points(rows), {"one model per T": [(1, 8.0, 1.0), (4, 2.0, 0.0)]})
     self.assertEqual(figure.points({}), {})
 
+  def test_distances_can_be_read_off(self):
+    rows = ablation_rows.measured("frechet_distance", T1__refined=[2.5], base__refined=[7.3])
+    plot = figure.plot(rows)
+    plot.canvas.draw()
+    (axes,) = plot.axes
+    low, high = axes.get_ylim()
+    labels = [label.get_text() for label in axes.get_yticklabels()
+              if low <= label.get_position()[1] <= high]
+    self.assertEqual(low, 0)
+    self.assertGreater(len(set(filter(None, labels))), 3)
+
   def test_a_picture_carries_the_digest_of_its_rows(self):
     path = pathlib.Path(tempfile.mkdtemp()) / "images" / "a.png"
     rows, others = (ablation_rows.measured("frechet_distance", T1__refined=[value])
