@@ -129,8 +129,9 @@ def compile_case(case: Case, results: pathlib.Path) -> None:
 
 _HEADER = """\
 | config | program | slice | chips | parameters | arguments, GiB | temporaries | memory | of HBM | \
-TFLOPs per chip | collectives, GiB | interconnect / arithmetic | MFU at most |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+TFLOPs per chip | collectives, GiB | interconnect / arithmetic | memory / arithmetic | MFU at most | \
+without overlap |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def _row(case, figures):
@@ -138,17 +139,21 @@ def _row(case, figures):
   flags = " ".join(flag.split(".")[-1].removeprefix("--") for flag in case.flags)
   start = f"| `{case.config}` | {case.program} {flags}".rstrip() + f" | {case.topology} |"
   if figures is None:
-    return start + " not yet compiled |" + " |" * 9
+    return start + " not yet compiled |" + " |" * 11
   gib = lambda n: f"{n / _GIB:.2f}"
   used = figures["hbm_per_chip_bytes"] / figures["hbm_limit_bytes"]
   memory = (f" {gib(figures['arguments'])} | {gib(figures['temporaries'])} |"
             if figures["temporaries"] else " | |")
   bounds = figures.get("bounds_seconds")
-  end = f" {figures['flops_per_chip'] / 1e12:.1f} | | | |"
+  end = f" {figures['flops_per_chip'] / 1e12:.1f} |" + " |" * 5
   if bounds:
+    # Figures that were kept from before have no memory traffic.
+    memory = f"{bounds['memory'] / bounds['compute']:.2f}" if "memory" in bounds else ""
+    serial = figures.get("mfu_bound_without_overlap")
     end = (f" {figures['flops_per_chip'] / 1e12:.1f} | "
            f"{gib(sum(figures['collective_bytes'].values()))} | "
-           f"{bounds['interconnect'] / bounds['compute']:.2f} | {figures['mfu_bound']:.0%} |")
+           f"{bounds['interconnect'] / bounds['compute']:.2f} | {memory} | "
+           f"{figures['mfu_bound']:.0%} | {'' if serial is None else f'{serial:.0%}'} |")
   return (f"{start} {figures['chips']} | {figures['parameters']:,} |{memory} "
           f"{gib(figures['hbm_per_chip_bytes'])} | "
           f"{used:.1%}{'' if figures['fits'] else ', **does not fit**'} |{end}")

@@ -100,10 +100,11 @@ class ScalingTest(absltest.TestCase):
         "parameters": 7, "arguments": 2 ** 30, "temporaries": 3 * 2 ** 30, "chips": 32,
         "hbm_per_chip_bytes": 4 * 2 ** 30, "hbm_limit_bytes": 16 * 2 ** 30, "fits": True,
         "flops_per_chip": 2e12, "collective_bytes": {"all-gather": 2 ** 29}, "mfu_bound": 0.75,
-        "bounds_seconds": {"compute": 2.0, "interconnect": 1.0}}
+        "mfu_bound_without_overlap": 0.4, "bounds_seconds": {
+            "compute": 2.0, "memory": 0.5, "interconnect": 1.0, "network": 0.0}}
     (results / "imagenet256-v5e_4x8-train.json").write_text(json.dumps(figures))
-    self.assertIn("| v5e:4x8 | 32 | 7 | 1.00 | 3.00 | 4.00 | 25.0% | 2.0 | 0.50 | 0.50 | 75% |",
-                  tables("--tables", "smallest"))
+    self.assertIn("| v5e:4x8 | 32 | 7 | 1.00 | 3.00 | 4.00 | 25.0% | 2.0 | 0.50 | 0.50 | 0.25 | "
+                  "75% | 40% |", tables("--tables", "smallest"))
 
 
 _TINY_RECIPE = ("model.patch_shape=(8,8) model.transporter.num_blocks=1 model.transporter.width=8 "

@@ -1,33 +1,28 @@
 """Programs compiled ahead of time, for devices that need not exist.
 
-Everything is abstract: the shapes, types and shardings of a program's arguments.
-The program's FLOPs, what the compiler says of its memory, and the collectives in its
-text (`ntm.performance.collectives`) are then known before a machine is rented.
+The FLOPs of a program, what the compiler says of its memory, and the collectives and the memory
+traffic in its text (`ntm.performance`) are known before a machine is rented.
 """
 
 import dataclasses
 import functools
-import math
 import re
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from ntm.commands import programs
 from ntm.config import Config
-from ntm.losses import alignment, distillation, flow_matching, inputs
-from ntm.losses import task as task_lib
-from ntm.losses.inputs import Frozen
-from ntm.models import autoencoder, build, prompt_encoder
+from ntm.losses import inputs
+from ntm.models import autoencoder, prompt_encoder
 from ntm.nn import partitioning
-from ntm.performance import collectives, flops
+from ntm.performance import bounds, collectives, flops, interconnect, memory_traffic
 from ntm.performance.accelerators import Chip
-from ntm.sampling import generate, ode
-from ntm.training import state as state_lib
+from ntm.performance.bounds import Bound
+from ntm.performance.interconnect import Exchange
 from ntm.training import step as step_lib
 
-PROGRAMS = ("train", "sample", "distill")
 # Two ways in which XLA says that a program does not fit; the second is of temporaries alone.
 _NEEDED = re.compile(r"(?:Used |HLO temporaries \()([0-9.]+)([KMGT])"
                      r"(?: of \S+ hbm|\) exceeds available HBM)")
@@ -48,8 +43,12 @@ class Report:
       table.
     flops_per_chip: of the model, see `model_flops`.
     executed_flops_per_chip: with what rematerialisation computes again.
+    memory_traffic_bytes: read from HBM and written to it, see `ntm.performance.memory_traffic`.
+    state_traffic_bytes: among them the arguments and the results, once each; the others are
+      activations, gathered parameters and what is read again.
     collective_bytes: by kind, see `ntm.performance.collectives`.
     crossing_bytes: of these, what leaves a slice.
+    exchanges: what is sent, by the axes of the mesh, see `ntm.performance.interconnect`.
     frozen_flops_per_chip: among the model's FLOPs, those of "autoencoder" and "text_encoder".
     frozen_bytes: of their parameters; of an autoencoder a program reads the encoder or the decoder.
   """
@@ -61,21 +60,18 @@ class Report:
   fits: bool | None
   flops_per_chip: float
   executed_flops_per_chip: float
+  memory_traffic_bytes: int
+  state_traffic_bytes: int
   collective_bytes: dict[str, int]
   crossing_bytes: dict[str, int]
+  exchanges: dict[str, Exchange]
   frozen_flops_per_chip: dict[str, float]
   frozen_bytes: dict[str, int]
 
-  def bounds(self, chip: Chip) -> dict[str, float]:
-    """Seconds that the chip needs at least for arithmetic and for communication, at its peaks.
-
-    A collective of n bytes is taken to send n bytes, an all-reduce twice as many, which
-    is nearly true over many chips.
-    """
-    sent = sum(n * (2 if kind == "all-reduce" else 1)
-               for kind, n in self.collective_bytes.items())
-    return {"compute": self.executed_flops_per_chip / chip.peak_flops,
-            "interconnect": sent / chip.interconnect_bandwidth}
+  def bound(self, chip: Chip) -> Bound:
+    """Seconds that the chip needs at least, at its peaks."""
+    return bounds.of_chip(chip, self.executed_flops_per_chip, self.memory_traffic_bytes,
+                          self.exchanges)
 
 
 def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chips: int,
@@ -93,16 +89,17 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
   Raises:
     ValueError: a batch that the mesh does not split.
   """
-  function, args, params = _BUILD[program](config, mesh, refine)
+  function, args, params = programs.make(program, config, mesh, refine)
   lowered = function.lower(*args)
   share = mesh.size / num_chips  # Devices per chip.
+  frozen = programs.frozen_networks(config, mesh)
   known = dict(
       parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
       flops_per_chip=model_flops(program, config, refine) / num_chips,
       executed_flops_per_chip=executed_flops(program, config, refine) / num_chips,
       frozen_flops_per_chip={name: count / num_chips
                              for name, count in frozen_flops(program, config).items()},
-      frozen_bytes={name: round(share * shard_bytes(getattr(_frozen(config, mesh), name)))
+      frozen_bytes={name: round(share * programs.shard_bytes(getattr(frozen, name)))
                     for name in inputs.paths(config)})
   try:
     compiled = lowered.compile()
@@ -112,18 +109,25 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       raise
     size = float(needed[1]) * 1024 ** ("KMGT".index(needed[2]) + 1)
     return Report(arguments=0, temporaries=0, hbm_per_chip_bytes=round(size * share), fits=False,
-                  collective_bytes={}, crossing_bytes={}, **known)
+                  memory_traffic_bytes=0, state_traffic_bytes=0, collective_bytes={},
+                  crossing_bytes={}, exchanges={}, **known)
   memory, size = compiled.memory_analysis(), device_bytes(compiled)
   text, slices = compiled.as_text(), partitioning.by_slice(config.mesh.slices, mesh.devices.ravel())
   sent = collectives.collective_bytes(text)
   crossing = collectives.crossing_bytes(text, len(slices[0])) if len(slices) > 1 else {}
+  per_chip = lambda sizes: {kind: round(n * share) for kind, n in sizes.items()}
   return Report(
       arguments=round(memory.argument_size_in_bytes * share),
       temporaries=round(memory.temp_size_in_bytes * share),
       hbm_per_chip_bytes=round(size * share),
       fits=None if chip is None else size * share <= chip.hbm_bytes,
-      collective_bytes={kind: round(n * share) for kind, n in sent.items()},
-      crossing_bytes={kind: round(n * share) for kind, n in crossing.items()}, **known)
+      memory_traffic_bytes=round(memory_traffic.traffic_bytes(text) * share),
+      state_traffic_bytes=round(
+          (memory.argument_size_in_bytes + memory.output_size_in_bytes) * share),
+      collective_bytes=per_chip(sent), crossing_bytes=per_chip(crossing),
+      exchanges=interconnect.by_axis(
+          text, mesh.devices.reshape(len(slices), -1, *mesh.devices.shape[1:]),
+          ("slices", *partitioning.AXES), chip, share), **known)
 
 
 def model_flops(program: str, config: Config, refine: str | None = None) -> int:
@@ -142,7 +146,7 @@ def model_flops(program: str, config: Config, refine: str | None = None) -> int:
 @functools.cache
 def executed_flops(program: str, config: Config, refine: str | None = None) -> int:
   """As `model_flops`, with what rematerialisation computes again."""
-  function, args, _ = _BUILD[program](config, step_lib.COUNTING_MESH, refine)
+  function, args, _ = programs.make(program, config, step_lib.COUNTING_MESH, refine)
   return flops.count(function, *args)
 
 
@@ -150,7 +154,8 @@ def frozen_flops(program: str, config: Config) -> dict[str, int]:
   """FLOPs of the frozen networks between data and model, for one update or batch of samples."""
   codec, encoder = autoencoder.codec(config), prompt_encoder.encoder(config)
   mesh, found = step_lib.COUNTING_MESH, {}
-  frozen, batch = _frozen(config, mesh), abstract_batch(config, mesh)
+  frozen = programs.frozen_networks(config, mesh)
+  batch = programs.abstract_batch(config, mesh)
   if codec is not None and program == "sample":
     latents = jax.ShapeDtypeStruct(
         (config.train.batch_size, *config.model.image_shape), jnp.float32)
@@ -169,90 +174,3 @@ def device_bytes(compiled: jax.stages.Compiled) -> int:
   memory = compiled.memory_analysis()
   return (memory.argument_size_in_bytes + memory.temp_size_in_bytes
           + memory.output_size_in_bytes - memory.alias_size_in_bytes)
-
-
-def shard_bytes(tree) -> int:
-  """Bytes per device of a tree of abstract arrays with shardings."""
-  return sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize
-             for a in jax.tree.leaves(tree))
-
-
-def abstract_batch(config: Config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes and shardings of one global batch."""
-  split = partitioning.batch_sharding(mesh)
-  return {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split)
-          for name, a in task_lib.batch_shapes(config, config.train.batch_size).items()}
-
-
-def train_task(config: Config, mesh: Mesh) -> task_lib.Task:
-  """What a run trains, its frozen networks abstract and split over the mesh."""
-  teacher = None
-  if config.finetune.source:
-    teacher = task_lib.velocity_init(alignment.velocity_config(config))
-  make_task = (flow_matching.velocity if config.model.kind == "flow_matching"
-               else task_lib.density)
-  return make_task(config, _frozen(config, mesh, teacher))
-
-
-def _train(config, mesh, refine):
-  del refine
-  partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
-  return _step(train_task(config, mesh), config, mesh)
-
-
-def _distill(config, mesh, refine):
-  del refine
-  partitioning.check_batch(config.train.batch_size, config.train.grad_accumulation_steps, mesh)
-  frozen = _frozen(config, mesh, task_lib.density(config).init)
-  return _step(distillation.distill(config, frozen), config, mesh)
-
-
-def _frozen(config, mesh, teacher=None) -> Frozen | None:
-  """The frozen networks that a config names, abstract; `teacher` is the init of the teacher."""
-  codec, encoder = autoencoder.codec(config), prompt_encoder.encoder(config)
-  inits = Frozen(teacher, codec and codec.init, encoder and encoder.init)
-  place = functools.partial(state_lib.abstract_params, mesh=mesh)
-  return jax.tree.map(place, inits) if jax.tree.leaves(inits) else None
-
-
-def _step(task, config, mesh) -> tuple[Callable, tuple, dict]:
-  """(jitted function, its abstract arguments, the parameters among them)."""
-  state = state_lib.abstract_state(task, config, mesh)
-  step = step_lib.make_train_step(task, config, mesh)
-  return step, (state, abstract_batch(config, mesh), task.frozen), state.params
-
-
-def _sample(config, mesh, refine):
-  size, num_steps = config.train.batch_size, config.process.num_steps[0]
-  partitioning.check_batch(size, 1, mesh)
-  texts = {name: a for name, a in abstract_batch(config, mesh).items()
-           if name not in ("image", "mean", "std")}
-  rng, patches = jax.eval_shape(lambda: jax.random.key(0)), build.patches(config.model)
-  if config.model.kind == "flow_matching":
-    params = state_lib.abstract_params(flow_matching.velocity(config).init, mesh)
-    draw = ode.make_generator(build.velocity(config), patches, config.process)
-    run = lambda rng, params, cond: draw(rng, params, cond, size, num_steps, "euler")
-  else:
-    params = {"ntm": state_lib.abstract_params(task_lib.density(config).init, mesh)}
-    student = None
-    if refine == "denoiser":
-      student = build.denoiser(config)
-      params["denoiser"] = state_lib.abstract_params(
-          distillation.distill(config, None).init, mesh)
-    draw = generate.make_generator(build.ntm(config), patches, config.process, refine,
-                                   denoiser=student)
-    run = lambda rng, params, cond: draw(rng, params["ntm"], cond, size, num_steps, None,
-                                         params.get("denoiser")).images
-
-  decode = inputs.make_decoder(config)
-
-  def sampled(rng, params, texts, frozen):
-    with partitioning.activations(mesh):
-      cond = task_lib.condition(inputs.encode_text(frozen, texts, config), config)
-      return decode(frozen, run(rng, params, cond))
-
-  return (jax.jit(sampled, out_shardings=partitioning.batch_sharding(mesh)),
-          (rng, params, texts, _frozen(config, mesh)), params)
-
-
-_BUILD = {"train": _train, "sample": _sample, "distill": _distill}

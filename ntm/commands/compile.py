@@ -22,7 +22,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ntm import config as config_lib
-from ntm.commands import ahead_of_time, entry_point, search, search_table, shared_flags
+from ntm.commands import ahead_of_time, entry_point, programs, search, search_table, shared_flags
 from ntm.commands.progress import progress
 from ntm.conversion import converter
 from ntm.losses import inputs
@@ -39,7 +39,7 @@ _TOPOLOGY = flags.DEFINE_string(
 _NUM_SLICES = flags.DEFINE_integer(
     "num_slices", 1, "How many such slices, joined by the network of their data centre.", 1, 1024,
     flag_values=FLAGS)
-_PROGRAM = flags.DEFINE_enum("program", "train", ahead_of_time.PROGRAMS, "Program to compile: one "
+_PROGRAM = flags.DEFINE_enum("program", "train", programs.PROGRAMS, "Program to compile: one "
                              "update, one batch of samples, or one update of the denoiser.",
                              flag_values=FLAGS)
 _REFINE = shared_flags.refine(FLAGS, "How --program=sample denoises the last state of an NTM.")
@@ -105,9 +105,10 @@ def _measure(config, mesh, chip, count) -> dict:
       "remat": config.model.remat,
       "hbm_limit_bytes": chip.hbm_bytes if chip else None}
   if chip and report.arguments:  # It fits enough to be compiled.
-    bounds = report.bounds(chip)
-    result |= {"bounds_seconds": bounds, "step_seconds": max(bounds.values()),
-               "mfu_bound": report.flops_per_chip / chip.peak_flops / max(bounds.values())}
+    bound, model = report.bound(chip), report.flops_per_chip / chip.peak_flops
+    result |= {"bounds_seconds": bound.parts, "step_seconds": bound.overlapped,
+               "step_seconds_without_overlap": bound.serial, "mfu_bound": model / bound.overlapped,
+               "mfu_bound_without_overlap": model / bound.serial}
   return result
 
 
@@ -167,14 +168,22 @@ def _print(result):
   for name, size in result["frozen_bytes"].items():
     share = result["frozen_flops_per_chip"][name] / result["flops_per_chip"]
     print(f"{name.replace('_', ' '):21} {share:.1%} of them, {gib(size)} of parameters per chip")
+  if result["memory_traffic_bytes"]:
+    print(f"memory traffic        {gib(result['memory_traffic_bytes'])} per chip, of which "
+          f"{gib(result['state_traffic_bytes'])} are arguments and results")
   for kind, size in result["collective_bytes"].items():
     print(f"{kind:21} {gib(size)} per chip")
+  for axes, sent in result["exchanges"].items():
+    print(f"along {axes:15} {gib(sent['sent_bytes'])} per chip over {sent['links']} links"
+          + (f", {gib(sent['network_bytes'])} to other slices" if sent["network_bytes"] else ""))
   for kind, size in result["crossing_bytes"].items():
     print(f"between slices        {gib(size)} per chip of {kind}")
   if "bounds_seconds" in result:
     bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
     print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")
-    print(f"MFU at most           {result['mfu_bound']:.1%}")
+    print(f"without any overlap   {result['step_seconds_without_overlap'] * 1000:.1f} ms")
+    print(f"MFU at most           {result['mfu_bound']:.1%}, without any overlap "
+          f"{result['mfu_bound_without_overlap']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")
   if result["fits"] is None:
     print("fits: unknown, because ntm/performance/accelerators.py does not list this chip")

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import AbstractDevice, AbstractMesh, Mesh
 
-from ntm.commands import ahead_of_time
+from ntm.commands import programs
 from ntm.config import Config
 from ntm.losses import task as task_lib
 from ntm.nn import partitioning
@@ -71,7 +71,7 @@ class Estimator:
     self._config = config
     self._mesh = AbstractMesh((1,) * len(partitioning.AXES), partitioning.AXES,
                               axis_types=partitioning.AXIS_TYPES, abstract_device=device)
-    self._task = ahead_of_time.train_task(config, self._mesh)
+    self._task = programs.train_task(config, self._mesh)
     self._kept, self._placed = {}, {}
 
   def estimate(self, config: Config, mesh: Mesh | AbstractMesh) -> float:
@@ -128,18 +128,18 @@ class Estimator:
     key = tuple(mesh.shape.values())
     if key not in self._placed:
       state = state_lib.abstract_state(self._task, config, mesh)
-      frozen = ahead_of_time.train_task(config, mesh).frozen
+      frozen = programs.train_task(config, mesh).frozen
       params = state.params
       self._placed[key] = (
-          ahead_of_time.shard_bytes((state, frozen, ahead_of_time.abstract_batch(config, mesh))),
-          ahead_of_time.shard_bytes(params), sum(a.size for a in jax.tree.leaves(params)))
+          programs.shard_bytes((state, frozen, programs.abstract_batch(config, mesh))),
+          programs.shard_bytes(params), sum(a.size for a in jax.tree.leaves(params)))
     return self._placed[key]
 
   def _residuals(self, policy, size):
     """(bytes that are whole along `tensor`, bytes that are split) of the gradient of a batch."""
     model = dataclasses.replace(self._config.model, remat=policy)
     config = dataclasses.replace(self._config, model=model)
-    task = ahead_of_time.train_task(config, self._mesh)
+    task = programs.train_task(config, self._mesh)
 
     def backward(rng, params, frozen, batch):
       with partitioning.activations(self._mesh):

@@ -1,50 +1,66 @@
 """Bytes that a compiled program exchanges between devices, by kind of collective.
 
-XLA's own cost analysis does not report them and counts the body of a loop once. They
-are read from the text of the compiled program, in which a scan is a `while` whose
-condition compares a counter with a constant.
+XLA's own cost analysis does not report them. They are read from the text of the compiled
+program, `ntm.performance.hlo`.
 """
 
+import dataclasses
 import math
 import re
 from collections import Counter
-from typing import NamedTuple
 
 import numpy as np
 
-_ITEM_BYTES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8,
-               "s64": 8, "u64": 8, "c64": 8, "c128": 16}
+from ntm.performance import hlo
+
 _KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
-_COMPUTATION = re.compile(r"^(ENTRY )?(%[^\s(]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?(%\S+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
-_ARRAY = re.compile(r"\b([a-z]+[0-9]*)\[([0-9,]*)\]")
 _ALL = "replica_groups={}"  # Of all devices.
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{[0-9,{}]*)\}")
 _ROWS = re.compile(r"replica_groups=\[([0-9,]+)\]<=\[([0-9,]+)\](?:T\(([0-9,]+)\))?")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]"
                    r"(?:, device_ids=\(\[([0-9,]+)\](?:T\(([0-9,]+)\))?\))? \{([^}]*)\}")
-_CALLED = re.compile(r"(?:calls|to_apply|body|true_computation|false_computation)=(%[^\s,)]+)"
-                     r"|branch_computations=\{([^}]*)\}")
 
 
-class _Instruction(NamedTuple):
-  """`name = type opcode(rest`, the rest being operands and attributes."""
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """One instruction that exchanges data between devices.
 
-  name: str
-  type: str
-  opcode: str
-  rest: str
+  Attributes:
+    kind: 'all-gather', 'all-reduce', 'all-to-all', 'collective-permute' or 'reduce-scatter'.
+    bytes: of all its runs on one device: of the results; for a reduce-scatter, of the operands.
+    instruction: in the text.
+  """
+
+  kind: str
+  bytes: float
+  instruction: hlo.Instruction
 
   @property
-  def operands(self) -> list[str]:
-    """Names, in order."""
-    return re.findall(r"%[^\s,)]+", self.rest.split("), ")[0])
+  def groups(self) -> list[list[int]]:
+    """Devices that exchange with each other, as positions in the mesh; empty for all of them.
 
-  @property
-  def called(self) -> list[str]:
-    """Computations that it runs."""
-    return [name for one, several in _CALLED.findall(self.rest)
-            for name in ([one] if one else re.findall(r"%[^\s,]+", several))]
+    Raises:
+      ValueError: a notation that is not known.
+    """
+    return _groups(self.instruction)
+
+
+def of_program(program: hlo.Program) -> list[Collective]:
+  """All collectives of a program."""
+  found, outside = [], program.runs(fused=False)
+  for name, times in program.runs().items():
+    types = {i.name: i.type for i in program.computations[name]}
+    for i in program.computations[name]:
+      kind = i.opcode.removesuffix("-start")
+      if kind not in _KINDS:
+        continue
+      if (kind == "all-reduce" and name not in outside
+          and _is_scattered(i, program.computations[name])):
+        kind = "reduce-scatter"
+      read = " ".join(types.get(name, "") for name in i.operands)
+      found.append(Collective(
+          kind, times * hlo.num_bytes(read if kind == "reduce-scatter" else i.result), i))
+  return found
 
 
 def collective_bytes(text: str) -> dict[str, int]:
@@ -58,7 +74,7 @@ def collective_bytes(text: str) -> dict[str, int]:
   Raises:
     ValueError: a text without an entry computation.
   """
-  return _total(text, lambda i: True)
+  return _total(of_program(hlo.parse(text)))
 
 
 def crossing_bytes(text: str, size: int) -> dict[str, int]:
@@ -68,22 +84,30 @@ def crossing_bytes(text: str, size: int) -> dict[str, int]:
     text: of a compiled program.
     size: devices per slice; the program's devices are in order of their slices.
   """
-  return _total(text, lambda i: any(
-      len({n // size for n in group}) > 1 for group in _groups(i)) or _ALL in i.rest)
+  return _total([c for c in of_program(hlo.parse(text)) if _ALL in c.instruction.rest
+                 or any(len({n // size for n in group}) > 1 for group in c.groups)])
 
 
-def _total(text, counts) -> dict[str, int]:
-  """Bytes by kind of the collectives that count."""
-  computations, entry = _parse(text)
+def _total(collectives) -> dict[str, int]:
+  """Bytes by kind."""
   total = Counter()
-  for name, times in _runs(computations, entry).items():
-    types = {i.name: i.type for i in computations[name]}
-    for i in computations[name]:
-      kind = i.opcode.removesuffix("-start")
-      if kind in _KINDS and counts(i):
-        arrays = " ".join(types.get(name, "") for name in i.operands)
-        total[kind] += times * _bytes(arrays if kind == "reduce-scatter" else _result(i))
+  for c in collectives:
+    total[c.kind] += c.bytes
   return {kind: round(n) for kind, n in sorted(total.items())}
+
+
+def _is_scattered(reduce, computation) -> bool:
+  """Whether only parts of the sum are kept: a TPU's reduce-scatter is a fusion of both."""
+  sums, found = {reduce.name}, False
+  for i in computation:
+    if sums.intersection(i.operands):
+      if i.opcode in ("get-tuple-element", "bitcast"):
+        sums.add(i.name)
+      elif i.opcode == "dynamic-slice":
+        found = True
+      else:
+        return False
+  return found
 
 
 def _groups(i) -> list[list[int]]:
@@ -124,57 +148,3 @@ def _groups(i) -> list[list[int]]:
 def _devices(shape, axes):
   """Numbers in order, as an array that is transposed if there are axes."""
   return np.arange(math.prod(shape)).reshape(shape).transpose(axes or range(len(shape)))
-
-
-def _parse(text):
-  """({computation: its instructions}, name of the entry)."""
-  computations, entry, current = {}, None, None
-  for line in text.splitlines():
-    if header := _COMPUTATION.match(line):
-      current = computations.setdefault(header[2], [])
-      entry = header[2] if header[1] else entry
-    elif found := _INSTRUCTION.match(line):
-      current.append(_Instruction(*found.groups()))
-  if entry is None:
-    raise ValueError("the text has no ENTRY computation; expected that of a compiled program.")
-  return computations, entry
-
-
-def _runs(computations, entry):
-  """How often every computation runs."""
-  times = Counter()
-
-  def visit(name, count):
-    times[name] += count
-    for i in computations[name]:
-      # Reductions and comparators contain no collectives.
-      if i.opcode in ("while", "conditional", "call", "fusion") or i.opcode.startswith("async"):
-        for called in i.called:
-          visit(called, count * (_trips(i, computations) if i.opcode == "while" else 1))
-
-  visit(entry, 1)
-  return times
-
-
-def _trips(loop, computations) -> int:
-  """Iterations of a loop: the constant that its condition compares with, or 1 if it has none."""
-  condition = computations[re.search(r"condition=(%[^\s,)]+)", loop.rest)[1]]
-  constants = {i.name: int(i.rest.split(")")[0]) for i in condition
-               if i.opcode == "constant" and re.match(r"-?\d+\)", i.rest)}
-  return max((constants[name] for i in condition if i.opcode in ("compare", "fusion")
-              for name in i.operands if name in constants), default=1)
-
-
-def _result(i) -> str:
-  """The type of the result; most collectives that only start list their operands before it."""
-  if not i.opcode.endswith("-start") or i.opcode == "all-reduce-start":
-    return i.type
-  arrays = [found[0] for found in _ARRAY.finditer(i.type) if found[0] != "u32[]"]
-  return " ".join(arrays[len(arrays) // 2:])
-
-
-def _bytes(types: str) -> float:
-  """Bytes of all arrays in a type."""
-  return sum(_ITEM_BYTES.get(item, 4 if item.endswith("32") else 1)
-             * math.prod(int(n) for n in sizes.split(",") if n)
-             for item, sizes in _ARRAY.findall(types))

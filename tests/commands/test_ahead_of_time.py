@@ -55,8 +55,23 @@ class AheadTest(parameterized.TestCase):
     self.assertBetween(report.arguments, 4 * report.parameters, 16 * report.parameters)
     self.assertTrue(report.fits)
     self.assertGreater(report.collective_bytes["all-reduce"], 0)
-    bounds = report.bounds(_CHIP)
-    self.assertEqual(bounds["compute"], report.flops_per_chip / _CHIP.peak_flops)
+    bound = report.bound(_CHIP)
+    self.assertEqual(bound.compute, report.flops_per_chip / _CHIP.peak_flops)
+    # Every update reads the state and writes it again.
+    self.assertBetween(report.state_traffic_bytes, 1.9 * report.arguments, 2 * report.arguments)
+    self.assertGreater(report.memory_traffic_bytes, report.state_traffic_bytes)
+    self.assertGreaterEqual(bound.serial, bound.overlapped)
+    for axis in partitioning.AXES:
+      self.assertTrue(any(axis in axes.split("+") for axes in report.exchanges), axis)
+
+  @parameterized.parameters((8, 1, 1.05), (1, 8, 1.6), (2, 4, 1.6))
+  @pytest.mark.slow
+  def test_an_update_sends_little_more_than_parameters_and_gradients(self, data, fsdp, most):
+    """Split over data they are the gradients; over fsdp they are gathered forward and backward."""
+    report = _report(mesh={"data": data, "fsdp": fsdp, "tensor": 1}, model__remat="full")
+    sent = sum(report.collective_bytes.values())
+    self.assertLess(sent, most * 2 * 4 * report.parameters)  # Both in float32.
+    self.assertGreater(sent, 4 * report.parameters)
 
   @pytest.mark.slow
   def test_the_inverse_gathers_the_transporter_once_for_all_tokens(self):
@@ -174,14 +189,6 @@ class AheadTest(parameterized.TestCase):
                            side_effect=jax.errors.JaxRuntimeError("INTERNAL: something")):
       with self.assertRaisesRegex(jax.errors.JaxRuntimeError, "something"):
         _report()
-
-  def test_a_batch_or_a_width_that_does_not_split_is_named(self):
-    with self.assertRaisesRegex(ValueError, "batch_size 6 .* 4 devices"):
-      _report(train__batch_size=6)
-    with self.assertRaisesRegex(
-        ValueError, r"attention/key/.* axis \d is not divisible by the 2 devices of mesh axis "
-        "'tensor'"):
-      _report(model__predictor=_SMALL | {"num_kv_heads": 1})
 
 
 if __name__ == "__main__":

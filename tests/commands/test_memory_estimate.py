@@ -8,7 +8,7 @@ from absl.testing import absltest, parameterized
 from jax.sharding import AbstractDevice, AbstractMesh
 
 from ntm import config as config_lib
-from ntm.commands import ahead_of_time, memory_estimate
+from ntm.commands import memory_estimate, programs
 from ntm.nn import partitioning
 from tests.helpers import tiny
 
@@ -53,7 +53,7 @@ def _table():
   for line in (_ROOT / "docs" / "scaling.md").read_text().splitlines():
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     # A row without arguments is of a program that the compiler refused: it gives a lower bound.
-    if len(cells) == 13 and cells[1].split()[0] == "train" and cells[5]:
+    if len(cells) in (13, 15) and cells[1].split()[0] == "train" and cells[5]:
       changes = dict(word.split("=") for word in cells[1].split()[1:])
       yield cells[0].strip("`"), changes, int(cells[3]), float(cells[7])
 
@@ -70,9 +70,9 @@ class MemoryEstimateTest(parameterized.TestCase):
     config = _config(mesh={"data": 2, "fsdp": 2, "tensor": 2})
     mesh = partitioning.make_mesh(config.mesh)
     arguments, params, count = _estimator()._arguments(config, mesh)
-    (state, batch, _), expected = ahead_of_time._BUILD["train"](config, mesh, None)[1:]
-    self.assertEqual(arguments, ahead_of_time.shard_bytes((state, batch)))
-    self.assertEqual(params, ahead_of_time.shard_bytes(expected))
+    (state, batch, _), expected = programs.make("train", config, mesh)[1:]
+    self.assertEqual(arguments, programs.shard_bytes((state, batch)))
+    self.assertEqual(params, programs.shard_bytes(expected))
     self.assertBetween(params, count, 4 * count)  # Float32, in up to four pieces.
 
   def test_it_grows_with_the_examples_of_a_device_alone(self):

@@ -32,6 +32,16 @@ class AcceleratorsTest(parameterized.TestCase):
       with self.subTest(kind):
         self.assertBetween(chip.peak_flops / chip.interconnect_bandwidth, 500, 5000)
         self.assertBetween(chip.hbm_bytes / 2 ** 30, 16, 192)
+        self.assertBetween(chip.peak_flops / chip.hbm_bandwidth, 150, 600)
+        self.assertBetween(chip.hbm_bandwidth / chip.interconnect_bandwidth, 4, 13)
+        if chip.network_bandwidth:
+          self.assertBetween(chip.interconnect_bandwidth / chip.network_bandwidth, 30, 100)
+
+  def test_links_share_the_bandwidth(self):
+    links = {chip.name: chip.interconnect_bandwidth / chip.link_bandwidth
+             for chip in accelerators._BY_KIND.values()}
+    for name, count in (("TPU v5e", 4), ("TPU v6e", 4), ("TPU v5p", 6), ("NVIDIA H200 SXM", 1)):
+      self.assertEqual(links[name], count)
 
   def test_chips_are_counted_by_their_coordinates(self):
     places = [(0, [0, 0, 0]), (0, [1, 0, 0]), (0, [0, 1, 0]), (0, [1, 1, 0])]

@@ -51,6 +51,26 @@ class CollectivesTest(parameterized.TestCase):
                      {"all-reduce": 64 * 4, "reduce-scatter": 64 * 4})
 
   @parameterized.parameters(
+      ("%sum", "reduce-scatter"), ("%same", "reduce-scatter"), ("%other", "all-reduce"))
+  def test_a_sum_of_which_a_fusion_keeps_a_part_is_a_scatter(self, sliced, kind):
+    text = f"""%scatter (x: f32[64]) -> f32[8] {{
+  %x = f32[64]{{0}} parameter(0)
+  %sum = f32[64]{{0}} all-reduce(%x), replica_groups={{{{0,1}}}}, to_apply=%add
+  %same = f32[64]{{0}} bitcast(%sum)
+  %other = f32[64]{{0}} negate(%sum)
+  %place = s32[] constant(8)
+  ROOT %part = f32[8]{{0}} dynamic-slice({sliced}, %place), dynamic_slice_sizes={{8}}
+}}
+
+ENTRY %main (y: f32[64]) -> f32[8] {{
+  %y = f32[64]{{0}} parameter(0)
+  ROOT %part.1 = f32[8]{{0}} fusion(%y), kind=kCustom, calls=%scatter
+}}"""
+    if kind == "reduce-scatter":
+      text = text.replace("  %other = f32[64]{0} negate(%sum)\n", "")
+    self.assertEqual(collectives.collective_bytes(text), {kind: 64 * 4})
+
+  @parameterized.parameters(
       (lambda x: jax.lax.psum(x, "slices"), "all-reduce"), (lambda x: jax.lax.psum(x, "d"), None),
       (lambda x: jax.lax.psum(x, ("slices", "d")), "all-reduce"),
       (lambda x: jax.lax.ppermute(x, "slices", [(0, 1), (1, 0)]), "collective-permute"),

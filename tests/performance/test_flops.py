@@ -10,12 +10,13 @@ from absl.testing import absltest, parameterized
 from jax.experimental import pallas as pl
 from jax.sharding import Mesh, PartitionSpec
 
-from ntm.commands import ahead_of_time
+from ntm.commands import ahead_of_time, programs
 from ntm.config import TransformerConfig
 from ntm.losses.task import Task
 from ntm.models import build
 from ntm.nn import partitioning, stack
 from ntm.performance import flops
+from ntm.sampling import generate
 from ntm.training import state as state_lib
 from ntm.training import step as step_lib
 from ntm.typing import Condition
@@ -174,7 +175,7 @@ class ModelsTest(parameterized.TestCase):
     self.assertEqual(ahead_of_time.model_flops("train", changed), expected)
     mesh = partitioning.make_mesh(tiny.config(mesh={"data": 2, "fsdp": 2, "tensor": 1}).mesh,
                                   jax.devices()[:4])
-    function, args, _ = ahead_of_time._BUILD["train"](config, mesh, None)
+    function, args, _ = programs.make("train", config, mesh)
     self.assertEqual(flops.count(function, *args), expected)
 
   def test_an_update_of_a_pair_costs_two_levels_and_a_step(self):
@@ -190,7 +191,7 @@ class ModelsTest(parameterized.TestCase):
   def test_guidance_doubles_the_steps(self):
     config = tiny.config()
     model, patches = build.ntm(config), build.patches(config.model)
-    draw = ahead_of_time.generate.make_generator(model, patches, config.process, None)
+    draw = generate.make_generator(model, patches, config.process, None)
     trajectory = tiny.trajectory(config)
     params = tiny.random_params(lambda rng: model.init(rng, trajectory, method="log_prob"))
     key, cond = jax.random.key(0), Condition(label_B=jnp.zeros(2, jnp.int32))
@@ -226,7 +227,7 @@ class ModelsTest(parameterized.TestCase):
     mesh = step_lib.COUNTING_MESH
     counted = flops.count(step_lib.make_train_step(task, config, mesh),
                           state_lib.abstract_state(task, config, mesh),
-                          ahead_of_time.abstract_batch(config, mesh), None)
+                          programs.abstract_batch(config, mesh), None)
     convolution, dense = 2 * 8 * 9 * 16 * 8, 2 * 8 * 16 * 8
     self.assertEqual(counted, 2 * convolution + 3 * dense)  # No gradient by the image.
 
