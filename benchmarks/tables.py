@@ -3,7 +3,8 @@
 A page holds such a table between `<!-- table: NAME -->` and `<!-- -->`, and the rows are in
 docs/measurements/. Prints the tables that are not those of the rows, and exits with 1 if there
 are any; `--write` puts them right. To add rows, append those of a benchmark's `results.jsonl`;
-those of docs/ablations.md are added by `ntm table --reduced --docs=docs`.
+those of docs/ablations.md are added by `ntm table --reduced --docs=docs`, and those of best_of_n.py
+and adaptive_steps.py are the "rows" of their JSON, one per line with its key as "way".
 """
 
 import argparse
@@ -193,6 +194,25 @@ def templates() -> str:
                    "its steps, cleanest first", "in a mode", "weights, total variation"], lines)
 
 
+def chosen(name: str, title: str, columns: tuple[str, ...]) -> str:
+  """Ways to choose what is sampled, real pictures left out: they are few."""
+  return markdown([title, *(column.replace("_", " ") for column in columns)], [
+      [row["way"],
+       *(_with_error(row) if column == "Fréchet distance" else _cell(row, column)
+         for column in columns)]
+      for row in rows(name) if row["way"] != "real test images"])
+
+
+def _with_error(row):
+  return f"{row['frechet_distance']:.2f} ± {row['frechet_standard_error']:.2f}"
+
+
+def _cell(row, column):
+  if column == "evaluations":
+    return f"{np.mean(row['steps']):g}"
+  return f"{row[column]:.3f}"
+
+
 def _divergence(row):
   if "kl_to_truth_nats" not in row:
     return "", ""
@@ -209,7 +229,11 @@ def _nll(row):
 
 
 TABLES = {"endless": endless, "equal": equal, "tried": tried, "templates": templates,
-          "shapes": lambda: shapes.table(rows("shapes"))}
+          "shapes": lambda: shapes.table(rows("shapes")),
+          "best_of_n": lambda: chosen("best_of_n", "kept", (
+              "Fréchet distance", "precision", "recall", "class_accuracy")),
+          "adaptive_steps": lambda: chosen("adaptive_steps", "T of the classes", (
+              "evaluations", "Fréchet distance", "class_accuracy"))}
 
 
 if __name__ == "__main__":
