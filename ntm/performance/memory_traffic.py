@@ -8,7 +8,8 @@ instruction reads its operands and writes its result once, as often as it runs:
   that it updates in place, such as one layer of a stack, it writes the update.
 - Arrays in other memories than the main one, marked S(1) and so on in a layout, count nothing:
   a TPU's compiler keeps what fits in the memory of the chip.
-- Tuples, bitcasts and the halves `-done` of asynchronous instructions move nothing.
+- Tuples, bitcasts, the halves `-done` of asynchronous instructions and the steps of a collective
+  after its first move nothing.
 
 It is the least that these instructions can move. Not counted: the padding of tiled layouts,
 operands that a product reads again for every block of its result, what a custom call (splash
@@ -18,7 +19,7 @@ the chip, so that caches save part of its count.
 
 import functools
 
-from ntm.performance import hlo
+from ntm.performance import collectives, hlo
 
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
          "call", "after-all", "opt-barrier", "partition-id", "replica-id"}
@@ -88,6 +89,8 @@ class _Fusions:
           total += hlo.num_bytes(i.type)
         elif i.opcode == "fusion":
           total += self.read(i.called[0], place)
+        elif self._hands_on(i, name):
+          continue
         elif i.opcode != "dynamic-update-slice" or place != 0:
           return whole
     return min(whole, total)
@@ -97,7 +100,14 @@ class _Fusions:
     by_name = {i.name: i for i in self._computations[name]}
     root = next(i for i in by_name.values() if i.is_root)
     outputs = [by_name[name] for name in root.operands] if root.opcode == "tuple" else [root]
-    return sum(self._output(i, by_name) for i in outputs)
+    return sum(0 if self._hands_on(i, name) else self._output(i, by_name) for i in outputs)
+
+  def _hands_on(self, i, name) -> bool:
+    """Whether it is part of a later step of a collective, whose arrays stay where they are."""
+    computation = self._computations[name]
+    later = any(collectives.is_later_step(other, computation) for other in computation)
+    return later and (i.opcode in ("parameter", "tuple") or "AsyncCollectiveDone" in i.rest
+                      or collectives.is_later_step(i, computation))
 
   def _output(self, i, by_name) -> float:
     while i.opcode == "bitcast":
