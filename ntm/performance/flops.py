@@ -19,6 +19,11 @@ them, but counts the body of a loop once.
 
 Causal attention counts the pairs of query and key that the traced program computes,
 masked ones included.
+
+A systolic array of n x n multipliers holds a block of one operand while rows of the other pass
+through, eight at a time. What does not fill a block is padded: with `tile` = n the summed axes and
+the free axes of either operand count as multiples of n, those of the other as multiples of 8. Axes
+are merged first, as a compiler may or may not, so that this is the least that can be padded.
 """
 
 import math
@@ -27,8 +32,11 @@ from collections.abc import Callable
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
+_ROWS = 8  # That pass through a systolic array together.
 
-def count(function: Callable, *args) -> int:
+
+
+def count(function: Callable, *args, tile: int = 1) -> int:
   """FLOPs of one call of a function; nothing is computed or allocated.
 
   A jitted function that was or will be called with arguments of these types is
@@ -37,28 +45,43 @@ def count(function: Callable, *args) -> int:
   Args:
     function: of any arrays.
     *args: its arguments, arrays or `jax.ShapeDtypeStruct`s.
+    tile: side of a systolic array whose padding counts; 1 counts none.
   """
-  return _jaxpr_flops(jax.make_jaxpr(function)(*args).jaxpr)
+  return _jaxpr_flops(jax.make_jaxpr(function)(*args).jaxpr, tile)
 
 
-def _jaxpr_flops(jaxpr: Jaxpr) -> int:
-  return sum(map(_equation_flops, jaxpr.eqns))
+def _jaxpr_flops(jaxpr: Jaxpr, tile: int) -> int:
+  return sum(_equation_flops(equation, tile) for equation in jaxpr.eqns)
 
 
-def _equation_flops(equation: JaxprEqn) -> int:
+def _equation_flops(equation: JaxprEqn, tile: int) -> int:
   name, params = equation.primitive.name, equation.params
   if name == "dot_general":
-    (summed_axes, _), _ = params["dimension_numbers"]
-    terms = math.prod(equation.invars[0].aval.shape[axis] for axis in summed_axes)
-    return 2 * terms * equation.outvars[0].aval.size
+    (summed_axes, _), (batch_axes, _) = params["dimension_numbers"]
+    shape, size = equation.invars[0].aval.shape, equation.outvars[0].aval.size
+    terms = math.prod(shape[axis] for axis in summed_axes)
+    batch = math.prod(shape[axis] for axis in batch_axes)
+    rows = math.prod(shape) // max(terms * batch, 1)
+    return batch * _product(rows, terms, size // max(batch * rows, 1), tile)
   if name == "conv_general_dilated":
-    kernel = equation.invars[1].aval
-    terms = kernel.size // kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-    return 2 * terms * equation.outvars[0].aval.size
-  inner = [_jaxpr_flops(jaxpr) for jaxpr in jaxprs_in_params(params)]
+    kernel, out = equation.invars[1].aval, equation.outvars[0].aval
+    numbers, groups = params["dimension_numbers"], params["feature_group_count"]
+    features = kernel.shape[numbers.rhs_spec[0]]
+    rows = out.size // max(features, 1)
+    return groups * _product(rows, kernel.size // features, features // groups, tile)
+  inner = [_jaxpr_flops(jaxpr, tile) for jaxpr in jaxprs_in_params(params)]
   if name == "cond":
     return max(inner)
   return sum(inner) * _times(name, params)
+
+
+def _product(rows: int, terms: int, columns: int, tile: int) -> int:
+  """FLOPs of [rows, terms] times [terms, columns], padded unless the tile is 1."""
+  if tile == 1:
+    return 2 * rows * terms * columns
+  up = lambda size, multiple: -(-size // multiple) * multiple
+  return 2 * up(terms, tile) * min(up(rows, _ROWS) * up(columns, tile),
+                                   up(rows, tile) * up(columns, _ROWS))
 
 
 def _times(name: str, params) -> int:

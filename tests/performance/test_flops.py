@@ -47,6 +47,28 @@ class PrimitivesTest(parameterized.TestCase):
     counted = flops.count(functools.partial(jnp.einsum, equation), _array(*a), _array(*b))
     self.assertEqual(counted, expected)
 
+  @parameterized.parameters(
+      ("md,df->mf", (256, 128), (128, 384), 0.0),
+      ("bmd,bnd->bmn", (7, 256, 100), (7, 256, 100), 0.28),
+      ("md,dhe->mhe", (256, 1600), (1600, 16, 100), 0.04),
+      ("md,df->mf", (1, 128), (128, 256), 7.0),
+      ("md,df->mf", (100, 128), (128, 256), 0.04),  # Either operand may stay.
+      ("md,df->mf", (256, 128), (128, 100), 0.04))
+  def test_products_padded_to_tiles(self, equation, a, b, share):
+    run, arrays = functools.partial(jnp.einsum, equation), (_array(*a), _array(*b))
+    padded, exact = flops.count(run, *arrays, tile=128), flops.count(run, *arrays)
+    self.assertAlmostEqual(padded / exact - 1, share, places=12)
+
+  @parameterized.parameters(1, 2, 8)
+  def test_padding_is_never_less_than_nothing(self, groups):
+    run = lambda x, kernel: jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups)
+    arrays = _array(2, 8, 8, 16), _array(3, 3, 16 // groups, 32)
+    counts = [flops.count(run, *arrays, tile=tile) for tile in (1, 8, 128)]
+    self.assertEqual(counts, sorted(counts))
+    self.assertEqual(flops.count(lambda x: x @ x, _array(0, 0), tile=128), 0)
+
   @parameterized.parameters((1, 1), (2, 1), (1, 4))
   def test_convolutions(self, stride, groups):
     run = lambda x, kernel: jax.lax.conv_general_dilated(
