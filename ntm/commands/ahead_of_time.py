@@ -43,6 +43,8 @@ class Report:
       table.
     flops_per_chip: of the model, see `model_flops`.
     executed_flops_per_chip: with what rematerialisation computes again.
+    padded_flops_per_chip: with the padding to tiles of the chip too, at least, see
+      `ntm.performance.flops`.
     memory_traffic_bytes: read from HBM and written to it, see `ntm.performance.memory_traffic`.
     state_traffic_bytes: among them the arguments and the results, once each; the others are
       activations, gathered parameters and what is read again.
@@ -60,6 +62,7 @@ class Report:
   fits: bool | None
   flops_per_chip: float
   executed_flops_per_chip: float
+  padded_flops_per_chip: float
   memory_traffic_bytes: int
   state_traffic_bytes: int
   collective_bytes: dict[str, int]
@@ -70,7 +73,7 @@ class Report:
 
   def bound(self, chip: Chip) -> Bound:
     """Seconds that the chip needs at least, at its peaks."""
-    return bounds.of_chip(chip, self.executed_flops_per_chip, self.memory_traffic_bytes,
+    return bounds.of_chip(chip, self.padded_flops_per_chip, self.memory_traffic_bytes,
                           self.exchanges)
 
 
@@ -97,6 +100,8 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
       flops_per_chip=model_flops(program, config, refine) / num_chips,
       executed_flops_per_chip=executed_flops(program, config, refine) / num_chips,
+      padded_flops_per_chip=executed_flops(
+          program, config, refine, chip.tile if chip else 1) / num_chips,
       frozen_flops_per_chip={name: count / num_chips
                              for name, count in frozen_flops(program, config).items()},
       frozen_bytes={name: round(share * programs.shard_bytes(getattr(frozen, name)))
@@ -144,10 +149,11 @@ def model_flops(program: str, config: Config, refine: str | None = None) -> int:
 
 
 @functools.cache
-def executed_flops(program: str, config: Config, refine: str | None = None) -> int:
-  """As `model_flops`, with what rematerialisation computes again."""
+def executed_flops(program: str, config: Config, refine: str | None = None,
+                   tile: int = 1) -> int:
+  """As `model_flops`, with what rematerialisation computes again, and padding to tiles."""
   function, args, _ = programs.make(program, config, step_lib.COUNTING_MESH, refine)
-  return flops.count(function, *args)
+  return flops.count(function, *args, tile=tile)
 
 
 def frozen_flops(program: str, config: Config) -> dict[str, int]:

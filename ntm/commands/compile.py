@@ -165,9 +165,13 @@ def _print(result):
   print(f"memory                {gib(result['hbm_per_chip_bytes'])} per chip"
         + (f" of {gib(result['hbm_limit_bytes'])}" if result["hbm_limit_bytes"] else ""))
   print(f"model FLOPs           {result['flops_per_chip']:.4g} per chip")
+  padding = result["padded_flops_per_chip"] / result["executed_flops_per_chip"] - 1
+  print(f"executed FLOPs        {result['executed_flops_per_chip']:.4g} per chip"
+        + (f", and at least {padding:.1%} more to fill tiles" if padding else ""))
   for name, size in result["frozen_bytes"].items():
     share = result["frozen_flops_per_chip"][name] / result["flops_per_chip"]
-    print(f"{name.replace('_', ' '):21} {share:.1%} of them, {gib(size)} of parameters per chip")
+    print(f"{name.replace('_', ' '):21} {share:.1%} of the model's, {gib(size)} of parameters per "
+          "chip")
   if result["memory_traffic_bytes"]:
     print(f"memory traffic        {gib(result['memory_traffic_bytes'])} per chip, of which "
           f"{gib(result['state_traffic_bytes'])} are arguments and results")

@@ -26,6 +26,7 @@ class Chip:
       connects all chips.
     network_bandwidth: bytes/s that the chip can send to other slices, its share of its host's;
       None if the vendor does not state it, or if it depends on the host.
+    tile: side of its systolic arrays; 1 if it has none, or units too small for padding to matter.
   """
 
   name: str
@@ -35,6 +36,7 @@ class Chip:
   interconnect_bandwidth: float
   torus_dims: int
   network_bandwidth: float | None = None
+  tile: int = 1
 
   @property
   def link_bandwidth(self) -> float:
@@ -44,17 +46,17 @@ class Chip:
 
 # docs.cloud.google.com/tpu/docs/v4; the interconnect, 2,400 Gbit/s one way, is six
 # links of 50 GB/s in arXiv 2304.01433, table 4.
-_V4 = Chip("TPU v4", 275e12, 32 * _GIB, 1200e9, 300e9, 3)
+_V4 = Chip("TPU v4", 275e12, 32 * _GIB, 1200e9, 300e9, 3, tile=128)
 # docs.cloud.google.com/tpu/docs/v5e: 819 GB/s, 400 GB/s bidirectional, and 6.4 Tbit/s between
 # pods for 256 chips, which is two network cards of 100 Gbit/s per host of eight.
-_V5E = Chip("TPU v5e", 197e12, 16 * _GIB, 819e9, 200e9, 2, 25e9 / 8)
+_V5E = Chip("TPU v5e", 197e12, 16 * _GIB, 819e9, 200e9, 2, 25e9 / 8, 128)
 # docs.cloud.google.com/tpu/docs/v5p: 2,765 GB/s, 1,200 GB/s bidirectional, 50 Gbit/s.
-_V5P = Chip("TPU v5p", 459e12, 95 * _GIB, 2765e9, 600e9, 3, 50e9 / 8)
+_V5P = Chip("TPU v5p", 459e12, 95 * _GIB, 2765e9, 600e9, 3, 50e9 / 8, 128)
 # docs.cloud.google.com/tpu/docs/v6e: 1,638 GB/s, 800 GB/s bidirectional; 100 Gbit/s in the
 # table of docs.cloud.google.com/tpu/docs/tpu7x.
-_V6E = Chip("TPU v6e", 918e12, 32 * _GIB, 1638e9, 400e9, 2, 100e9 / 8)
+_V6E = Chip("TPU v6e", 918e12, 32 * _GIB, 1638e9, 400e9, 2, 100e9 / 8, 256)
 # docs.cloud.google.com/tpu/docs/tpu7x: 7,380 GB/s, 1,200 GB/s bidirectional, 100 Gbit/s.
-_TPU7X = Chip("TPU7x", 2307e12, 192 * _GIB, 7380e9, 600e9, 3, 100e9 / 8)
+_TPU7X = Chip("TPU7x", 2307e12, 192 * _GIB, 7380e9, 600e9, 3, 100e9 / 8, 256)
 # NVIDIA's A100 datasheet (nvidia.com/en-us/data-center/a100), SXM: 624 TFLOPS
 # with sparsity, NVLink 600 GB/s both ways; 1,555 GB/s of memory, or 2,039 of 80 GB.
 _A100_40 = Chip("NVIDIA A100 SXM 40GB", 312e12, 40 * _GIB, 1555e9, 300e9, 0)

@@ -54,7 +54,7 @@ def of_chip(chip: Chip, flops: float, memory_bytes: float,
 
   Args:
     chip: every one, doing the same.
-    flops: executed by a chip.
+    flops: executed by a chip, padding included.
     memory_bytes: read and written by a chip.
     exchanges: what a chip sends, by axes of the mesh.
   """
