@@ -86,6 +86,21 @@ class ResultFileTest(absltest.TestCase):
       self.assertRegex(stderr.getvalue(), f"argument --json: .* cannot be written .*({message})")
 
 
+class PaddingTest(absltest.TestCase):
+
+  def test_a_change_gives_a_row_more(self):
+    path = _BENCHMARKS.parent / "configs" / "digits.py"
+    names, shares = [], []
+    for change in ("", "width=256"):
+      _, name, *_, small, large, _ = _import("padding").row(path, change).split("|")
+      names.append(name.strip())
+      shares.append((float(small.strip(" %")), float(large.strip(" %"))))
+    self.assertEqual(names, ["`digits`", "`digits` width=256"])
+    self.assertGreater(shares[0][0], shares[1][0])  # Whole tiles have less to fill.
+    for small, large in shares:
+      self.assertLess(small, large)
+
+
 class ScalingTest(absltest.TestCase):
 
   def test_prints_what_is_there_and_compiles_the_rest(self):
