@@ -129,8 +129,8 @@ def compile_case(case: Case, results: pathlib.Path) -> None:
 
 _HEADER = """\
 | config | program | slice | chips | parameters | arguments, GiB | temporaries | memory | of HBM | \
-TFLOPs per chip | collectives, GiB | interconnect / arithmetic | memory / arithmetic | MFU at most | \
-without overlap |
+TFLOPs per chip | collectives, GiB | interconnect / arithmetic | memory / arithmetic | \
+MFU at most | without overlap |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 

@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 import numpy as np
+import published_runs
 import shapes
 
 from ntm.ablations import pages
@@ -209,7 +210,8 @@ def _nll(row):
 
 
 TABLES = {"endless": endless, "equal": equal, "tried": tried, "templates": templates,
-          "shapes": lambda: shapes.table(rows("shapes"))}
+          "shapes": lambda: shapes.table(rows("shapes")),
+          "published_runs": lambda: published_runs.table(rows("published_runs"))}
 
 
 if __name__ == "__main__":
