@@ -129,8 +129,8 @@ def compile_case(case: Case, results: pathlib.Path) -> None:
 
 _HEADER = """\
 | config | program | slice | chips | parameters | arguments, GiB | temporaries | memory | of HBM | \
-TFLOPs per chip | collectives, GiB | interconnect / arithmetic | memory / arithmetic | MFU at most | \
-without overlap |
+TFLOPs per chip | collectives, GiB | interconnect / arithmetic | memory / arithmetic | \
+MFU at most | without overlap |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
@@ -148,11 +148,11 @@ def _row(case, figures):
   end = f" {figures['flops_per_chip'] / 1e12:.1f} |" + " |" * 5
   if bounds:
     # Figures that were kept from before have no memory traffic.
-    memory = f"{bounds['memory'] / bounds['compute']:.2f}" if "memory" in bounds else ""
+    traffic = f"{bounds['memory'] / bounds['compute']:.2f}" if "memory" in bounds else ""
     serial = figures.get("mfu_bound_without_overlap")
     end = (f" {figures['flops_per_chip'] / 1e12:.1f} | "
            f"{gib(sum(figures['collective_bytes'].values()))} | "
-           f"{bounds['interconnect'] / bounds['compute']:.2f} | {memory} | "
+           f"{bounds['interconnect'] / bounds['compute']:.2f} | {traffic} | "
            f"{figures['mfu_bound']:.0%} | {'' if serial is None else f'{serial:.0%}'} |")
   return (f"{start} {figures['chips']} | {figures['parameters']:,} |{memory} "
           f"{gib(figures['hbm_per_chip_bytes'])} | "

@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 import numpy as np
+import published_runs
 import shapes
 
 from ntm.ablations import pages
@@ -233,7 +234,8 @@ TABLES = {"endless": endless, "equal": equal, "tried": tried, "templates": templ
           "best_of_n": lambda: chosen("best_of_n", "kept", (
               "Fréchet distance", "precision", "recall", "class_accuracy")),
           "adaptive_steps": lambda: chosen("adaptive_steps", "T of the classes", (
-              "evaluations", "Fréchet distance", "class_accuracy"))}
+              "evaluations", "Fréchet distance", "class_accuracy")),
+          "published_runs": lambda: published_runs.table(rows("published_runs"))}
 
 
 if __name__ == "__main__":

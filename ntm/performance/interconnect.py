@@ -65,7 +65,7 @@ def by_axis(text: str, devices: np.ndarray, axes: Sequence[str], chip: Chip | No
     text: of a compiled program, `jax.stages.Compiled.as_text()`.
     devices: of the mesh, the slices along the first of its axes.
     axes: names of the axes of `devices`; those of a collective are joined by '+'.
-    chip: of the devices; without a torus, or None, every chip has one link.
+    chip: of the devices; a chip without a torus, None, or another device has one link.
     devices_per_chip: in the mesh.
 
   Raises:
@@ -109,7 +109,8 @@ class _Places:
 
   def __init__(self, devices, axes, chip):
     flat = devices.ravel()
-    self._axes, self._chip = axes, chip if chip and chip.torus_dims else None
+    in_torus = chip and chip.torus_dims and flat[0].platform == "tpu"
+    self._axes, self._chip = axes, chip if in_torus else None
     self._index = np.stack(np.unravel_index(np.arange(flat.size), devices.shape), -1)
     self._coords = (np.asarray([device.coords for device in flat]) if self._chip
                     else self._index[:, 1:])

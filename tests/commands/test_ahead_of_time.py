@@ -58,20 +58,22 @@ class AheadTest(parameterized.TestCase):
     bound = report.bound(_CHIP)
     self.assertEqual(bound.compute, report.flops_per_chip / _CHIP.peak_flops)
     # Every update reads the state and writes it again.
-    self.assertBetween(report.state_traffic_bytes, 1.9 * report.arguments, 2 * report.arguments)
+    self.assertBetween(report.state_traffic_bytes, 1.9 * report.arguments, 2.1 * report.arguments)
     self.assertGreater(report.memory_traffic_bytes, report.state_traffic_bytes)
     self.assertGreaterEqual(bound.serial, bound.overlapped)
     for axis in partitioning.AXES:
       self.assertTrue(any(axis in axes.split("+") for axes in report.exchanges), axis)
 
-  @parameterized.parameters((8, 1, 1.05), (1, 8, 1.6), (2, 4, 1.6))
+    # Of parameters and gradients in float32, with the activations that `tensor` exchanges.
+    self.assertLess(sum(report.collective_bytes.values()), 1.7 * 2 * 4 * report.parameters)
+
+  @parameterized.parameters((8, 1, 0.55), (2, 4, 1.4))
   @pytest.mark.slow
   def test_an_update_sends_little_more_than_parameters_and_gradients(self, data, fsdp, most):
-    """Split over data they are the gradients; over fsdp they are gathered forward and backward."""
+    """Over data gradients alone; over fsdp parameters too, forward and backward."""
     report = _report(mesh={"data": data, "fsdp": fsdp, "tensor": 1}, model__remat="full")
-    sent = sum(report.collective_bytes.values())
-    self.assertLess(sent, most * 2 * 4 * report.parameters)  # Both in float32.
-    self.assertGreater(sent, 4 * report.parameters)
+    both = 2 * 4 * report.parameters  # In float32.
+    self.assertBetween(sum(report.collective_bytes.values()), both / 2, most * both)
 
   @pytest.mark.slow
   def test_the_inverse_gathers_the_transporter_once_for_all_tokens(self):

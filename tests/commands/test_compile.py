@@ -1,6 +1,8 @@
 """`ntm compile` for devices that are not there."""
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -12,6 +14,10 @@ from unittest import mock
 
 import pytest
 from absl.testing import absltest, parameterized
+
+from ntm.commands import ahead_of_time, compile
+from ntm.performance import accelerators, interconnect
+from tests.helpers import tiny
 
 
 class CommandTest(parameterized.TestCase):
@@ -50,6 +56,33 @@ class CommandTest(parameterized.TestCase):
     best = json.loads((folder / "best.json").read_text())
     self.assertCountEqual(best["flags"], flags)
     self.assertEqual(best["candidates"], 1)
+
+  def test_both_bounds_are_printed(self):
+    report = ahead_of_time.Report(
+        parameters=7, arguments=2 ** 30, temporaries=2 ** 30, hbm_per_chip_bytes=2 ** 31, fits=True,
+        flops_per_chip=197e10, executed_flops_per_chip=197e10, memory_traffic_bytes=819 * 10 ** 7,
+        state_traffic_bytes=2 ** 30, collective_bytes={"all-gather": 2 ** 30}, crossing_bytes={},
+        exchanges={"fsdp": interconnect.Exchange(1e9, 25e7, 4, (0, 1), 2 ** 27)},
+        frozen_flops_per_chip={}, frozen_bytes={})
+    config = tiny.config()
+    with (mock.patch.object(ahead_of_time, "report", return_value=report),
+          mock.patch.object(compile, "_PROGRAM", mock.Mock(value="train")),
+          mock.patch.object(compile, "_TOPOLOGY", mock.Mock(value="v5e:2x2")),
+          mock.patch.object(compile, "_NUM_SLICES", mock.Mock(value=2)),
+          mock.patch.object(compile, "_REFINE", mock.Mock(value="score")),
+          contextlib.redirect_stdout(io.StringIO()) as out):
+      result = compile._measure(config, None, accelerators.lookup("TPU v5e"), 8)
+      compile._print(result)
+    for line in (
+        "memory traffic        7.63 GiB per chip, of which 1.00 GiB are arguments and results",
+        "along fsdp            0.93 GiB per chip over 4 links, 0.12 GiB to other slices",
+        "a step takes at least 42.9 ms (compute 10.0, memory 10.0, interconnect 5.0, network 42.9)",
+        "without any overlap   67.9 ms", "MFU at most           23.3%, without any overlap 14.7%"):
+      self.assertIn(line, out.getvalue())
+    written = json.loads(json.dumps(result))
+    self.assertEqual(written["exchanges"]["fsdp"]["links"], 4)
+    self.assertAlmostEqual(written["step_seconds_without_overlap"],
+                           sum(written["bounds_seconds"].values()))
 
   def test_topologies_that_do_not_exist_are_named(self):
     done = _run("v5x:nothing")
