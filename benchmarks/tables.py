@@ -3,8 +3,8 @@
 A page holds such a table between `<!-- table: NAME -->` and `<!-- -->`, and the rows are in
 docs/measurements/. Prints the tables that are not those of the rows, and exits with 1 if there
 are any; `--write` puts them right. To add rows, append those of a benchmark's `results.jsonl`;
-those of docs/ablations.md are added by `ntm table --reduced --docs=docs`, and those of best_of_n.py
-and adaptive_steps.py are the "rows" of their JSON, one per line with its key as "way".
+those of docs/ablations.md are added by `ntm table --reduced --docs=docs`, and those of best_of_n.py,
+adaptive_steps.py and classify.py are the rows of their JSON, one per line with a name as "way".
 """
 
 import argparse
@@ -204,6 +204,18 @@ def chosen(name: str, title: str, columns: tuple[str, ...]) -> str:
       for row in rows(name) if row["way"] != "real test images"])
 
 
+def classify() -> str:
+  """Accuracy of generative models that classify."""
+  lines, before = [], None
+  for row in rows("classify"):
+    accuracy = f"{row['accuracy']:.1%} ± {row['accuracy_standard_error']:.1%}"
+    nats = f"{row['nats_per_image']:.2f}" if "nats_per_image" in row else ""
+    lines.append([row["way"] if row["way"] != before else "", str(row.get("draws", "")),
+                  str(row.get("evaluations", "")), accuracy, nats])
+    before = row["way"]
+  return markdown(["", "draws", "evaluations per class", "accuracy", "nats per image"], lines)
+
+
 def _with_error(row):
   return f"{row['frechet_distance']:.2f} ± {row['frechet_standard_error']:.2f}"
 
@@ -235,6 +247,7 @@ TABLES = {"endless": endless, "equal": equal, "tried": tried, "templates": templ
               "Fréchet distance", "precision", "recall", "class_accuracy")),
           "adaptive_steps": lambda: chosen("adaptive_steps", "T of the classes", (
               "evaluations", "Fréchet distance", "class_accuracy")),
+          "classify": classify,
           "published_runs": lambda: published_runs.table(rows("published_runs"))}
 
 

@@ -16,6 +16,8 @@ def get_config():
   config.model.image_shape = (1024, 1)
   config.model.patch_shape = (16,)
   config.model.num_classes = 2
-  config.train.steps = 2000
+  config.model.transporter.width = config.model.predictor.width = 64
+  config.train.steps = 1500
+  config.train.batch_size = 16
   config.train.sample_every = config.train.checkpoint_every = 500
   return config
