@@ -15,7 +15,7 @@ _INTERNAL = (
     "sampling/ode.py", "likelihood/spread.py", "models/", "nn/", "truth/",
     "published/autoencoders/model.py", "published/flux2/blocks.py", "published/flux2/model.py",
     "published/qwen/model.py", "published/sit/model.py", "published/tarflow/model.py",
-    "performance/collectives.py")
+    "performance/collectives.py", "performance/hlo.py")
 _INTERNAL_MESSAGES = (
     # As above, in modules whose other messages are for users.
     "split is ...; expected one of", "schedule is ...; expected one of", "num_tokens is ...; the",
