@@ -3,7 +3,7 @@
 A page holds such a table between `<!-- table: NAME -->` and `<!-- -->`, and the rows are in
 docs/measurements/. Prints the tables that are not those of the rows, and exits with 1 if there
 are any; `--write` puts them right. To add rows, append those of a benchmark's `results.jsonl`;
-those of docs/ablations.md are added by `ntm table --reduced --docs=docs`, and those of best_of_n.py,
+those of docs/ablations.md are added by `ntm table --reduced --docs=docs`; those of best_of_n.py,
 adaptive_steps.py and classify.py are the rows of their JSON, one per line with a name as "way".
 """
 
