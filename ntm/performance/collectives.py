@@ -1,7 +1,7 @@
 """Bytes that a compiled program exchanges between devices, by kind of collective.
 
 XLA's own cost analysis does not report them. They are read from the text of the compiled
-program, `ntm.performance.hlo`.
+program, `ntm.performance.hlo`, in which a TPU's compiler repeats some: see `hlo.continues`.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ def of_program(program: hlo.Program) -> list[Collective]:
     types = {i.name: i.type for i in program.computations[name]}
     for i in program.computations[name]:
       kind = i.opcode.removesuffix("-start")
-      if kind not in _KINDS:
+      if kind not in _KINDS or hlo.continues(i, program.computations[name]):
         continue
       if (kind == "all-reduce" and name not in outside
           and _is_scattered(i, program.computations[name])):

@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ntm.performance import collectives
+from tests.helpers import fusions
 
 
 def _collective_bytes(function, *args, **kwargs):
@@ -49,6 +50,9 @@ class CollectivesTest(parameterized.TestCase):
 }"""
     self.assertEqual(collectives.collective_bytes(text),
                      {"all-reduce": 64 * 4, "reduce-scatter": 64 * 4})
+
+  def test_a_gather_that_is_spread_over_fusions_counts_once(self):
+    self.assertEqual(collectives.collective_bytes(fusions.SPREAD_GATHER), {"all-gather": 8 * 4096})
 
   @parameterized.parameters(
       ("%sum", "reduce-scatter"), ("%same", "reduce-scatter"), ("%other", "all-reduce"))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from absl.testing import absltest, parameterized
 
 from ntm.performance import memory_traffic
+from tests.helpers import fusions
 
 _X, _W = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((64, 128), (128, 128)))
 _ROW, _WEIGHT = 64 * 128 * 4, 128 * 128 * 4
@@ -91,6 +92,11 @@ class MemoryTrafficTest(parameterized.TestCase):
        "  ROOT %r = f32[8192]{0} all-gather-done(%start)", 9 * 4096))
   def test_instructions_of_a_tpu(self, body, expected):
     self.assertEqual(memory_traffic.traffic_bytes(_tpu(body)), expected)
+
+  def test_a_gather_that_is_spread_over_fusions_counts_once(self):
+    # The gather reads 1 and writes 8 parts; the work in between reads 1 and writes 1.
+    self.assertEqual(memory_traffic.traffic_bytes(fusions.SPREAD_GATHER), (9 + 2) * 4096)
+    self.assertEqual(memory_traffic.state_bytes(fusions.SPREAD_GATHER), (2 + 8) * 4096)
 
 
 if __name__ == "__main__":
