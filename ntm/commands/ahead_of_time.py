@@ -127,8 +127,7 @@ def report(program: str, config: Config, mesh: Mesh, chip: Chip | None, num_chip
       hbm_per_chip_bytes=round(size * share),
       fits=None if chip is None else size * share <= chip.hbm_bytes,
       memory_traffic_bytes=round(memory_traffic.traffic_bytes(text) * share),
-      state_traffic_bytes=round(
-          (memory.argument_size_in_bytes + memory.output_size_in_bytes) * share),
+      state_traffic_bytes=round(memory_traffic.state_bytes(text) * share),
       collective_bytes=per_chip(sent), crossing_bytes=per_chip(crossing),
       exchanges=interconnect.by_axis(
           text, mesh.devices.reshape(len(slices), -1, *mesh.devices.shape[1:]),

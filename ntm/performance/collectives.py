@@ -1,21 +1,19 @@
 """Bytes that a compiled program exchanges between devices, by kind of collective.
 
 XLA's own cost analysis does not report them. They are read from the text of the compiled
-program, `ntm.performance.hlo`.
+program, `ntm.performance.hlo`, in which a TPU's compiler repeats some: see `hlo.continues`.
 """
 
 import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 
 from ntm.performance import hlo
 
 _KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
-_STEPS, _STARTS = '"async_collective_fusion_config":{', 'custom_call_target="AsyncCollectiveStart"'
 _ALL = "replica_groups={}"  # Of all devices.
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{[0-9,{}]*)\}")
 _ROWS = re.compile(r"replica_groups=\[([0-9,]+)\]<=\[([0-9,]+)\](?:T\(([0-9,]+)\))?")
@@ -54,7 +52,7 @@ def of_program(program: hlo.Program) -> list[Collective]:
     types = {i.name: i.type for i in program.computations[name]}
     for i in program.computations[name]:
       kind = i.opcode.removesuffix("-start")
-      if kind not in _KINDS or is_later_step(i, program.computations[name]):
+      if kind not in _KINDS or hlo.continues(i, program.computations[name]):
         continue
       if (kind == "all-reduce" and name not in outside
           and _is_scattered(i, program.computations[name])):
@@ -63,16 +61,6 @@ def of_program(program: hlo.Program) -> list[Collective]:
       found.append(Collective(
           kind, times * hlo.num_bytes(read if kind == "reduce-scatter" else i.result), i))
   return found
-
-
-def is_later_step(i: hlo.Instruction, computation: Sequence[hlo.Instruction]) -> bool:
-  """Whether an instruction goes on with a collective that was started elsewhere.
-
-  A TPU may run one collective in steps, each fused with some arithmetic, and each is written as
-  the whole collective.
-  """
-  return _STEPS in i.rest and not any(
-      _STARTS in other.rest and i.name in other.operands for other in computation)
 
 
 def collective_bytes(text: str) -> dict[str, int]:

@@ -120,6 +120,20 @@ def parse(text: str) -> Program:
   return Program(computations, entry)
 
 
+def continues(collective: Instruction, computation: list[Instruction]) -> bool:
+  """Whether a collective goes on with what another fusion has started.
+
+  A TPU's compiler spreads one over several fusions, which do other work in between, and repeats
+  the instruction in each of them: the first one, some in the middle, and the one that waits.
+
+  Args:
+    collective: the instruction.
+    computation: that it is in.
+  """
+  return "chain_id=" in collective.rest and not any(
+      '"AsyncCollectiveStart"' in i.rest for i in computation)
+
+
 def arrays(types: str) -> list[Array]:
   """All arrays in a type, in order."""
   return [Array(_ITEM_BYTES.get(item, 4 if item.endswith("32") else 1)

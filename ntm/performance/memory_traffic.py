@@ -8,8 +8,8 @@ instruction reads its operands and writes its result once, as often as it runs:
   that it updates in place, such as one layer of a stack, it writes the update.
 - Arrays in other memories than the main one, marked S(1) and so on in a layout, count nothing:
   a TPU's compiler keeps what fits in the memory of the chip.
-- Tuples, bitcasts, the halves `-done` of asynchronous instructions and the steps of a collective
-  after its first move nothing.
+- A collective that is spread over several fusions counts with the first of them.
+- Tuples, bitcasts and the halves `-done` of asynchronous instructions move nothing.
 
 It is the least that these instructions can move. Not counted: the padding of tiled layouts,
 operands that a product reads again for every block of its result, what a custom call (splash
@@ -18,11 +18,13 @@ the chip, so that caches save part of its count.
 """
 
 import functools
+import re
 
-from ntm.performance import collectives, hlo
+from ntm.performance import hlo
 
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
          "call", "after-all", "opt-barrier", "partition-id", "replica-id"}
+_ASYNC = re.compile(r'"AsyncCollective(Start|Done)"')
 _SLICES = ("dynamic-slice", "slice", "gather")
 
 
@@ -42,6 +44,17 @@ def traffic_bytes(text: str) -> int:
     types = {i.name: i.type for i in program.computations[name]}
     total += times * sum(_moved(i, types, fusions) for i in program.computations[name])
   return round(total)
+
+
+def state_bytes(text: str) -> int:
+  """Bytes of the arguments and results of a program on one device, once each.
+
+  Args:
+    text: of a compiled program, `jax.stages.Compiled.as_text()`.
+  """
+  program = hlo.parse(text)
+  return round(sum(hlo.num_bytes(i.type) * ((i.opcode == "parameter") + i.is_root)
+                   for i in program.computations[program.entry]))
 
 
 def _moved(i, types, fusions) -> float:
@@ -89,8 +102,10 @@ class _Fusions:
           total += hlo.num_bytes(i.type)
         elif i.opcode == "fusion":
           total += self.read(i.called[0], place)
-        elif self._hands_on(i, name):
-          continue
+        elif i.is_root and i.opcode == "tuple" or _ASYNC.search(i.rest):
+          pass  # Handed on in place.
+        elif hlo.continues(i, computation):
+          pass
         elif i.opcode != "dynamic-update-slice" or place != 0:
           return whole
     return min(whole, total)
@@ -100,18 +115,14 @@ class _Fusions:
     by_name = {i.name: i for i in self._computations[name]}
     root = next(i for i in by_name.values() if i.is_root)
     outputs = [by_name[name] for name in root.operands] if root.opcode == "tuple" else [root]
-    return sum(0 if self._hands_on(i, name) else self._output(i, by_name) for i in outputs)
-
-  def _hands_on(self, i, name) -> bool:
-    """Whether it is part of a later step of a collective, whose arrays stay where they are."""
-    computation = self._computations[name]
-    later = any(collectives.is_later_step(other, computation) for other in computation)
-    return later and (i.opcode in ("parameter", "tuple") or "AsyncCollectiveDone" in i.rest
-                      or collectives.is_later_step(i, computation))
+    return sum(self._output(i, by_name) for i in outputs)
 
   def _output(self, i, by_name) -> float:
-    while i.opcode == "bitcast":
+    while i.opcode == "bitcast" or '"AsyncCollectiveStart"' in i.rest:
       i = by_name[i.operands[0]]
+    if (i.opcode == "parameter" or _ASYNC.search(i.rest)
+        or hlo.continues(i, list(by_name.values()))):
+      return 0
     if i.opcode == "dynamic-update-slice":
       return hlo.num_bytes(by_name[i.operands[1]].type)
     if i.opcode == "fusion":

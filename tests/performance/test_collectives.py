@@ -7,6 +7,7 @@ from absl.testing import absltest, parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ntm.performance import collectives
+from tests.helpers import fusions
 
 
 def _collective_bytes(function, *args, **kwargs):
@@ -50,38 +51,8 @@ class CollectivesTest(parameterized.TestCase):
     self.assertEqual(collectives.collective_bytes(text),
                      {"all-reduce": 64 * 4, "reduce-scatter": 64 * 4})
 
-  def test_a_collective_in_steps_counts_once(self):
-    # As libtpu writes it: a start, a step in a loop, and an end, each with the whole collective.
-    gather = ('all-gather(%part), channel_id=1, replica_groups={{0,1}}, dimensions={0}, '
-              'backend_config={"async_collective_fusion_config":{"flag_start":"2"}}')
-    fused = lambda name, last: f"""%{name} (part: bf16[4]) -> bf16[8] {{
-  %part = bf16[4]{{0}} parameter(0)
-  %whole.{name} = bf16[8]{{0}} {gather}
-  ROOT %out.{name} = bf16[8]{{0}} {last}
-}}
-
-"""
-    text = fused("start", 'custom-call(%whole.start), custom_call_target="AsyncCollectiveStart"')
-    text += fused("step", "copy(%whole.step)")
-    text += fused("end", 'custom-call(%part, %whole.end), custom_call_target="AsyncCollectiveDone"')
-    text += """%body (part: bf16[4]) -> bf16[8] {
-  %part = bf16[4]{0} parameter(0)
-  ROOT %out = bf16[8]{0} fusion(%part), kind=kCustom, calls=%step
-}
-
-%condition (i: s32[]) -> pred[] {
-  %i = s32[] parameter(0)
-  %times = s32[] constant(24)
-  ROOT %less = pred[] compare(%i, %times), direction=LT
-}
-
-ENTRY %main (part: bf16[4]) -> bf16[8] {
-  %part = bf16[4]{0} parameter(0)
-  %first = bf16[8]{0} fusion(%part), kind=kCustom, calls=%start
-  %looped = bf16[8]{0} while(%first), condition=%condition, body=%body
-  ROOT %last = bf16[8]{0} fusion(%looped), kind=kCustom, calls=%end
-}"""
-    self.assertEqual(collectives.collective_bytes(text), {"all-gather": 16})
+  def test_a_gather_that_is_spread_over_fusions_counts_once(self):
+    self.assertEqual(collectives.collective_bytes(fusions.SPREAD_GATHER), {"all-gather": 8 * 4096})
 
   @parameterized.parameters(
       ("%sum", "reduce-scatter"), ("%same", "reduce-scatter"), ("%other", "all-reduce"))

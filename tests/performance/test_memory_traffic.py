@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from absl.testing import absltest, parameterized
 
 from ntm.performance import memory_traffic
+from tests.helpers import fusions
 
 _X, _W = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((64, 128), (128, 128)))
 _ROW, _WEIGHT = 64 * 128 * 4, 128 * 128 * 4
@@ -92,29 +93,10 @@ class MemoryTrafficTest(parameterized.TestCase):
   def test_instructions_of_a_tpu(self, body, expected):
     self.assertEqual(memory_traffic.traffic_bytes(_tpu(body)), expected)
 
-  def test_later_steps_of_a_collective_move_nothing(self):
-    gather = ('all-gather(%part), channel_id=1, replica_groups={{0,1}}, dimensions={0}, '
-              'backend_config={"async_collective_fusion_config":{"flag_start":"2"}}')
-    fused = lambda name, root, last: f"""%{name} (part: bf16[4]) -> {root} {{
-  %part = bf16[4]{{0}} parameter(0)
-  %whole.{name} = bf16[8]{{0}} {gather}
-  ROOT %out.{name} = {root} {last}
-}}
-
-"""
-    both = "(bf16[4]{0}, bf16[8]{0})"
-    text = fused("start", "bf16[8]{0}",
-                 'custom-call(%whole.start), custom_call_target="AsyncCollectiveStart"')
-    text += fused("step", both, "tuple(%part, %whole.step)")
-    text += fused("end", "bf16[8]{0}",
-                  'custom-call(%part, %whole.end), custom_call_target="AsyncCollectiveDone"')
-    text += f"""ENTRY %main (part: bf16[4]) -> bf16[8] {{
-  %part = bf16[4]{{0}} parameter(0)
-  %first = bf16[8]{{0}} fusion(%part), kind=kCustom, calls=%start
-  %then = {both} fusion(%part), kind=kCustom, calls=%step
-  ROOT %last = bf16[8]{{0}} fusion(%part), kind=kCustom, calls=%end
-}}"""
-    self.assertEqual(memory_traffic.traffic_bytes(text), 8 + 16)
+  def test_a_gather_that_is_spread_over_fusions_counts_once(self):
+    # The gather reads 1 and writes 8 parts; the work in between reads 1 and writes 1.
+    self.assertEqual(memory_traffic.traffic_bytes(fusions.SPREAD_GATHER), (9 + 2) * 4096)
+    self.assertEqual(memory_traffic.state_bytes(fusions.SPREAD_GATHER), (2 + 8) * 4096)
 
 
 if __name__ == "__main__":
