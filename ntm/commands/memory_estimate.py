@@ -15,7 +15,8 @@ rebuilt: REBUILT times what one layer keeps without rematerialisation. That much
 gathered: parameters of GATHERED layers, float32, where `fsdp` splits them: the layer at work,
   and its gradient or the next one.
 
-Both constants were fitted to the compiled programs of docs/scaling.md, which has the errors.
+Both constants were fitted to the compiled programs of docs/scaling.md, which has the errors. Not
+counted is what a frozen text encoder needs while it reads, so that with one it is too low.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ from ntm.training import state as state_lib
 
 REBUILT = 0.7
 GATHERED = 2
-LARGEST_ERROR = 0.3  # Of the estimate, over the table of docs/scaling.md.
+LARGEST_ERROR = 0.3  # Of the estimate without a text encoder, over the table of docs/scaling.md.
 _LANES = 128  # Entries of a TPU's vector registers along the last axis.
 
 

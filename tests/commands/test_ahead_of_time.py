@@ -56,7 +56,8 @@ class AheadTest(parameterized.TestCase):
     self.assertTrue(report.fits)
     self.assertGreater(report.collective_bytes["all-reduce"], 0)
     bound = report.bound(_CHIP)
-    self.assertEqual(bound.compute, report.flops_per_chip / _CHIP.peak_flops)
+    self.assertEqual(bound.compute, report.padded_flops_per_chip / _CHIP.peak_flops)
+    self.assertGreater(report.padded_flops_per_chip, report.executed_flops_per_chip)
     # Every update reads the state and writes it again.
     self.assertBetween(report.state_traffic_bytes, 1.9 * report.arguments, 2.1 * report.arguments)
     self.assertGreater(report.memory_traffic_bytes, report.state_traffic_bytes)
