@@ -108,6 +108,8 @@ _SAMPLE = [
      ["expected a path without suffix", "{files}/a"]),
     (["--workdir={run}", "--output={new}/"], ["a directory; expected the path of a file"]),
     (["--workdir={run}", "--output={files}/none.npz/a"], ["Not a directory", "another path"]),
+    (["--workdir={run}", "--output=/proc/missing/a"],
+     ["--output is /proc/missing/a, and /proc/missing/a.npz cannot be written", "another path"]),
     (["--workdir={run}", "--output=gs://bucket/a"], ["not on this machine; expected a local path"]),
     (["--workdir=gs://bucket/run"], ["not on this machine; expected a local path", "--output"]),
     (["--workdir={run}", "--labels="], ["--labels is empty"]),
