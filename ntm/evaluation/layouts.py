@@ -12,7 +12,6 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,13 +46,21 @@ def read(layout: str, path: str) -> list[Item]:
     path: the file of GenEval or the folder of DPG-Bench.
 
   Raises:
-    ValueError: another kind of file, a line without prompt, a blank prompt, none at all.
+    ValueError: another kind of file, one that is not UTF-8, a line whose prompt is missing or not
+      a string, a blank prompt, none at all.
   """
   items = _read_geneval(pathlib.Path(path)) if layout == "geneval" else _read_dpg(
       pathlib.Path(path))
   if blank := [item.name for item in items if not item.prompt.strip()]:
     raise ValueError(f"the prompt {blank[0]} of {path} is blank; expected some text.")
   return items
+
+
+def place(layout: str, path: str, item: Item) -> str:
+  """Where a prompt that `read` gives stands, for errors: "line 3 of FILE" or "FOLDER/ITEM.txt"."""
+  if layout == "geneval":
+    return f"line {int(item.name) + 1} of {path}"
+  return str(pathlib.Path(path) / f"{item.name}.txt")
 
 
 def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
@@ -94,7 +101,7 @@ def _grid_path(directory, item):
 
 def _read_geneval(path) -> list[Item]:
   try:
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f"{path} cannot be read ({error}); expected GenEval's "
                      "evaluation_metadata.jsonl.") from error
@@ -102,22 +109,29 @@ def _read_geneval(path) -> list[Item]:
   for i, line in enumerate(lines):
     try:
       metadata = json.loads(line)
-      items.append(Item(f"{i:05}", str(metadata["prompt"]), metadata))
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError:
+      metadata = None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("prompt"), str):
       raise ValueError(f"line {i + 1} of {path} is {line!r:.80}; expected a JSON object with a "
-                       "\"prompt\", as in GenEval's evaluation_metadata.jsonl.") from error
-  return _some(items, path)
+                       "\"prompt\", a string, as in GenEval's evaluation_metadata.jsonl.")
+    items.append(Item(f"{i:05}", metadata["prompt"], metadata))
+  if not items:
+    raise ValueError(f"{path} has no prompts; expected at least one.")
+  return items
 
 
 def _read_dpg(path) -> list[Item]:
   if not path.is_dir():
     problem = "is not a folder" if path.exists() else "does not exist"
     raise ValueError(f"{path} {problem}; expected DPG-Bench's folder of ITEM.txt files.")
-  return _some([Item(file.stem, file.read_text().strip()) for file in sorted(path.glob("*.txt"))],
-               path)
-
-
-def _some(items: Sequence[Item], path) -> list[Item]:
+  items = []
+  for file in sorted(path.glob("*.txt")):
+    try:
+      items.append(Item(file.stem, file.read_text(encoding="utf-8-sig").strip()))
+    except (OSError, UnicodeDecodeError) as error:
+      raise ValueError(f"{file} cannot be read ({error}); expected a prompt of DPG-Bench as UTF-8 "
+                       "text.") from error
   if not items:
-    raise ValueError(f"{path} has no prompts; expected at least one.")
-  return list(items)
+    raise ValueError(f"{path} has no ITEM.txt files; expected DPG-Bench's folder, which has a file "
+                     "per prompt.")
+  return items
