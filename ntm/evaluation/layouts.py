@@ -10,6 +10,7 @@ What belongs to a prompt is written whole or not at all, so an interrupted run c
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 from typing import Any
@@ -63,13 +64,30 @@ def place(layout: str, path: str, item: Item) -> str:
   return str(pathlib.Path(path) / f"{item.name}.txt")
 
 
+def check_apart(directory: pathlib.Path, path: str) -> None:
+  """Raises ValueError if samples in a folder would be mixed with the prompts, or overwrite them.
+
+  Args:
+    directory: value of --output.
+    path: value of --prompts_file.
+  """
+  same = lambda one: os.path.realpath(one) == os.path.realpath(path)
+  if same(directory):
+    raise ValueError(f"--output is {directory}, the folder of --prompts_file; choose another "
+                     "--output.")
+  if same(_record_path(directory)):
+    raise ValueError(f"--output is {directory}, and how its samples are drawn would be written to "
+                     f"{_record_path(directory)}, the file of --prompts_file; choose another "
+                     "--output.")
+
+
 def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
   """Makes the folder, and next to it DIRECTORY.json, which says how its samples are drawn.
 
   Raises:
     ValueError: it has samples that are drawn in another way, or other files.
   """
-  path = directory.with_name(f"{directory.name}.json")
+  path = _record_path(directory)
   settings_record.check(path, directory, settings, "output")
   settings_record.start(path, directory, settings)
 
@@ -93,6 +111,10 @@ def write(layout: str, directory: pathlib.Path, item: Item, images: np.ndarray) 
     pictures.save(partial / "samples" / f"{i:04}.png", image)
   (partial / "metadata.jsonl").write_text(json.dumps(item.metadata) + "\n")
   partial.rename(directory / item.name)
+
+
+def _record_path(directory):
+  return directory.with_name(f"{directory.name}.json")
 
 
 def _grid_path(directory, item):

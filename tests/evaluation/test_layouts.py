@@ -93,6 +93,21 @@ class LayoutsTest(parameterized.TestCase):
     item, = layouts.read("dpg", str(self.root))
     self.assertEqual(layouts.place("dpg", str(self.root), item), str(self.root / "b12.txt"))
 
+  @parameterized.parameters(
+      ("dpg/", "dpg", "--output is .*dpg, the folder of --prompts_file; choose another"),
+      ("run.json", "run", "would be written to .*run.json, the file of --prompts_file; choose"))
+  def test_samples_are_kept_apart_from_the_prompts(self, prompts, output, message):
+    (self.root / "dpg").mkdir()
+    (self.root / "run.json").touch()
+    layouts.check_apart(self.root / "other", str(self.root / prompts))
+    with self.assertRaisesRegex(ValueError, message):
+      layouts.check_apart(self.root / output, str(self.root / prompts))
+
+  def test_nobody_is_told_to_remove_a_folder_of_other_files(self):
+    (self.root / "notes.txt").touch()
+    with self.assertRaisesRegex(ValueError, "is not empty, and .* choose another --output.$"):
+      layouts.check_settings(self.root, {"seed": 0})
+
   def test_samples_of_other_settings_are_not_mixed(self):
     directory = self.root / "out"
     layouts.check_settings(directory, {"seed": 0})
