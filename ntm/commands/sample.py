@@ -82,7 +82,7 @@ def main(_) -> None:
   model = _restore()
   labels = np.repeat(rows, num, axis=0) if len(rows) else None
   read = labels if texts is None else texts.rows(np.repeat(np.arange(len(rows)), num))
-  with progress("sampling") as report:
+  with progress("sampling", compiles=True) as report:
     images = model.sample(jax.random.key(_SEED.value), read, num_samples=None if len(rows) else num,
                           progress=report, **conditions, **how)
   checks.finite("images", images)
@@ -167,7 +167,7 @@ def _sample_benchmark() -> None:
     layouts.check_settings(directory, settings)
   done = json.loads(multihost.allgather_strings(json.dumps(
       [item.name for item in items if layouts.is_done(layout, directory, item)]))[0])
-  with progress("sampling") as report:
+  with progress("sampling", compiles=True) as report:
     # The same groups and keys in every run: what is drawn does not depend on where one stopped.
     for i, start in enumerate(range(0, len(items), size)):
       group = items[start:start + size]
