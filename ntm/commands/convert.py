@@ -10,6 +10,7 @@ parameter its tensor; --dry_run prints which is which. Back into one .safetensor
 """
 
 import os
+import pathlib
 import sys
 
 import jax
@@ -49,6 +50,7 @@ def main(_) -> None:
   if not _EXPORT.value and _FAMILY.value is None:
     raise ValueError(f"--family is missing; expected one of {', '.join(families.PUBLISHED)}.")
   family = None if _EXPORT.value else families.get(_FAMILY.value)
+  _check_source(_SOURCE.value, family)
   with progress("MB written") as report:
     megabytes = lambda done, total: report(done // 10**6, total // 10**6)
     if family is None:
@@ -56,6 +58,20 @@ def main(_) -> None:
     else:
       converter.convert(family, _SOURCE.value, _TARGET.value, _DTYPE.value, _DRY_RUN.value,
                         megabytes)
+
+
+def _check_source(source, family):
+  """Raises ValueError if the source does not exist, and says what it should be."""
+  if pathlib.Path(source).exists():
+    return
+  if family is None:
+    expected = "a directory that `ntm convert` made"
+  elif family.configure:
+    expected = "a folder with .safetensors files, their index and config.json"
+  else:
+    expected = ("a .safetensors file, an index of its shards, a PyTorch file, or a folder with one "
+                "of them")
+  raise ValueError(f"--source is {source}, which does not exist; expected {expected}.")
 
 
 def _check_target(target):

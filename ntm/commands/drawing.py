@@ -129,7 +129,7 @@ def draw(model, rng: PRNGKey, conditions: np.ndarray | None, count: int,
     if len(missing) < len(mine):
       _LOG.info("%d parts of the samples were drawn before, %d are missing",
                 len(mine) - len(missing), len(missing))
-  with progress("sampling", "images") as report:
+  with progress("sampling", "images", compiles=True) as report:
     done = 0
     for i in missing:
       part = model.sample(rng, None if conditions is None else conditions[rows[i]],

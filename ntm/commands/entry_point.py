@@ -49,8 +49,8 @@ def check_output(flag: str, path: str, suffixes: tuple[str, ...] = ()) -> None:
   """
   _check_local(flag, path)
   if pathlib.Path(path).suffix in suffixes:
-    raise ValueError(f"--{flag} is {path}; expected a path without suffix, to which "
-                     f"{' and '.join(suffixes)} are appended: --{flag}={path.rpartition('.')[0]}.")
+    raise ValueError(f"--{flag} is {path}; expected a path without suffix, to which those of the "
+                     f"files are appended: --{flag}={path.rpartition('.')[0]}.")
   if path.endswith("/") or pathlib.Path(path).name in ("", ".."):
     raise ValueError(f"--{flag} is {path}, a directory; expected the path of a file, as "
                      f"{path.rstrip('/')}/name.")

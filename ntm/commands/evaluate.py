@@ -185,7 +185,7 @@ def _draw(model, rng, how, split="test"):
     labels = np.arange(count) % model.config.model.num_classes
   if model.config.text.tokenizer:
     labels = _captions(model.config, split)
-  with progress("sampling") as report:
+  with progress("sampling", compiles=True) as report:
     samples = model.sample(rng, labels, guidance=given.GUIDANCE.value, num_samples=count,
                            progress=report, **how)
   checks.finite("samples", samples)

@@ -12,7 +12,8 @@ _SECONDS = 10.0  # Between two lines; a computation that takes less logs nothing
 
 
 @contextlib.contextmanager
-def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+def progress(what: str, unit: str = "", compiles: bool = False
+             ) -> Iterator[Callable[[int, int], None]]:
   """Logs the progress of a computation, and an estimate of the time left, every ten seconds.
 
   Without reports, inside one long call, it logs the time so far.
@@ -20,6 +21,7 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
   Args:
     what: the name of the computation, such as "sampling".
     unit: of what is done, such as "images", to log how many per second; "" does not.
+    compiles: whether the time before the first report is mostly that of compilation, to say so.
 
   Yields:
     (done, total) → None, which reports progress; total is 0 if it is not known.
@@ -40,7 +42,7 @@ def progress(what: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
         of = f" of {total}" if total else ""
         _LOG.info("%s: %d%s%s%s", what, done, of, rate, left)
       else:
-        _LOG.info("%s: %s so far", what, _duration(passed))
+        _LOG.info("%s%s: %s so far", "compiling and " * compiles, what, _duration(passed))
 
   thread = threading.Thread(target=log_now_and_then, daemon=True)
   thread.start()

@@ -21,17 +21,18 @@ import re
 import jax
 import numpy as np
 from absl import flags
-from etils import epath
 
 from ntm import api
 from ntm.api import batching, checks
-from ntm.commands import entry_point, shared_flags
+from ntm.commands import entry_point, sampled_prompts, shared_flags
 from ntm.commands.progress import progress
-from ntm.config import MeshConfig
-from ntm.data import captions, text_features
+from ntm.config import Config, MeshConfig
+from ntm.data import text_features
+from ntm.data.prompts import Tokens
 from ntm.evaluation import layouts
 from ntm.sampling import pictures, sounds
 from ntm.training import multihost
+from ntm.training import workdir as workdir_lib
 
 _LOG = logging.getLogger("ntm")
 FLAGS = flags.FlagValues()
@@ -75,30 +76,37 @@ def main(_) -> None:
     return _sample_benchmark()
   output = entry_point.output_path(_OUTPUT, _WORKDIR.value, "samples/sample",
                                    (".npz", ".png", ".wav"))
-  model, num = _restore(), _NUM.value or 8
-  rows, conditions = _conditions(model.config)
+  config, num = _config(), _NUM.value or 8
+  how = _settings(config)
+  rows, texts, conditions = _conditions(config)
+  model = _restore()
   labels = np.repeat(rows, num, axis=0) if len(rows) else None
-  how = conditions | _settings(model)
-  with progress("sampling") as report:
-    images = model.sample(jax.random.key(_SEED.value), labels,
-                          num_samples=None if len(rows) else num, progress=report, **how)
+  read = labels if texts is None else texts.rows(np.repeat(np.arange(len(rows)), num))
+  with progress("sampling", compiles=True) as report:
+    images = model.sample(jax.random.key(_SEED.value), read, num_samples=None if len(rows) else num,
+                          progress=report, **conditions, **how)
   checks.finite("images", images)
   if not multihost.is_primary_process():
     return
   entry_point.make_parent(output)
-  prompted = bool(model.config.text.tokenizer)
   np.savez(f"{output}.npz", images=images, **(
-      {} if labels is None else {"prompts" if prompted else "labels": labels}))
+      {} if labels is None else {"labels" if texts is None else "prompts": labels}))
   drawn = pictures.drawable(images.shape[1:])
   if drawn:
     grid = images.reshape(len(rows) or 1, num, *images.shape[1:])
-    pictures.save(f"{output}.png", pictures.captioned(grid, labels.reshape(grid.shape[:2]))
-                  if prompted else pictures.draw(grid))
-  audible = model.config.data.source == "sounds"  # Of other data on one axis the rate is unknown.
+    pictures.save(f"{output}.png", pictures.draw(grid) if texts is None else
+                  pictures.captioned(grid, labels.reshape(grid.shape[:2])))
+  audible = config.data.source == "sounds"  # Of other data on one axis the rate is unknown.
   if audible:
     sounds.save(f"{output}.wav", images)
   _LOG.info("wrote %s.npz%s%s: %d images of checkpoint %d", output, ", .wav" if audible else "",
             " and .png" if drawn else "", len(images), model.step)
+
+
+def _config() -> Config:
+  """The config of the run: flags are checked against it before the checkpoint is read."""
+  config = workdir_lib.read(_WORKDIR.value)
+  return _restore().config if config is None else config  # Which says what is missing.
 
 
 def _restore():
@@ -115,11 +123,11 @@ def _restore():
   return api.restore(_WORKDIR.value, _CHECKPOINT.value, mesh=mesh)
 
 
-def _settings(model) -> dict:
+def _settings(config: Config) -> dict:
   """Arguments of `sample` from the flags; ValueError for one that the model does not read."""
   how = {"guidance": _GUIDANCE.value}
   how |= {} if _STEPS.value is None else {"num_steps": _STEPS.value}
-  if isinstance(model, api.Model):
+  if config.model.kind == "ntm":
     entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
     return how | {"refine": _REFINE.value, "clip_percentile": _CLIP.value}
   entry_point.refuse(FLAGS, ["refine", "clip_percentile"], "the model is a flow-matching one")
@@ -138,17 +146,19 @@ def _sample_benchmark() -> None:
   if layout == "dpg" and num != layouts.NUM_IMAGES:
     raise ValueError(f"--num is {num}; expected {layouts.NUM_IMAGES} with --layout=dpg, whose "
                      "files are grids of 2 x 2.")
-  items, directory = layouts.read(layout, _PROMPTS_FILE.value), pathlib.Path(_OUTPUT.value)
-  model = _restore()
-  if not model.config.text.tokenizer:
+  directory = pathlib.Path(_OUTPUT.value)
+  layouts.check_apart(directory, _PROMPTS_FILE.value)
+  items, config = layouts.read(layout, _PROMPTS_FILE.value), _config()
+  if not config.text.tokenizer:
     raise ValueError(f"--layout is {layout}, but the model in {_WORKDIR.value} has no tokenizer; "
                      "expected one that reads prompts.")
-  how, size = _settings(model), max(1, batching.SIZE // num)
-  tokens = captions.tokenizer(model.config.text, model.config.model.backbone)
-  # All at once: a prompt is refused, or one that is cut named, before the first is drawn.
-  tokens = tokens([item.prompt for item in items])
+  how, size = _settings(config), max(1, batching.SIZE // num)
+  tokens = sampled_prompts.tokens(
+      config, [item.prompt for item in items],
+      lambda i: layouts.place(layout, _PROMPTS_FILE.value, items[i]))
+  model = _restore()
   texts = json.dumps([dataclasses.astuple(item) for item in items])
-  made_by = entry_point.provenance(str(pathlib.Path(_WORKDIR.value).absolute()), model.config)
+  made_by = entry_point.provenance(str(pathlib.Path(_WORKDIR.value).absolute()), config)
   settings = how | {
       "layout": layout, "prompts": len(items), "num": num, "seed": _SEED.value,
       "checkpoint": model.step, "prompts_sha256": hashlib.sha256(texts.encode()).hexdigest(),
@@ -157,7 +167,7 @@ def _sample_benchmark() -> None:
     layouts.check_settings(directory, settings)
   done = json.loads(multihost.allgather_strings(json.dumps(
       [item.name for item in items if layouts.is_done(layout, directory, item)]))[0])
-  with progress("sampling") as report:
+  with progress("sampling", compiles=True) as report:
     # The same groups and keys in every run: what is drawn does not depend on where one stopped.
     for i, start in enumerate(range(0, len(items), size)):
       group = items[start:start + size]
@@ -173,12 +183,18 @@ def _sample_benchmark() -> None:
             "there before", num, len(items) - len(done), directory, model.step, len(done))
 
 
-def _conditions(config) -> tuple[np.ndarray, dict]:
-  """(labels, prompts or text features of the rows, empty if unconditional; guidance's arguments).
+def _conditions(config: Config) -> tuple[np.ndarray, Tokens | None, dict]:
+  """What conditions the rows.
+
+  Returns:
+    (labels, prompts or text features of the rows, empty if unconditional; the token ids of
+    prompts; guidance's arguments).
   """
   if config.text.tokenizer:
     entry_point.refuse(FLAGS, ["labels", "text"], "the model reads prompts")
-    return np.array(_prompts()), {}
+    prompts, path = sampled_prompts.read(_PROMPTS.value, _PROMPTS_FILE.value), _PROMPTS_FILE.value
+    place = path and (lambda i: f"line {i + 1} of {path}")
+    return np.array(prompts), sampled_prompts.tokens(config, prompts, place or None), {}
   entry_point.refuse(FLAGS, ["prompts", "prompts_file"], "the model has no tokenizer")
   config = config.model
   if config.backbone.text_tokens:
@@ -186,7 +202,7 @@ def _conditions(config) -> tuple[np.ndarray, dict]:
     if not _TEXT.value:
       raise ValueError("the model is conditioned on text; expected features in --text=FILE.npz.")
     rows, null_text = text_features.read(_TEXT.value, with_null=bool(_GUIDANCE.value))
-    return rows, {} if null_text is None else {"null_text": null_text}
+    return rows, None, {} if null_text is None else {"null_text": null_text}
   entry_point.refuse(FLAGS, ["text"], "the model is not conditioned on text")
   if not config.num_classes:
     entry_point.refuse(FLAGS, ["labels"], "the model is unconditional")
@@ -200,32 +216,7 @@ def _conditions(config) -> tuple[np.ndarray, dict]:
     if not 0 <= label < config.num_classes:
       raise ValueError(f"label {label} is out of range; classes are 0 to "
                        f"{config.num_classes - 1}.")
-  return np.asarray(rows, np.int32), {}
-
-
-def _prompts() -> list[str]:
-  """The prompts of the flags."""
-  if _PROMPTS.value and _PROMPTS_FILE.value:
-    raise ValueError(f"--prompts is {_PROMPTS.value[0]!r}, and --prompts_file is "
-                     f"{_PROMPTS_FILE.value}; leave one of the two out.")
-  if not _PROMPTS.value and not _PROMPTS_FILE.value:
-    raise ValueError("the model reads prompts; expected one of --prompts=TEXT and "
-                     "--prompts_file=FILE.")
-  if _PROMPTS.value:
-    if blank := [prompt for prompt in _PROMPTS.value if not prompt.strip()]:
-      raise ValueError(f"--prompts is {blank[0]!r}; expected some text.")
-    return _PROMPTS.value
-  try:
-    lines = epath.Path(_PROMPTS_FILE.value).read_text().splitlines()
-  except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(f"--prompts_file is {_PROMPTS_FILE.value}, which cannot be read ({error}); "
-                     "expected a text file with one prompt per line.") from error
-  blank = [i for i, line in enumerate(lines, start=1) if not line.strip()]
-  if blank or not lines:
-    raise ValueError(f"{_PROMPTS_FILE.value} has "
-                     f"{f'a blank line, {blank[0]}' if blank else 'no lines'}; expected one prompt "
-                     "per line.")
-  return lines
+  return np.asarray(rows, np.int32), None, {}
 
 
 run = entry_point.command(main, FLAGS, __doc__, several_processes=True)

@@ -123,6 +123,6 @@ def _json(key, members, path):
 
 def _text(key, data, path):
   try:
-    return data.decode("utf-8")
+    return data.decode("utf-8-sig")  # Without a byte-order mark, as editors of Windows write it.
   except UnicodeDecodeError as error:
     raise UnreadableError(key, "its text is not UTF-8", path) from error

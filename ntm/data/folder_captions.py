@@ -84,7 +84,7 @@ def text_of(root: pathlib.Path, name: str) -> str:
   """The caption in the text file next to an image; UnreadableError if there is none."""
   path = text_path(root, name)
   try:
-    caption = path.read_text(encoding="utf-8").strip()
+    caption = path.read_text(encoding="utf-8-sig").strip()
     reason = "" if caption else "it is blank"
   except (OSError, UnicodeDecodeError) as error:
     reason = getattr(error, "strerror", None) or "it is not UTF-8"

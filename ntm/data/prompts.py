@@ -84,6 +84,18 @@ class Tokens:
                        f"to {vocab_size - 1}. Use the encoder's own tokenizer.")
 
 
+class PromptError(ValueError):
+  """A prompt that cannot be tokenised.
+
+  Attributes:
+    index: of the prompt among those of the call.
+  """
+
+  def __init__(self, message: str, index: int = 0):
+    super().__init__(message)
+    self.index = index
+
+
 class Tokenizer:
   """Prompts → Tokens, by a tokenizer of Hugging Face transformers and a template.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ntm.data import prompts as prompts_lib
-from ntm.data.prompts import Tokens
+from ntm.data.prompts import PromptError, Tokens
 from ntm.data.scene_captions import vocabulary
 
 _START = 1  # Of every text, so that the empty one has a token; 0 is padding.
@@ -29,8 +29,8 @@ class Words:
     """The tokens of prompts.
 
     Raises:
-      ValueError: as `ntm.data.prompts.Tokenizer`, or a word that is in no caption, or a prompt
-        that is too long.
+      ValueError: as `ntm.data.prompts.Tokenizer`.
+      PromptError: words that are in no caption, or a prompt that is too long.
     """
     prompts_lib.check(prompts)
     return self._tokenise(prompts)
@@ -45,13 +45,14 @@ class Words:
 
   def _tokenise(self, prompts):
     ids_BM = np.zeros((len(prompts), self.length), np.int32)
-    for row_M, prompt in zip(ids_BM, prompts):
+    for index, (row_M, prompt) in enumerate(zip(ids_BM, prompts)):
       words = re.findall(r"[^\s,]+|,", prompt.lower().replace(".", " "))
-      if unknown := [word for word in words if word not in self._ids]:
-        raise ValueError(f"the prompt {str(prompt)!r} has the word {unknown[0]!r}; expected words "
-                         f"of the built-in captions: {' '.join(vocabulary()[1:])}")
+      if unknown := list(dict.fromkeys(word for word in words if word not in self._ids)):
+        raise PromptError(f"the prompt {str(prompt)!r} has the word{'s' * (len(unknown) > 1)} "
+                          f"{', '.join(map(repr, unknown))}; expected words of the built-in "
+                          f"captions: {' '.join(vocabulary()[1:])}", index)
       if len(words) + 1 > self.length:
-        raise ValueError(f"the prompt {str(prompt)!r} has {len(words)} words; expected at most "
-                         f"{self.length - 1}: shorten it.")
+        raise PromptError(f"the prompt {str(prompt)!r} has {len(words)} words; expected at most "
+                          f"{self.length - 1}: shorten it.", index)
       row_M[:len(words) + 1] = [_START, *(self._ids[word] for word in words)]
     return Tokens(ids_BM, ids_BM != 0, np.zeros(len(prompts), bool))

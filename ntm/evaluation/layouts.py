@@ -10,9 +10,9 @@ What belongs to a prompt is written whole or not at all, so an interrupted run c
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,8 @@ def read(layout: str, path: str) -> list[Item]:
     path: the file of GenEval or the folder of DPG-Bench.
 
   Raises:
-    ValueError: another kind of file, a line without prompt, a blank prompt, none at all.
+    ValueError: another kind of file, one that is not UTF-8, a line whose prompt is missing or not
+      a string, a blank prompt, none at all.
   """
   items = _read_geneval(pathlib.Path(path)) if layout == "geneval" else _read_dpg(
       pathlib.Path(path))
@@ -56,13 +57,37 @@ def read(layout: str, path: str) -> list[Item]:
   return items
 
 
+def place(layout: str, path: str, item: Item) -> str:
+  """Where a prompt that `read` gives stands, for errors: "line 3 of FILE" or "FOLDER/ITEM.txt"."""
+  if layout == "geneval":
+    return f"line {int(item.name) + 1} of {path}"
+  return str(pathlib.Path(path) / f"{item.name}.txt")
+
+
+def check_apart(directory: pathlib.Path, path: str) -> None:
+  """Raises ValueError if samples in a folder would be mixed with the prompts, or overwrite them.
+
+  Args:
+    directory: value of --output.
+    path: value of --prompts_file.
+  """
+  same = lambda one: os.path.realpath(one) == os.path.realpath(path)
+  if same(directory):
+    raise ValueError(f"--output is {directory}, the folder of --prompts_file; choose another "
+                     "--output.")
+  if same(_record_path(directory)):
+    raise ValueError(f"--output is {directory}, and how its samples are drawn would be written to "
+                     f"{_record_path(directory)}, the file of --prompts_file; choose another "
+                     "--output.")
+
+
 def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
   """Makes the folder, and next to it DIRECTORY.json, which says how its samples are drawn.
 
   Raises:
     ValueError: it has samples that are drawn in another way, or other files.
   """
-  path = directory.with_name(f"{directory.name}.json")
+  path = _record_path(directory)
   settings_record.check(path, directory, settings, "output")
   settings_record.start(path, directory, settings)
 
@@ -88,13 +113,17 @@ def write(layout: str, directory: pathlib.Path, item: Item, images: np.ndarray) 
   partial.rename(directory / item.name)
 
 
+def _record_path(directory):
+  return directory.with_name(f"{directory.name}.json")
+
+
 def _grid_path(directory, item):
   return directory / f"{item.name}.png"
 
 
 def _read_geneval(path) -> list[Item]:
   try:
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f"{path} cannot be read ({error}); expected GenEval's "
                      "evaluation_metadata.jsonl.") from error
@@ -102,22 +131,29 @@ def _read_geneval(path) -> list[Item]:
   for i, line in enumerate(lines):
     try:
       metadata = json.loads(line)
-      items.append(Item(f"{i:05}", str(metadata["prompt"]), metadata))
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError:
+      metadata = None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("prompt"), str):
       raise ValueError(f"line {i + 1} of {path} is {line!r:.80}; expected a JSON object with a "
-                       "\"prompt\", as in GenEval's evaluation_metadata.jsonl.") from error
-  return _some(items, path)
+                       "\"prompt\", a string, as in GenEval's evaluation_metadata.jsonl.")
+    items.append(Item(f"{i:05}", metadata["prompt"], metadata))
+  if not items:
+    raise ValueError(f"{path} has no prompts; expected at least one.")
+  return items
 
 
 def _read_dpg(path) -> list[Item]:
   if not path.is_dir():
     problem = "is not a folder" if path.exists() else "does not exist"
     raise ValueError(f"{path} {problem}; expected DPG-Bench's folder of ITEM.txt files.")
-  return _some([Item(file.stem, file.read_text().strip()) for file in sorted(path.glob("*.txt"))],
-               path)
-
-
-def _some(items: Sequence[Item], path) -> list[Item]:
+  items = []
+  for file in sorted(path.glob("*.txt")):
+    try:
+      items.append(Item(file.stem, file.read_text(encoding="utf-8-sig").strip()))
+    except (OSError, UnicodeDecodeError) as error:
+      raise ValueError(f"{file} cannot be read ({error}); expected a prompt of DPG-Bench as UTF-8 "
+                       "text.") from error
   if not items:
-    raise ValueError(f"{path} has no prompts; expected at least one.")
-  return list(items)
+    raise ValueError(f"{path} has no ITEM.txt files; expected DPG-Bench's folder, which has a file "
+                     "per prompt.")
+  return items

@@ -80,8 +80,8 @@ def dpg(path: str | os.PathLike) -> dict[str, Any]:
 def _lines(path):
   """Lines of a text file that are not blank."""
   try:
-    lines = [line for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-             if line.strip()]
+    text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+    lines = [line for line in text.splitlines() if line.strip()]
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f"{path} cannot be read ({error}); expected a result file of GenEval or "
                      "DPG-Bench.") from error

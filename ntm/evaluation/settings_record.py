@@ -23,7 +23,7 @@ def check(path: pathlib.Path, directory: pathlib.Path, settings: dict[str, Any],
     before = _read(path)
     if before is None:
       raise ValueError(f"{directory} is not empty, and {path} does not say how its samples are "
-                       f"drawn; choose another --{flag}, or remove it.")
+                       f"drawn; choose another --{flag}.")
     if before != settings:
       raise ValueError(f"{directory} has samples of {_differences(before, settings)}; repeat the "
                        f"command that began it, or choose another --{flag}.")

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pathlib
+import tempfile
 
 from etils import epath
 
@@ -100,7 +101,11 @@ def read(workdir: str | os.PathLike) -> Config | None:
 
 
 def why_not_writable(path: str | os.PathLike, is_file: bool = False) -> str:
-  """Why a local directory, or a file, cannot be made or written; empty if it can."""
+  """Why a local directory, or a file, cannot be made or written; empty if it can.
+
+  Tries a file without a name, or one that is gone at once: the permissions alone say that root may
+  write anywhere, also where no file can be made, such as /proc.
+  """
   path = pathlib.Path(os.path.abspath(path))
   try:
     if path.is_dir():
@@ -115,7 +120,11 @@ def why_not_writable(path: str | os.PathLike, is_file: bool = False) -> str:
     return error.strerror
   if not path.is_dir():
     return os.strerror(errno.ENOTDIR)
-  return "" if os.access(path, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+  try:
+    with tempfile.TemporaryFile(dir=path):
+      return ""
+  except OSError as error:
+    return error.strerror
 
 
 def _path(workdir):

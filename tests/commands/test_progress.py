@@ -20,6 +20,16 @@ class ProgressTest(absltest.TestCase):
     self.assertRegex("\n".join(logs.output), r"weighing: 1 of 4, 0:00:0\d left\n")
     self.assertRegex(logs.output[-1], r"weighing: 4 of 4, 0:00:0\d so far")
 
+  def test_says_that_the_first_call_compiles(self):
+    with (absltest.mock.patch.object(progress, "_SECONDS", 0.05),
+          self.assertLogs("ntm", "INFO") as logs):
+      with progress.progress("sampling", compiles=True) as report:
+        time.sleep(0.3)
+        report(1, 4)
+        time.sleep(0.3)
+    self.assertRegex(logs.output[0], ":compiling and sampling: 0:00:00 so far$")
+    self.assertRegex(logs.output[-1], r":sampling: 1 of 4, 0:00:0\d left$")
+
   def test_says_how_fast_and_no_total_that_is_not_known(self):
     with (absltest.mock.patch.object(progress, "_SECONDS", 0.05),
           self.assertLogs("ntm", "INFO") as logs):

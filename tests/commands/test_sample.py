@@ -11,6 +11,7 @@ from absl.testing import absltest, parameterized
 from PIL import Image
 
 import ntm
+from ntm.training import workdir as workdir_lib
 from tests.helpers import processes, runs, tiny_autoencoder
 
 _TEXT = {"num_classes": 0, "backbone": {"text_tokens": 8, "vocab_size": 54},
@@ -52,18 +53,39 @@ class SampleTest(parameterized.TestCase):
     self.assertGreater(np.abs(draw("two blue squares") - draw("a ring")).max(), 1e-3)
     score = lambda **how: model.log_prob(jax.random.key(1), np.zeros((2, 8, 8, 1)), **how).step_SB
     self.assertGreater(np.abs(score(labels=["a ring"] * 2) - score()).max(), 1e-4)
-    (workdir / "prompts.txt").write_text("a red ring\n\n")
+
+  def test_prompts_and_flags_are_refused_before_the_checkpoint_is_read(self):
+    root = pathlib.Path(tempfile.mkdtemp())
+    workdir_lib.prepare(root / "run", runs.config(**_TEXT))  # Without a checkpoint.
+    (root / "blank.txt").write_text("a red ring\n\n")
+    (root / "words.txt").write_text("a red ring\na dog\n")
+    (root / "words.jsonl").write_text('{"prompt": "a red ring"}\n{"prompt": "a dog"}\n')
+    (root / "dpg").mkdir()
+    (root / "dpg" / "ITEM.txt").write_text("a cat")
     for flags, message in (
-        ([f"--prompts_file={workdir / 'prompts.txt'}"], "has a blank line, 2; expected one prompt"),
-        ([f"--prompts_file={workdir / 'none.txt'}"], "none.txt, which cannot be read"),
-        (["--prompts=a ring", f"--prompts_file={workdir / 'prompts.txt'}"],
+        (["--prompts_file={root}/blank.txt"], "has a blank line, 2; expected one prompt"),
+        (["--prompts_file={root}/none.txt"], "none.txt, which cannot be read"),
+        (["--prompts_file={root}"], "which cannot be read"),
+        (["--prompts_file={root}/words.txt"],
+         "line 2 of {root}/words.txt: the prompt 'a dog' has the word 'dog'; expected words"),
+        (["--prompts=a ring", "--prompts_file={root}/blank.txt"],
          "--prompts is 'a ring', and --prompts_file is"),
-        (["--prompts=a red dog"], "has the word 'dog'"),
+        (["--prompts=a red dog"], "error: the prompt 'a red dog' has the word 'dog'"),
         (["--labels=1"], "--labels does not apply"),
-        ([], "expected one of --prompts=TEXT and --prompts_file=FILE")):
-      code, stderr = runs.call("sample", f"--workdir={workdir}", *flags)
+        (["--solver=heun"], "--solver does not apply"),
+        ([], "expected one of --prompts=TEXT and --prompts_file=FILE"),
+        (["--layout=geneval", "--output={root}/out", "--prompts_file={root}/words.jsonl"],
+         "line 2 of {root}/words.jsonl: the prompt 'a dog' has the word 'dog'"),
+        (["--layout=dpg", "--output={root}/out", "--prompts_file={root}/dpg"],
+         "{root}/dpg/ITEM.txt: the prompt 'a cat' has the word 'cat'"),
+        (["--layout=dpg", "--output={root}/run/../dpg", "--prompts_file={root}/dpg/"],
+         "dpg, the folder of --prompts_file; choose another --output"),
+        (["--prompts=a ring"], "has no checkpoint yet")):
+      code, stderr = runs.call("sample", f"--workdir={root / 'run'}",
+                               *(flag.format(root=root) for flag in flags))
       self.assertEqual(code, 1)
-      self.assertIn(message, stderr)
+      self.assertIn(message.format(root=root), stderr)
+    self.assertFalse((root / "out").exists())
 
   def test_latents_are_decoded_to_a_picture(self):
     workdir = pathlib.Path(tempfile.mkdtemp()) / "run"

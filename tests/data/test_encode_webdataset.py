@@ -58,6 +58,10 @@ class WebDatasetTest(parameterized.TestCase):
 
   @parameterized.parameters(
       (dict(cls=lambda n: str(n).encode()), ("label",), dict(label=3, caption=None)),
+      (dict(txt=lambda n: "a ring".encode("utf-8-sig")), ("caption",),
+       dict(label=None, caption="a ring")),
+      (dict(json=lambda n: '{"caption": "a ring"}'.encode("utf-8-sig")), ("caption",),
+       dict(label=None, caption="a ring")),
       (dict(json=lambda n: json.dumps({"caption": "c", "label": n}).encode()),
        ("label", "caption"), dict(label=3, caption="c")),
       (dict(), (), dict(label=None, caption=None)))

@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.data import folder, images, pipeline, sources
+from ntm.data import folder, folder_captions, images, pipeline, sources
 from ntm.data.encode_folder import FolderChunks
 from ntm.data.folder_captions import CaptionedFolder
 from ntm.data.unreadable import UnreadableError
@@ -103,6 +103,14 @@ class CaptionedFolderTest(parameterized.TestCase):
       self.assertEqual(next(iterator)["image"].shape, (8, 8, 8, 3))
     self.assertIn("0.png", iterator.unreadable)
     np.testing.assert_array_equal(held_out[0]["ids"], Words(8)(iterator.captions).ids_BM)
+
+  def test_a_byte_order_mark_is_no_part_of_a_caption(self):
+    self._write_texts()
+    (self.root / "0.txt").write_text(_TEXTS[0], encoding="utf-8-sig")
+    self.assertEqual(folder_captions.text_of(self.root, "0.png"), _TEXTS[0])
+    (self.root / "captions.csv").write_text(f"file,caption\n0.png,{_TEXTS[1]}\n",
+                                            encoding="utf-8-sig")
+    self.assertEqual(folder_captions.table(self.root, "--source"), (["0.png"], [_TEXTS[1]]))
 
   @parameterized.parameters((b" \n", "it is blank"), (b"\xff", "it is not UTF-8"))
   def test_a_caption_that_cannot_be_read_is_an_unreadable_example(self, content, reason):

@@ -1,9 +1,11 @@
 """Words of the built-in captions as token ids."""
 
+import pickle
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.data import scenes
+from ntm.data import prompts, scenes
 from ntm.data.scene_captions import vocabulary
 from ntm.data.words import Words
 
@@ -36,12 +38,21 @@ class WordsTest(parameterized.TestCase):
 
   @parameterized.parameters(
       ("a red dog", "has the word 'dog'; expected words of the built-in captions: a above"),
+      ("a dog, a cat and a Dog", "has the words 'dog', 'cat'; expected words of the built-in"),
       ("a red ring and a circle", "has 6 words; expected at most 4: shorten it"),
       (" ", "prompt 0 is ' '; expected some text"),
       (3, "prompt 0 is 3, of type int; expected a string"))
   def test_mistakes_are_named(self, prompt, message):
     with self.assertRaisesRegex(ValueError, message):
       Words(5)([prompt])
+
+  @parameterized.parameters("a red dog", "a red ring and a circle")
+  def test_an_error_has_the_place_of_its_prompt(self, prompt):
+    with self.assertRaises(prompts.PromptError) as raised:
+      Words(5)(["a red ring", prompt, "a dog"])
+    self.assertEqual(raised.exception.index, 1)
+    copy = pickle.loads(pickle.dumps(raised.exception))  # As between processes that read data.
+    self.assertEqual((str(copy), copy.index), (str(raised.exception), 1))
 
 
 if __name__ == "__main__":

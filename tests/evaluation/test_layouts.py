@@ -58,6 +58,8 @@ class LayoutsTest(parameterized.TestCase):
       ("geneval", "a ring\n", "line 1 of .* is 'a ring'; expected a JSON object with a"),
       ("geneval", '{"tag": 1}\n', "line 1 of .*; expected a JSON object with a"),
       ("geneval", '{"prompt": " "}\n', "the prompt 00000 of .* is blank"),
+      ("geneval", '{"prompt": "a ring"}\n{"prompt": 3}\n', "line 2 of .* object with a .*string"),
+      ("geneval", "[1]\n", "line 1 of .*; expected a JSON object with a"),
       ("geneval", "", "has no prompts; expected at least one"),
       ("geneval", None, "cannot be read .*; expected GenEval's"),
       ("dpg", "a ring", "is not a folder; expected DPG-Bench's folder"),
@@ -68,6 +70,43 @@ class LayoutsTest(parameterized.TestCase):
       path.write_text(text)
     with self.assertRaisesRegex(ValueError, message):
       layouts.read(layout, str(path))
+
+  def test_folders_without_prompts_that_can_be_read_are_refused(self):
+    with self.assertRaisesRegex(ValueError, "has no ITEM.txt files; expected DPG-Bench's folder"):
+      layouts.read("dpg", str(self.root))
+    (self.root / "a.txt").write_bytes("a ring".encode("utf-16"))
+    with self.assertRaisesRegex(ValueError, "a.txt cannot be read .*; expected a prompt of DPG"):
+      layouts.read("dpg", str(self.root))
+
+  def test_byte_order_marks_are_not_read(self):
+    (self.root / "a.txt").write_text("a ring", encoding="utf-8-sig")
+    self.assertEqual(layouts.read("dpg", str(self.root)), [Item("a", "a ring")])
+    path = self.root / "a.jsonl"
+    path.write_text(json.dumps(_LINES[0]), encoding="utf-8-sig")
+    self.assertEqual(layouts.read("geneval", str(path)), [Item("00000", "a ring", _LINES[0])])
+
+  def test_the_place_of_a_prompt_is_that_in_its_file(self):
+    path = str(_geneval_file(self.root))
+    self.assertEqual(layouts.place("geneval", path, layouts.read("geneval", path)[1]),
+                     f"line 2 of {path}")
+    (self.root / "b12.txt").write_text("two squares")
+    item, = layouts.read("dpg", str(self.root))
+    self.assertEqual(layouts.place("dpg", str(self.root), item), str(self.root / "b12.txt"))
+
+  @parameterized.parameters(
+      ("dpg/", "dpg", "--output is .*dpg, the folder of --prompts_file; choose another"),
+      ("run.json", "run", "would be written to .*run.json, the file of --prompts_file; choose"))
+  def test_samples_are_kept_apart_from_the_prompts(self, prompts, output, message):
+    (self.root / "dpg").mkdir()
+    (self.root / "run.json").touch()
+    layouts.check_apart(self.root / "other", str(self.root / prompts))
+    with self.assertRaisesRegex(ValueError, message):
+      layouts.check_apart(self.root / output, str(self.root / prompts))
+
+  def test_nobody_is_told_to_remove_a_folder_of_other_files(self):
+    (self.root / "notes.txt").touch()
+    with self.assertRaisesRegex(ValueError, "is not empty, and .* choose another --output.$"):
+      layouts.check_settings(self.root, {"seed": 0})
 
   def test_samples_of_other_settings_are_not_mixed(self):
     directory = self.root / "out"

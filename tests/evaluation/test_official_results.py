@@ -39,6 +39,11 @@ class GenEvalTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       official_results.geneval(_file(text))
 
+  def test_a_byte_order_mark_is_not_read(self):
+    path = _file("")
+    path.write_text(_picture("colors", "a", True), encoding="utf-8-sig")
+    self.assertEqual(official_results.geneval(path)["geneval"], 1)
+
   def test_missing_file(self):
     with self.assertRaisesRegex(ValueError, "none.jsonl cannot be read"):
       official_results.geneval("none.jsonl")

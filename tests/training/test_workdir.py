@@ -2,7 +2,7 @@ import json
 import pathlib
 import tempfile
 
-from absl.testing import absltest
+from absl.testing import absltest, parameterized
 
 from ntm.training import workdir as workdir_lib
 from tests.helpers import buckets, tiny
@@ -10,7 +10,7 @@ from tests.helpers import buckets, tiny
 _config = tiny.config
 
 
-class WorkdirTest(absltest.TestCase):
+class WorkdirTest(parameterized.TestCase):
 
   def setUp(self):
     super().setUp()
@@ -71,6 +71,14 @@ class WorkdirTest(absltest.TestCase):
   def test_an_unwritable_workdir_is_named(self):
     with self.assertRaisesRegex(ValueError, "/dev/null/run cannot be written"):
       workdir_lib.prepare("/dev/null/run", _config())
+
+  @parameterized.parameters(False, True)
+  def test_where_no_file_can_be_made_nothing_is_writable(self, is_file):
+    # Of root, who may write anywhere, only an attempt says so.
+    self.assertNotEmpty(workdir_lib.why_not_writable("/proc/missing/run", is_file))
+    root = pathlib.Path(tempfile.mkdtemp())
+    self.assertEmpty(workdir_lib.why_not_writable(root / "missing" / "run", is_file))
+    self.assertEmpty(list(root.iterdir()))
 
 
 if __name__ == "__main__":
