@@ -1,8 +1,9 @@
 """The directory that `ntm encode` writes: what is there, what is missing, and the index.
 
 Chunk k becomes shard k, written by process k mod P (`ntm.data.encode_shards`). A run
-that is started again finds the complete shards, checks them and writes the
-others; when all are there, the index lists them and their entries go.
+that is started again finds the complete shards, checks them, tries what they lack
+once more, and writes the others; when all are there, the index lists them and
+their entries go.
 """
 
 import logging
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ntm.data import encode_failures, encode_sources, shard_format
+from ntm.data import encode_failures, encode_shards, encode_sources, shard_format
 from ntm.data.encode_images import Encoder
 from ntm.data.encode_sources import ChunkedSource
 
@@ -86,17 +87,31 @@ def reopen(target: pathlib.Path, index: dict[str, Any]) -> None:
     start(target, index["settings"])
 
 
-def pending(target: pathlib.Path, numbers: range) -> list[int]:
-  """Those of some chunks whose shards are not there, or not as they were written."""
+def pending(target: pathlib.Path, numbers: range, source: ChunkedSource, size: int) -> list[int]:
+  """Those of some chunks whose shards are to be written.
+
+  Their shards are not there, not as they were written, or lack examples that could not be read
+  and can be by now.
+
+  Args:
+    target: directory of the shards.
+    numbers: of the chunks.
+    source: of the examples.
+    size: side of the images in pixels.
+  """
   missing = []
   for number in numbers:
     path = shard_format.entry_path(target, number)
     if path.exists():
       entry = _entry(path)
-      if entry and shard_format.digest(target / entry["file"]) == entry["sha256"]:
+      if not entry or shard_format.digest(target / entry["file"]) != entry["sha256"]:
+        reason = "is damaged or missing"
+      elif entry["unreadable"] and encode_shards.readable_again(
+          source, number, size, entry["unreadable"]):
+        reason = "lacks examples that can be read by now"
+      else:
         continue
-      _LOG.warning("%s is damaged or missing; it is encoded again.",
-                   target / shard_format.shard_name(number))
+      _LOG.warning("%s %s; it is encoded again.", target / shard_format.shard_name(number), reason)
       path.unlink()
     missing.append(number)
   return missing

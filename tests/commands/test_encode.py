@@ -157,6 +157,36 @@ class EncodeTest(parameterized.TestCase):
     self.assertRegex(stderr, "error: 2 examples cannot be read, and at most 1 of 12 may be left out"
                      ": class_0/003.png .*class_1/003.png .the file is empty")
 
+  def test_what_could_not_be_read_is_tried_again_by_the_same_command(self):
+    root = encoding.folder()
+    for path in root.glob("*/*.png"):
+      path.with_suffix(".txt").write_text(f"picture {path.stem}")
+    whole = encoding.encode(root)
+    late = root / "class_1" / "001.txt"
+    late.unlink()
+    target = _new()
+    code, stderr = runs.call("encode", *encoding.flags(root, target))
+    self.assertEqual(code, 0, stderr)
+    self.assertIn(f"1 example cannot be read and is left out; {target / 'unreadable.txt'} lists "
+                  "it. To try again, run the same command.", stderr)
+    self.assertIn("11 of 12 examples in 3 shards, complete", stderr)
+    with mock.patch.object(encode_shards, "_write_shard") as written:
+      encoding.encode(root, target)  # It still cannot be read.
+    written.assert_not_called()
+    late.write_text("picture 001")
+    real = encode_shards._write_shard
+    with (mock.patch.object(encode_shards, "_write_shard", side_effect=KeyboardInterrupt),
+          mock.patch.object(os, "_exit", side_effect=SystemExit(130))):
+      self.assertEqual(runs.call("encode", *encoding.flags(root, target))[0], 130)
+    with mock.patch.object(encode_shards, "_write_shard", side_effect=real) as written:
+      code, stderr = runs.call("encode", *encoding.flags(root, target))
+    self.assertEqual(code, 0, stderr)
+    self.assertEqual([call.args[3] for call in written.call_args_list], [1])
+    self.assertNotIn("cannot be read", stderr)
+    self.assertIn("12 of 12 examples in 3 shards, complete", stderr)
+    encoding.assert_same(target, whole)
+    self.assertFalse((target / "unreadable.txt").exists())
+
   def test_of_flux2_the_moments_are_those_before_the_patches(self):
     target = encoding.encode(encoding.folder(count=1), autoencoder=encoding.autoencoder("flux2"))
     settings = shard_format.read_index(target)["settings"]
