@@ -19,7 +19,7 @@ from absl import flags
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.conversion import atomic
-from ntm.data import encode, encode_shards, shard_format
+from ntm.data import encode, encode_images, encode_shards, shard_format
 from ntm.data.encode_images import Encoder
 from ntm.data.encode_sources import ChunkedSource
 from ntm.training import multihost
@@ -60,11 +60,12 @@ def main(_) -> None:
   if _FROM.value == "webdataset":
     entry_point.refuse(FLAGS, ["shard_size"], "a tar becomes one shard")
   source = _open()
-  encoder = Encoder(_AUTOENCODER.value, _IMAGE_SIZE.value, _BATCH_SIZE.value)
-  wanted = encode.settings(encoder, source, {
+  moments = encode_images.settings(_AUTOENCODER.value, _IMAGE_SIZE.value)
+  wanted = encode.settings(moments, source, {
       name: FLAGS[name].value
       for name in ("from", "source", "split", "autoencoder", "image_size", "shard_size")})
-  index = encode.check(target, wanted)
+  index = encode.check(target, wanted)  # Before weights are read.
+  encoder = Encoder(_AUTOENCODER.value, _IMAGE_SIZE.value, _BATCH_SIZE.value)
   multihost.barrier("the target is checked")  # Before it changes.
   if multihost.is_primary_process():
     if index is None:

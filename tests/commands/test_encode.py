@@ -92,6 +92,8 @@ class EncodeTest(parameterized.TestCase):
        "repeat the command with --image_size=16, or choose another --target.$"),
       (dict(shard_size=3), "was encoded with --shard_size=5, and now it is --shard_size=3; "
        "repeat the command with --shard_size=5, or choose another --target.$"),
+      (dict(image_size=32, shard_size=3), "was encoded with --image_size=16 --shard_size=5, and "
+       "now it is --image_size=32 --shard_size=3; repeat"),
       (dict(autoencoder="flux2"), r"was encoded with (--autoencoder=/\S+), and now it is "
        r"--autoencoder=/\S+; repeat the command with \1, or"))
   def test_a_rerun_with_another_flag_names_the_flag_and_both_values(self, changes, message):
@@ -116,9 +118,11 @@ class EncodeTest(parameterized.TestCase):
     encoding.encode(moved, target)
 
   def _assert_refused(self, flags, message):
-    with mock.patch.object(encode_images.Encoder, "start") as start:
+    with (mock.patch.object(encode_images.Encoder, "start") as start,
+          mock.patch.object(converter, "load") as load):
       code, stderr = runs.call("encode", *flags)
     start.assert_not_called()
+    load.assert_not_called()
     self.assertEqual(code, 1, stderr)
     self.assertLen(stderr.splitlines(), 1)
     self.assertRegex(stderr, f"^error: .*{message}")
