@@ -142,14 +142,14 @@ WRITERS = {"folder": write_folder, "webdataset": write_tars, "parquet": write_pa
 
 def child(kind: str, source: str, vae: str, target: str) -> None:
   """Encodes, and prints what it measured of this process."""
-  from ntm.data import encode, encode_shards
+  from ntm.data import encode, encode_images, encode_shards
   from ntm.data.encode_images import Encoder
 
   target = pathlib.Path(target)
   chunks = open_source(kind, source)
   encoder = Encoder(vae, SIDE, 64)
   encode.start(target, encode.settings(
-      encoder, chunks, {"from": kind, "source": source}))
+      encode_images.settings(vae, SIDE), chunks, {"from": kind, "source": source}))
   encoder.start([np.zeros((SIDE, SIDE, 3), np.float32)]).block_until_ready()
   start = time.perf_counter()
   done = encode_shards.run(chunks, encoder, target, list(range(len(chunks.weights))),

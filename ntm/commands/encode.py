@@ -19,7 +19,7 @@ from absl import flags
 from ntm.commands import entry_point, shared_flags
 from ntm.commands.progress import progress
 from ntm.conversion import atomic
-from ntm.data import encode, encode_shards
+from ntm.data import encode, encode_images, encode_shards, shard_format
 from ntm.data.encode_images import Encoder
 from ntm.data.encode_sources import ChunkedSource
 from ntm.training import multihost
@@ -60,11 +60,12 @@ def main(_) -> None:
   if _FROM.value == "webdataset":
     entry_point.refuse(FLAGS, ["shard_size"], "a tar becomes one shard")
   source = _open()
-  encoder = Encoder(_AUTOENCODER.value, _IMAGE_SIZE.value, _BATCH_SIZE.value)
-  wanted = encode.settings(encoder, source, {
+  moments = encode_images.settings(_AUTOENCODER.value, _IMAGE_SIZE.value)
+  wanted = encode.settings(moments, source, {
       name: FLAGS[name].value
       for name in ("from", "source", "split", "autoencoder", "image_size", "shard_size")})
-  index = encode.check(target, wanted)
+  index = encode.check(target, wanted)  # Before weights are read.
+  encoder = Encoder(_AUTOENCODER.value, _IMAGE_SIZE.value, _BATCH_SIZE.value)
   multihost.barrier("the target is checked")  # Before it changes.
   if multihost.is_primary_process():
     if index is None:
@@ -76,7 +77,8 @@ def main(_) -> None:
     raise ValueError(f"process {jax.process_index()} does not see {target} of process 0; put it on "
                      "storage that all processes share.")
   numbers = encode.pending(
-      target, range(jax.process_index(), len(source.weights), jax.process_count()))
+      target, range(jax.process_index(), len(source.weights), jax.process_count()), source,
+      _IMAGE_SIZE.value)
   multihost.barrier("shards are checked")  # Before any process takes them for complete.
   if source.num_examples is not None:
     encode.check_disk(target, encoder, sum(source.weights[number] for number in numbers))
@@ -85,13 +87,21 @@ def main(_) -> None:
     done = encode_shards.run(source, encoder, target, numbers, report)
   if done:
     seconds = time.monotonic() - begin
-    _LOG.info("encoded %d images in %.0f s, %.1f images/s", done, seconds, done / seconds)
+    _LOG.info("encoded %s in %.0f s, %.1f images/s", _counted(done, "image"), seconds,
+              done / seconds)
   index = encode.finish(target, source) if multihost.is_primary_process() else encode.wait(target)
-  if index["unreadable"]:
-    _LOG.warning("%d examples cannot be read and are left out; %s lists them.",
-                 index["unreadable"], target / "unreadable.txt")
-  _LOG.info("%s: %d examples in %d shards, complete", target, index["examples"],
-            len(index["shards"]))
+  examples, lost = index["examples"], index["unreadable"]
+  if lost:
+    _LOG.warning("%s cannot be read and %s left out; %s lists %s. To try again, run the same "
+                 "command.", _counted(lost, "example"), "is" if lost == 1 else "are",
+                 target / shard_format.UNREADABLE, "it" if lost == 1 else "them")
+  _LOG.info("%s: %d of %s in %s, complete", target, examples,
+            _counted(examples + lost, "example"), _counted(len(index["shards"]), "shard"))
+
+
+def _counted(count: int, noun: str) -> str:
+  """A number with its noun, in the plural but for one."""
+  return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _open() -> ChunkedSource:

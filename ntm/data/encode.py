@@ -1,8 +1,9 @@
 """The directory that `ntm encode` writes: what is there, what is missing, and the index.
 
 Chunk k becomes shard k, written by process k mod P (`ntm.data.encode_shards`). A run
-that is started again finds the complete shards, checks them and writes the
-others; when all are there, the index lists them and their entries go.
+that is started again finds the complete shards, checks them, tries what they lack
+once more, and writes the others; when all are there, the index lists them and
+their entries go.
 """
 
 import logging
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ntm.data import encode_failures, encode_sources, shard_format
+from ntm.data import encode_failures, encode_shards, encode_sources, shard_format
 from ntm.data.encode_images import Encoder
 from ntm.data.encode_sources import ChunkedSource
 
@@ -24,15 +25,16 @@ _DECIDED_BY = {"image_size": ("image_size",), "autoencoder": ("autoencoder",),
                "source": ("from", "split", "shard_size", "source")}
 
 
-def settings(encoder: Encoder, source: ChunkedSource, flags: dict[str, Any]) -> dict[str, Any]:
+def settings(moments: dict[str, Any], source: ChunkedSource,
+             flags: dict[str, Any]) -> dict[str, Any]:
   """What must not change between the start of a run and its end.
 
   Args:
-    encoder: of the images.
+    moments: `encode_images.settings`.
     source: of the images.
     flags: of the command, {name: value}: of each only what it changes must not change.
   """
-  return {**encoder.settings, "source": {
+  return {**moments, "source": {
       "kind": flags["from"], "fields": list(source.fields), "chunks": len(source.weights),
       "names": encode_sources.fingerprint(source)}, "flags": flags}
 
@@ -49,26 +51,30 @@ def check(target: pathlib.Path, wanted: dict[str, Any]) -> dict[str, Any] | None
                        "another target, or remove it.")
     return None
   index = shard_format.read_index(target)
-  before, flags = index["settings"], index["settings"].get("flags", {})
-  for name in wanted:
-    if name != "flags" and before.get(name) != wanted[name]:
-      _refuse(target, name, (before.get(name), wanted[name]), (flags, wanted["flags"]))
+  before = index["settings"]
+  differing = [name for name in wanted if name != "flags" and before.get(name) != wanted[name]]
+  if differing:
+    _refuse(target, differing, before, wanted)
   return index
 
 
-def _refuse(target, name, values, flags):
-  """Raises ValueError for a setting with other values (before, now), by the flags likewise."""
-  decisive = _DECIDED_BY.get(name)
-  if not decisive:
-    raise ValueError(f"{target} was encoded with {name} {values[0]}, and now it is {values[1]}; "
-                     "choose another --target, or remove that one.")
-  changed = [flag for flag in decisive if flag in flags[0] and flags[0][flag] != flags[1][flag]]
-  if not changed:
-    raise ValueError(f"--{decisive[-1]} is {flags[1][decisive[-1]]}, and {target} was encoded with "
-                     "another content of it; restore that, or choose another --target.")
-  before, now = (" ".join(f"--{flag}={part[flag]}" for flag in changed) for part in flags)
-  raise ValueError(f"{target} was encoded with {before}, and now it is {now}; repeat the command "
-                   f"with {before}, or choose another --target.")
+def _refuse(target, differing, before, now):
+  """Raises ValueError for settings with other values: by all changed flags, if those say why."""
+  flags = before.get("flags", {}), now["flags"]
+  decisive = [name for name in differing if name in _DECIDED_BY]
+  changed = [flag for name in decisive for flag in _DECIDED_BY[name]
+             if flag in flags[0] and flags[0][flag] != flags[1][flag]]
+  if changed:
+    old, new = (" ".join(f"--{flag}={part[flag]}" for flag in changed) for part in flags)
+    raise ValueError(f"{target} was encoded with {old}, and now it is {new}; repeat the command "
+                     f"with {old}, or choose another --target.")
+  if decisive:
+    flag = _DECIDED_BY[decisive[0]][-1]
+    raise ValueError(f"--{flag} is {flags[1][flag]}, and {target} was encoded with another content "
+                     "of it; restore that, or choose another --target.")
+  name = differing[0]
+  raise ValueError(f"{target} was encoded with {name} {before.get(name)}, and now it is "
+                   f"{now[name]}; choose another --target, or remove that one.")
 
 
 def start(target: pathlib.Path, wanted: dict[str, Any]) -> None:
@@ -86,17 +92,31 @@ def reopen(target: pathlib.Path, index: dict[str, Any]) -> None:
     start(target, index["settings"])
 
 
-def pending(target: pathlib.Path, numbers: range) -> list[int]:
-  """Those of some chunks whose shards are not there, or not as they were written."""
+def pending(target: pathlib.Path, numbers: range, source: ChunkedSource, size: int) -> list[int]:
+  """Those of some chunks whose shards are to be written.
+
+  Their shards are not there, not as they were written, or lack examples that could not be read
+  and can be by now.
+
+  Args:
+    target: directory of the shards.
+    numbers: of the chunks.
+    source: of the examples.
+    size: side of the images in pixels.
+  """
   missing = []
   for number in numbers:
     path = shard_format.entry_path(target, number)
     if path.exists():
       entry = _entry(path)
-      if entry and shard_format.digest(target / entry["file"]) == entry["sha256"]:
+      if not entry or shard_format.digest(target / entry["file"]) != entry["sha256"]:
+        reason = "is damaged or missing"
+      elif entry["unreadable"] and encode_shards.readable_again(
+          source, number, size, entry["unreadable"]):
+        reason = "lacks examples that can be read by now"
+      else:
         continue
-      _LOG.warning("%s is damaged or missing; it is encoded again.",
-                   target / shard_format.shard_name(number))
+      _LOG.warning("%s %s; it is encoded again.", target / shard_format.shard_name(number), reason)
       path.unlink()
     missing.append(number)
   return missing

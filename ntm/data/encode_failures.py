@@ -60,12 +60,18 @@ def check(target: pathlib.Path, failed: Mapping[str, tuple[str, str]], count: in
     reasons = {key: reason for key, (reason, _) in failed.items()}
     raise ValueError(f"{len(failed)} examples cannot be read, and at most {most} of {count} may be "
                      f"left out: {unreadable.summary(reasons)}; all are in "
-                     f"{target / shard_format.UNREADABLE}. Replace them, remove the shards that it "
-                     "names, and run the command again.")
+                     f"{target / shard_format.UNREADABLE}. Replace them and run the command again: "
+                     "it tries them once more.")
 
 
 def write(target: pathlib.Path, failed: Mapping[str, tuple[str, str]]) -> None:
-  """Lists unreadable examples in a file, one per line: key, tab, reason, tab, shard."""
+  """Lists unreadable examples in a file, one per line: key, tab, reason, tab, shard.
+
+  Without any the file goes.
+  """
+  path = target / shard_format.UNREADABLE
   if failed:
     text = "".join(f"{key}\t{reason}\t{shard}\n" for key, (reason, shard) in sorted(failed.items()))
-    (target / shard_format.UNREADABLE).write_bytes(text.encode(errors="surrogateescape"))
+    path.write_bytes(text.encode(errors="surrogateescape"))
+  else:
+    path.unlink(missing_ok=True)

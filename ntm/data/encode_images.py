@@ -8,14 +8,53 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntm.config import MeshConfig
-from ntm.conversion import converter
+from ntm.conversion import converter, record
+from ntm.models import autoencoder
+from ntm.models.autoencoder import FAMILIES
 from ntm.nn import partitioning
 from ntm.published.autoencoders import mapping_kl
 from ntm.published.autoencoders.model import Autoencoder
 
-FAMILIES = ("autoencoder_kl", "autoencoder_flux2")
 _UNUSED = ("decoder", "latent_conv")  # Parameters that only decoding needs.
 _CROP = "centre, bicubic"  # Of ntm.data.images.
+
+
+def settings(directory: str | os.PathLike, image_size: int) -> dict[str, Any]:
+  """What identifies the moments of an image, JSON; the weights are not read.
+
+  Args:
+    directory: target of `ntm convert`.
+    image_size: side of the images.
+
+  Raises:
+    ValueError: the directory was not converted, is damaged or of another family, or the size
+      does not fit.
+  """
+  try:
+    made = record.read(directory)
+  except FileNotFoundError as error:
+    raise ValueError(f"--autoencoder is {directory}, but {error} Convert one: `ntm convert "
+                     f"--family={'|'.join(FAMILIES)} --source=... --target={directory}`."
+                     ) from error
+  family = made["family"]
+  if family not in FAMILIES:
+    raise ValueError(f"--autoencoder is {directory}, of family {family!r}; expected one of "
+                     f"{', '.join(FAMILIES)}.")
+  config = mapping_kl.config(made["architecture"])
+  if config.image_channels != 3:
+    raise ValueError(f"--autoencoder is {directory}, of images with {config.image_channels} "
+                     "channels; expected 3.")
+  patch, multiple = max(config.patch, 1), autoencoder.factor(config)
+  if image_size % multiple:
+    raise ValueError(f"--image_size is {image_size}; expected a multiple of {multiple} for this "
+                     "autoencoder.")
+  side = image_size // multiple
+  return {
+      "autoencoder": {"family": family, "checksum": converter.checksum(directory)},
+      "image_size": image_size, "crop": _CROP, "dtype": "float16",
+      "latent_shape": [side * patch, side * patch, config.latent_channels],
+      # What a model sees, after the family's patches, scale and shift.
+      "model_shape": [side, side, config.latent_channels * patch**2]}
 
 
 class Encoder:
@@ -25,7 +64,6 @@ class Encoder:
     image_size: side of the images.
     batch_size: images at a time, over the devices.
     latent_shape: (h, w, c) of the moments.
-    settings: what identifies the moments of an image, JSON.
   """
 
   def __init__(self, directory: str | os.PathLike, image_size: int, batch_size: int):
@@ -37,35 +75,19 @@ class Encoder:
       batch_size: images at a time, a multiple of the local devices.
 
     Raises:
-      ValueError: the directory was not converted, is damaged or of another family, or the sizes
-        do not fit.
+      ValueError: as `settings`, or the batch size does not fit.
     """
-    try:
-      family, architecture, params = converter.load(directory)
-    except FileNotFoundError as error:
-      raise ValueError(f"--autoencoder is {directory}, but {error} Convert one: `ntm convert "
-                       f"--family={'|'.join(FAMILIES)} --source=... --target={directory}`."
-                       ) from error
-    if family not in FAMILIES:
-      raise ValueError(f"--autoencoder is {directory}, of family {family!r}; expected one of "
-                       f"{', '.join(FAMILIES)}.")
-    config = mapping_kl.config(architecture)
-    if config.image_channels != 3:
-      raise ValueError(f"--autoencoder is {directory}, of images with {config.image_channels} "
-                       "channels; expected 3.")
-    multiple = 2 ** (len(config.encoder_widths) - 1) * max(config.patch, 1)
-    if image_size % multiple:
-      raise ValueError(f"--image_size is {image_size}; expected a multiple of {multiple} for this "
-                       "autoencoder.")
+    self.latent_shape = tuple(settings(directory, image_size)["latent_shape"])
     devices = jax.local_devices()
     if batch_size % len(devices):
       raise ValueError(f"--batch_size is {batch_size}; expected a multiple of the {len(devices)} "
                        "devices of a process.")
     self.image_size, self.batch_size = image_size, batch_size
     self._mesh = partitioning.make_mesh(MeshConfig(), devices)
+    _, architecture, params = converter.load(directory)
     params = {name: part for name, part in params.items() if name not in _UNUSED}
     self._params = jax.device_put(params, partitioning.replicated(self._mesh))
-    module = Autoencoder(config)
+    module = Autoencoder(mapping_kl.config(architecture))
 
     def moments(params, images):
       """Images [B, H, W, 3] and their mirror images → [B, 2, 2, h, w, c] float16."""
@@ -78,17 +100,6 @@ class Encoder:
       return both.swapaxes(0, 1).astype(jnp.float16)
 
     self._moments = jax.jit(moments, out_shardings=partitioning.batch_sharding(self._mesh))
-    shape = (batch_size, image_size, image_size, 3)
-    self.latent_shape = jax.eval_shape(
-        moments, params, jax.ShapeDtypeStruct(shape, jnp.float32)).shape[3:]
-    height, width, channels = self.latent_shape
-    patch = config.patch or 1
-    self.settings: dict[str, Any] = {
-        "autoencoder": {"family": family, "checksum": converter.checksum(directory)},
-        "image_size": image_size, "crop": _CROP, "dtype": "float16",
-        "latent_shape": list(self.latent_shape),
-        # What a model sees, after the family's patches, scale and shift.
-        "model_shape": [height // patch, width // patch, channels * patch**2]}
 
   def start(self, images: list[np.ndarray]) -> jax.Array:
     """Starts to encode at most batch_size images; the devices work on while Python goes on.

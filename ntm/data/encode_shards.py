@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent import futures
 from typing import Any
 
@@ -55,6 +55,26 @@ def run(source: ChunkedSource, encoder: Encoder, target: pathlib.Path, numbers: 
       done += _write_shard(source, encoder, target, number, failed, pool, count)
       weight += source.weights[number]
   return done
+
+
+def readable_again(source: ChunkedSource, number: int, size: int, names: Collection[str]) -> bool:
+  """Whether an example of a chunk can be read by now; of several of one name, all of them.
+
+  Args:
+    source: of the examples.
+    number: of the chunk.
+    size: side of the images in pixels.
+    names: of those that could not be read.
+  """
+  found, still = set(), set()
+  for item in source.chunk(number):
+    if item.key in names:
+      try:
+        _load(item, size, source.fields)
+        found.add(item.key)
+      except UnreadableError:
+        still.add(item.key)
+  return bool(found - still)
 
 
 def _write_shard(source, encoder, target, number, failed, pool, count):

@@ -56,9 +56,9 @@ class Shards:
                for name, directory in directories.items()}
     self._directory, index = directories[split], indices[split]
     _check_complete(self._directory, index)
+    _check_files(self._directory, index)  # First: it costs hours, others a key of the config.
     _check_same(directories, indices)
     _check_model(self._directory, index, model)
-    _check_files(self._directory, index)
     self._latent_shape = tuple(index["settings"]["latent_shape"])
     self._field = "label" if model.num_classes else "caption" if (
         model.backbone.text_tokens) else ""

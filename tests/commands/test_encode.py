@@ -92,6 +92,8 @@ class EncodeTest(parameterized.TestCase):
        "repeat the command with --image_size=16, or choose another --target.$"),
       (dict(shard_size=3), "was encoded with --shard_size=5, and now it is --shard_size=3; "
        "repeat the command with --shard_size=5, or choose another --target.$"),
+      (dict(image_size=32, shard_size=3), "was encoded with --image_size=16 --shard_size=5, and "
+       "now it is --image_size=32 --shard_size=3; repeat"),
       (dict(autoencoder="flux2"), r"was encoded with (--autoencoder=/\S+), and now it is "
        r"--autoencoder=/\S+; repeat the command with \1, or"))
   def test_a_rerun_with_another_flag_names_the_flag_and_both_values(self, changes, message):
@@ -116,9 +118,11 @@ class EncodeTest(parameterized.TestCase):
     encoding.encode(moved, target)
 
   def _assert_refused(self, flags, message):
-    with mock.patch.object(encode_images.Encoder, "start") as start:
+    with (mock.patch.object(encode_images.Encoder, "start") as start,
+          mock.patch.object(converter, "load") as load):
       code, stderr = runs.call("encode", *flags)
     start.assert_not_called()
+    load.assert_not_called()
     self.assertEqual(code, 1, stderr)
     self.assertLen(stderr.splitlines(), 1)
     self.assertRegex(stderr, f"^error: .*{message}")
@@ -156,6 +160,36 @@ class EncodeTest(parameterized.TestCase):
     self.assertEqual(code, 1)
     self.assertRegex(stderr, "error: 2 examples cannot be read, and at most 1 of 12 may be left out"
                      ": class_0/003.png .*class_1/003.png .the file is empty")
+
+  def test_what_could_not_be_read_is_tried_again_by_the_same_command(self):
+    root = encoding.folder()
+    for path in root.glob("*/*.png"):
+      path.with_suffix(".txt").write_text(f"picture {path.stem}")
+    whole = encoding.encode(root)
+    late = root / "class_1" / "001.txt"
+    late.unlink()
+    target = _new()
+    code, stderr = runs.call("encode", *encoding.flags(root, target))
+    self.assertEqual(code, 0, stderr)
+    self.assertIn(f"1 example cannot be read and is left out; {target / 'unreadable.txt'} lists "
+                  "it. To try again, run the same command.", stderr)
+    self.assertIn("11 of 12 examples in 3 shards, complete", stderr)
+    with mock.patch.object(encode_shards, "_write_shard") as written:
+      encoding.encode(root, target)  # It still cannot be read.
+    written.assert_not_called()
+    late.write_text("picture 001")
+    real = encode_shards._write_shard
+    with (mock.patch.object(encode_shards, "_write_shard", side_effect=KeyboardInterrupt),
+          mock.patch.object(os, "_exit", side_effect=SystemExit(130))):
+      self.assertEqual(runs.call("encode", *encoding.flags(root, target))[0], 130)
+    with mock.patch.object(encode_shards, "_write_shard", side_effect=real) as written:
+      code, stderr = runs.call("encode", *encoding.flags(root, target))
+    self.assertEqual(code, 0, stderr)
+    self.assertEqual([call.args[3] for call in written.call_args_list], [1])
+    self.assertNotIn("cannot be read", stderr)
+    self.assertIn("12 of 12 examples in 3 shards, complete", stderr)
+    encoding.assert_same(target, whole)
+    self.assertFalse((target / "unreadable.txt").exists())
 
   def test_of_flux2_the_moments_are_those_before_the_patches(self):
     target = encoding.encode(encoding.folder(count=1), autoencoder=encoding.autoencoder("flux2"))

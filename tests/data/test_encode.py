@@ -7,10 +7,24 @@ from unittest import mock
 from absl.testing import absltest, parameterized
 
 from ntm.data import encode, shard_format
+from ntm.data.encode_sources import Item
+from ntm.data.unreadable import UnreadableError
 
 _SETTINGS = {"image_size": 16, "crop": "centre", "source": {"chunks": 3},
              "flags": {"image_size": 16, "source": "a"}}
-_SOURCE = mock.Mock(weights=[4, 4, 4], num_classes=0)
+
+
+def _broken(size):
+  raise UnreadableError("x.png", "broken", "x.png")
+
+
+def _source(load=_broken):
+  """Three chunks, each with an example that `load` reads."""
+  return mock.Mock(weights=[4, 4, 4], num_classes=0, fields=(),
+                   chunk=lambda number: iter([Item(f"{number}.png", load)]))
+
+
+_SOURCE = _source()
 
 
 def _write(root, number, **changes):
@@ -32,7 +46,7 @@ class EncodeDirectoryTest(parameterized.TestCase):
 
   def test_processes_share_what_is_missing(self):
     _write(self.root, 1)
-    shares = [encode.pending(self.root, range(process, 3, 2)) for process in range(2)]
+    shares = [encode.pending(self.root, range(process, 3, 2), _SOURCE, 16) for process in range(2)]
     self.assertEqual(shares, [[0, 2], []])
 
   def test_shards_that_changed_or_have_a_damaged_entry_are_missing(self):
@@ -40,7 +54,7 @@ class EncodeDirectoryTest(parameterized.TestCase):
       _write(self.root, number)
     (self.root / shard_format.shard_name(0)).write_bytes(b"x")
     shard_format.entry_path(self.root, 1).write_text("{")
-    self.assertEqual(encode.pending(self.root, range(3)), [0, 1])
+    self.assertEqual(encode.pending(self.root, range(3), _SOURCE, 16), [0, 1])
 
   def test_a_complete_index_lists_all_and_can_be_reopened(self):
     for number in range(3):
@@ -53,8 +67,25 @@ class EncodeDirectoryTest(parameterized.TestCase):
                      "x.png\tbroken\tshard-000001.array_record\n")
     encode.reopen(self.root, encode.check(self.root, _SETTINGS))
     self.assertFalse(shard_format.read_index(self.root)["complete"])
-    self.assertEmpty(encode.pending(self.root, range(3)))
+    self.assertEmpty(encode.pending(self.root, range(3), _SOURCE, 16))
     self.assertEqual(encode.finish(self.root, _SOURCE), index)
+
+  def test_shards_lack_examples_that_can_be_read_by_now(self):
+    for number in range(3):
+      _write(self.root, number, unreadable={f"{number}.png": "broken"} if number else {})
+    self.assertEmpty(encode.pending(self.root, range(3), _SOURCE, 16))
+    with self.assertLogs("ntm", "WARNING") as logs:
+      missing = encode.pending(self.root, range(3), _source(lambda size: None), 16)
+    self.assertEqual(missing, [1, 2])
+    self.assertIn("lacks examples that can be read by now; it is encoded again", logs.output[0])
+    self.assertFalse(shard_format.entry_path(self.root, 1).exists())
+
+  def test_without_unreadable_examples_no_list_is_left(self):
+    (self.root / "unreadable.txt").write_text("x.png\tbroken\tshard-000001.array_record\n")
+    for number in range(3):
+      _write(self.root, number)
+    encode.finish(self.root, _SOURCE)
+    self.assertFalse((self.root / "unreadable.txt").exists())
 
   def test_too_many_unreadable_examples_leave_the_index_open(self):
     for number in range(3):

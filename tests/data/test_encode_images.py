@@ -3,7 +3,8 @@
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from ntm.conversion import converter
+from ntm.conversion import converter, record
+from ntm.data import encode_images
 from ntm.data.encode_images import Encoder
 from tests.helpers import encoding
 
@@ -20,23 +21,29 @@ class EncoderTest(parameterized.TestCase):
     mirrored = np.asarray(encoder.start([image[:, ::-1] for image in images]))
     np.testing.assert_array_equal(mirrored[:, ::-1], whole)
 
-  def test_the_checksum_is_that_of_the_parameters(self):
-    settings = lambda which: Encoder(encoding.autoencoder(which), 16, 8).settings
-    self.assertEqual(settings("kl"), settings("kl"))
-    self.assertNotEqual(settings("kl")["autoencoder"]["checksum"],
-                        settings("flux2")["autoencoder"]["checksum"])
+  def test_the_settings_are_those_of_the_moments_and_need_no_weights(self):
+    with absltest.mock.patch.object(converter, "load") as load:
+      found = {which: encode_images.settings(encoding.autoencoder(which), 16)
+               for which in ("kl", "kl_plain", "flux2")}
+    load.assert_not_called()
+    self.assertEqual(found["kl"], encode_images.settings(encoding.autoencoder("kl"), 16))
+    self.assertLen({part["autoencoder"]["checksum"] for part in found.values()}, 3)
+    for which, part in found.items():
+      encoder = Encoder(encoding.autoencoder(which), 16, 8)
+      moments = encoder.start([np.zeros((16, 16, 3), np.float32)])
+      self.assertEqual(encoder.latent_shape, moments.shape[3:])
+      self.assertEqual(part["latent_shape"], list(moments.shape[3:]))
 
-  def test_other_families_are_refused(self):
-    with absltest.mock.patch.object(converter, "load", return_value=("sit", {}, {})):
-      with self.assertRaisesRegex(ValueError, "of family 'sit'; expected one of autoencoder_kl"):
-        Encoder("runs/sit", 16, 8)
-
-  def test_other_channels_are_refused(self):
-    family, architecture, params = converter.load(encoding.autoencoder())
-    grey = (family, architecture | {"image_channels": 1}, params)
-    with absltest.mock.patch.object(converter, "load", return_value=grey):
-      with self.assertRaisesRegex(ValueError, "of images with 1 channels; expected 3"):
-        Encoder("runs/grey", 16, 8)
+  @parameterized.parameters(
+      ({"family": "sit"}, "of family 'sit'; expected one of autoencoder_kl"),
+      ({"image_channels": 1}, "of images with 1 channels; expected 3"))
+  def test_other_models_are_refused(self, changes, message):
+    made = record.read(encoding.autoencoder())
+    made |= {"family": changes.get("family", made["family"]),
+             "architecture": made["architecture"] | changes}
+    with absltest.mock.patch.object(record, "read", return_value=made):
+      with self.assertRaisesRegex(ValueError, message):
+        Encoder("runs/other", 16, 8)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,18 @@ class EncodeShardsTest(parameterized.TestCase):
     self.assertEqual(entry["sha256"], shard_format.digest(self.root / entry["file"]))
     self.assertEqual(seen[-1], (len(expected), 8))
 
+  def test_an_example_is_readable_again_when_all_of_its_name_are(self):
+    source = _Source((4, 6))
+    again = lambda names, source: encode_shards.readable_again(source, 0, 2, names)
+    self.assertFalse(again({"4", "6"}, source))
+    self.assertTrue(again({"4", "6"}, _Source((6,))))
+    self.assertFalse(again({"7"}, _Source()))  # Of another chunk.
+    # Two rows of a table may name one image, of which one can be read from the start.
+    twice = _Source((6,))
+    twice.chunk = lambda number: [Item("4", lambda size, i=i: source._load(i, size))
+                                  for i in (3, 4)]
+    self.assertFalse(again({"4"}, twice))
+
   def test_moments_beyond_float16_end_the_run(self):
     with self.assertRaisesRegex(ValueError, "too large moments for '1'; expected finite float16"):
       encode_shards.run(_Source(), _Encoder(1e5), self.root, [0], lambda done, total: None)

@@ -193,11 +193,11 @@ class ShardsTest(parameterized.TestCase):
   def test_what_is_damaged_or_missing_is_named(self):
     root = pathlib.Path(tempfile.mkdtemp()) / "copy"
 
-    def assert_refused(message, damage):
+    def assert_refused(message, damage, model=None):
       shutil.copytree(self.encoded, root, dirs_exist_ok=True)
       damage(root / "shard-000001.array_record", root / "index.json")
       with self.assertRaisesRegex(ValueError, message):
-        source = Shards(str(root), "train", _model(), 0.1)
+        source = Shards(str(root), "train", model or _model(), 0.1)
         [source[i] for i in range(len(source))]
       shutil.rmtree(root)
 
@@ -205,6 +205,9 @@ class ShardsTest(parameterized.TestCase):
                    lambda shard, index: shard.unlink())
     assert_refused("shard-000001.array_record has 100 bytes, and by its index",
                    lambda shard, index: shard.write_bytes(shard.read_bytes()[:100]))
+    assert_refused("shard-000001.array_record does not exist", lambda shard, index: shard.unlink(),
+                   _model(image_shape=(4, 4, 4)))  # Before the shapes, which are quickly set.
+
     def flip(data):
       place = data.index(b"class_0/006.png") + 200
       return data[:place] + bytes([data[place] ^ 1]) + data[place + 1:]
