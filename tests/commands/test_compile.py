@@ -61,7 +61,8 @@ class CommandTest(parameterized.TestCase):
     report = ahead_of_time.Report(
         parameters=7, arguments=2 ** 30, temporaries=2 ** 30, hbm_per_chip_bytes=2 ** 31, fits=True,
         flops_per_chip=197e10, executed_flops_per_chip=197e10, padded_flops_per_chip=1.1 * 197e10,
-        memory_traffic_bytes=819 * 10 ** 7, state_traffic_bytes=2 ** 30, collective_bytes={"all-gather": 2 ** 30}, crossing_bytes={},
+        memory_traffic_bytes=819 * 10 ** 7, state_traffic_bytes=2 ** 30,
+        collective_bytes={"all-gather": 2 ** 30}, crossing_bytes={},
         exchanges={"fsdp": interconnect.Exchange(1e9, 25e7, 4, (0, 1), 2 ** 27)},
         frozen_flops_per_chip={}, frozen_bytes={})
     config = tiny.config()
