@@ -61,6 +61,10 @@ def main(_) -> None:
   how = given.sampling(model)
   known = given.is_known(config)
   rng_nll, rng_sample = jax.random.split(jax.random.key(given.SEED.value))
+  shown, frequencies = _conditions(config)
+  # Their networks are read first: what is wrong with a flag shows before images are read.
+  measures = similarity.load(given.CLIP.value, given.LPIPS.value, shown, given.NUM_SAMPLES.value,
+                             autoencoder.image_shape(config))
   with progress("reading images"):
     endless = sources.endless(config.data) and not known
     train, test, record = pipeline.evaluation_data(
@@ -78,12 +82,12 @@ def main(_) -> None:
     samples = _draw(model, rng_sample, how)
     result |= nll() | how | _against_truth(model, samples)
   elif given.is_captioned(config):
-    measures = _similarity(config, _captions(config, "test"))
     samples = _draw(model, rng_sample, how)
     result |= nll() | how | scene_comparison.metrics(samples, lambda split: _draw(
         model, jax.random.fold_in(rng_sample, 1), how, split), measures)
   else:
-    result |= _against_data(model, rng_sample, how, nll, train, test)
+    result |= _against_data(model, rng_sample, how, nll, (train, test), (shown, frequencies),
+                            measures)
   if multihost.is_primary_process():
     _write(result, config)
 
@@ -106,11 +110,22 @@ def _against_truth(model, samples) -> dict[str, float]:
       f"exact_{name}": value for name, value in truth.sample_metrics(mixture, exact, level).items()}
 
 
-def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
-  """Likelihoods, and metrics of samples and of real images."""
+def _against_data(model, rng, how, nll, data, shown, measures) -> dict[str, float]:
+  """Likelihoods, and metrics of samples and of real images.
+
+  Args:
+    model: a restored one.
+    rng: of the samples.
+    how: arguments of `model.sample`.
+    nll: gives the results of likelihoods.
+    data: training and test images.
+    shown: as `_conditions`.
+    measures: other ones that were asked for.
+  """
   # Known data are evaluated without scikit-learn.
   from ntm.commands import drawing, sample_comparison
   from ntm.evaluation import features, references
+  (train, test), (classes, frequencies) = data, shown
   has_images, config, count = "image" in test, model.config, given.NUM_SAMPLES.value
   # Without features, a model without classes is measured by what else is asked for.
   uncompared = not given.FEATURES.value and not given.REFERENCE.value and bool(
@@ -133,8 +148,6 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
   if given.REFERENCE.value:
     references.check(given.REFERENCE.value,
                      None if isinstance(extract, features.OfInception) else image_shape)
-  classes, frequencies = drawing.labels(config, given.LABEL_FREQUENCIES.value, count)
-  measures = _similarity(config, classes)
   as_uint8 = not by_classifier and (uncompared or extract.record["rounding"] != "none")
   how_drawn = how | {"guidance": given.GUIDANCE.value}
   parts = given.SAMPLES_DIR.value and drawing.open_parts(
@@ -165,10 +178,14 @@ def _against_data(model, rng, how, nll, train, test) -> dict[str, float]:
       samples, classes[finite] if config.model.num_classes else None, test)
 
 
-def _similarity(config, conditions) -> similarity.Similarity:
-  """What --clip and --lpips ask for, of samples with these captions or classes."""
-  return similarity.load(given.CLIP.value, given.LPIPS.value, conditions, given.NUM_SAMPLES.value,
-                         autoencoder.image_shape(config))
+def _conditions(config):
+  """(classes or captions of the samples or None, how often classes occur among them)."""
+  if given.is_known(config):
+    return None, "none"
+  if given.is_captioned(config):
+    return _captions(config, "test"), ""
+  from ntm.commands import drawing
+  return drawing.labels(config, given.LABEL_FREQUENCIES.value, given.NUM_SAMPLES.value)
 
 
 def _captions(config, split):

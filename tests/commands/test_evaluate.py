@@ -311,6 +311,7 @@ class EvaluateTest(parameterized.TestCase):
     code, stderr = runs.call("evaluate", *flags, f"--clip={root / 'clip'}")
     self.assertEqual(code, 1)
     self.assertRegex(stderr, "(?m)^error: --clip is .*/clip, which does not exist; expected the")
+    self.assertNotIn("reading images", stderr)
     self.assertNotIn("drawing", stderr)
     tiny_clip.save(root / "clip")
     code, stderr = runs.call("evaluate", *flags, f"--clip={root / 'clip'}")
