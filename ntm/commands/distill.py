@@ -20,7 +20,7 @@ from ntm.commands import entry_point, shared_flags
 from ntm.data import pipeline
 from ntm.losses import distillation, inputs, task
 from ntm.nn import partitioning
-from ntm.training import checkpoint, checks, data_record, loop, multihost, teacher
+from ntm.training import checkpoint, checks, data_record, lock, loop, multihost, teacher
 from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
 
@@ -41,6 +41,7 @@ def main(_) -> None:
   config = config_lib.from_dict(_CONFIG.value)
   workdir_lib.check_same(config, teacher=_TEACHER.value, checkpoint=_CHECKPOINT.value)
   workdir = _WORKDIR.value or os.path.join(_TEACHER.value, "denoiser")
+  lock.check(workdir)
   mesh = partitioning.make_mesh(config.mesh)
 
   def abstract(theirs):

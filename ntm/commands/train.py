@@ -20,7 +20,7 @@ from ntm.conversion import converter
 from ntm.data import pipeline
 from ntm.losses import alignment, flow_matching, inputs, task
 from ntm.nn import partitioning
-from ntm.training import checkpoint, checks, frozen_record, loop
+from ntm.training import checkpoint, checks, frozen_record, lock, loop
 from ntm.training import state as state_lib
 from ntm.training import workdir as workdir_lib
 
@@ -39,6 +39,7 @@ def main(_) -> None:
   config = config_lib.from_dict(_CONFIG.value)
   workdir_lib.check_same(config)  # Before they read the source together.
   _check_workdir(_WORKDIR.value)
+  lock.check(_WORKDIR.value)
   if not inputs.missing(config):  # Otherwise the data are looked at too before it is refused.
     checks.check_run(config, _WORKDIR.value)
   checks.warn_of_kept_tokens(config)

@@ -26,6 +26,7 @@ from ntm.training import (
     data_record,
     frozen_record,
     goodput,
+    lock,
     multihost,
     profile,
     report,
@@ -61,8 +62,8 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
     held_out: batches for the held-out metrics; may be empty.
 
   Raises:
-    ValueError: as `checks.check_run`; no checkpoint can be read; a checkpoint beyond the last
-      step; examples that cannot be read, after saving.
+    ValueError: as `checks.check_run`; another run writes to the workdir; no checkpoint can be
+      read; one beyond the last step; examples that cannot be read, after saving.
     NonFiniteError: after saving the last finite state.
     Preempted: after a SIGTERM or Ctrl-C.
     storage.StorageError: as `Checkpointer` raises it.
@@ -75,39 +76,40 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
   state_lib.check_pretrained(abstract, task.pretrained or {})
   checks.check_extensions(task, config, abstract.params)
   multihost.barrier("all checks before training have passed")  # Nothing is written before.
-  checkpointer = checkpoint.Checkpointer(workdir, config, task.primary_metric)
-  restored = checkpointer.restore_latest(abstract)
-  if restored is None:
-    state = state_lib.init_state(task, config, mesh)
-    if task.pretrained is not None:
-      state = state_lib.with_pretrained(state, task.pretrained)
-    _LOG.info("starting at step 0 with %s parameters on %d device%s",
-              f"{parameter_overview.count_parameters(state.params):,}", mesh.size,
-              "s" if mesh.size > 1 else "")
-  else:
-    state, iterator_state = restored
-    if int(state.step) >= config.train.steps:
-      checkpointer.close()
-      return _finish(int(state.step), config.train.steps, workdir)
-    iterator.set_state(iterator_state)
-    _LOG.info("resuming at step %d", int(state.step))
-  workdir_lib.prepare(workdir, config)
-  first_step, stopped = int(state.step), None
-  run = _Run(task, make_task, config, workdir, mesh, checkpointer, iterator, list(held_out),
-             first_step, started)
-  data_record.write(workdir, record, first_step)
-  frozen_record.write(workdir, config)
-  try:
-    with multihost.Preemption(first_step) as stop_signal:
-      stopped = run.steps(state, stop_signal)
-  finally:
-    run.profile.close()
-    # Closing is collective; after an error here the other processes may never close theirs.
-    if stopped is not None or jax.process_count() == 1:
-      checkpointer.close()
-    run.writer.close()
-  if stopped:
-    raise Preempted(128 + stopped)
+  with lock.held(workdir):
+    checkpointer = checkpoint.Checkpointer(workdir, config, task.primary_metric)
+    restored = checkpointer.restore_latest(abstract)
+    if restored is None:
+      state = state_lib.init_state(task, config, mesh)
+      if task.pretrained is not None:
+        state = state_lib.with_pretrained(state, task.pretrained)
+      _LOG.info("starting at step 0 with %s parameters on %d device%s",
+                f"{parameter_overview.count_parameters(state.params):,}", mesh.size,
+                "s" if mesh.size > 1 else "")
+    else:
+      state, iterator_state = restored
+      if int(state.step) >= config.train.steps:
+        checkpointer.close()
+        return _finish(int(state.step), config.train.steps, workdir)
+      iterator.set_state(iterator_state)
+      _LOG.info("resuming at step %d", int(state.step))
+    workdir_lib.prepare(workdir, config)
+    first_step, stopped = int(state.step), None
+    run = _Run(task, make_task, config, workdir, mesh, checkpointer, iterator, list(held_out),
+               first_step, started)
+    data_record.write(workdir, record, first_step)
+    frozen_record.write(workdir, config)
+    try:
+      with multihost.Preemption(first_step) as stop_signal:
+        stopped = run.steps(state, stop_signal)
+    finally:
+      run.profile.close()
+      # Closing is collective; after an error here the other processes may never close theirs.
+      if stopped is not None or jax.process_count() == 1:
+        checkpointer.close()
+      run.writer.close()
+    if stopped:
+      raise Preempted(128 + stopped)
 
 
 def _finish(step, steps, workdir):
