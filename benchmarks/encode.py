@@ -5,6 +5,8 @@ and a tfds data set, encodes each in a fresh process with a tiny random autoenco
 (two levels of 32 and 64 channels), and prints images per second (both the
 image and its mirror image are encoded; without the time to compile) and the process's
 peak of resident memory (from Linux's /proc). "reading" is the same without the autoencoder.
+
+--autoencoder=DIR only writes that autoencoder, to DIR/vae, to try `ntm encode` without weights.
 """
 
 import argparse
@@ -36,10 +38,16 @@ def main():
   parser.add_argument("--count", type=int, help="images")
   parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
   result_file.add_flag(parser)
+  parser.add_argument("--autoencoder", type=pathlib.Path, metavar="DIR",
+                      help="write the random autoencoder to DIR/vae, and measure nothing")
   parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.child:
     child(*args.child)
+    return
+  if args.autoencoder:
+    args.autoencoder.mkdir(parents=True, exist_ok=True)
+    autoencoder(args.autoencoder)
     return
   count, rows = args.count or (32 if args.quick else 512), {}
   with tempfile.TemporaryDirectory() as directory:

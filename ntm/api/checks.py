@@ -52,8 +52,8 @@ def guidance_scale(config: Config, scale: float) -> None:
     raise ValueError(f"guidance is {scale}, but the model is unconditional; pass 0.")
   if scale and model.kind == "ntm" and (transporter.class_conditional or transporter.features):
     raise ValueError(f"guidance is {scale}, but the transporter reads the condition"
-                     f"{' through features' if transporter.features else ''}, so the two "
-                     "branches have no common u-space; pass 0.")
+                     f"{' through features' if transporter.features else ''}, so the Gaussians "
+                     "with and without it are in different spaces; pass 0.")
 
 
 def num_steps(config: Config, value: int | None) -> int:
@@ -65,7 +65,8 @@ def num_steps(config: Config, value: int | None) -> int:
   known = config.process.num_steps
   if value is not None and value not in known:
     raise ValueError(f"num_steps is {value!r}, but the model was trained for "
-                     f"{' or '.join(map(str, known))} steps.")
+                     f"{' or '.join(map(str, known))} steps; pass "
+                     f"{'one of them' if len(known) > 1 else known[0]}, or leave it out.")
   return known[0] if value is None else value
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 
 import jax
 import numpy as np
@@ -81,7 +80,7 @@ def open_parts(directory: str, workdir: str, model, conditions: np.ndarray | Non
   shown = json.dumps(None if conditions is None else conditions.tolist())
   record = {
       "version": _VERSION, "checkpoint": model.step,
-      "workdir": workdir if workdir_lib.is_bucket(workdir) else os.path.abspath(workdir),
+      "workdir": workdir_lib.absolute(workdir),
       "config_sha256": entry_point.provenance(workdir, config)["config_sha256"],
       "labels_sha256": hashlib.sha256(shown.encode()).hexdigest(),
       "rounding": "nearest" if as_uint8 else "none",

@@ -24,6 +24,7 @@ from absl import flags
 
 from ntm import api
 from ntm.api import batching, checks
+from ntm.api.velocity import DEFAULT_STEPS
 from ntm.commands import entry_point, sampled_prompts, shared_flags
 from ntm.commands.progress import progress
 from ntm.config import Config, MeshConfig
@@ -158,15 +159,17 @@ def _sample_benchmark() -> None:
       lambda i: layouts.place(layout, _PROMPTS_FILE.value, items[i]))
   model = _restore()
   texts = json.dumps([dataclasses.astuple(item) for item in items])
-  made_by = entry_point.provenance(str(pathlib.Path(_WORKDIR.value).absolute()), config)
-  settings = how | {
-      "layout": layout, "prompts": len(items), "num": num, "seed": _SEED.value,
+  made_by = entry_point.provenance(workdir_lib.absolute(_WORKDIR.value), config)
+  steps = (checks.num_steps(config, _STEPS.value) if config.model.kind == "ntm"
+           else _STEPS.value or DEFAULT_STEPS)
+  settings = {name: value for name, value in how.items() if name != "num_steps"} | {
+      "layout": layout, "steps": steps, "prompts": len(items), "num": num, "seed": _SEED.value,
       "checkpoint": model.step, "prompts_sha256": hashlib.sha256(texts.encode()).hexdigest(),
       **{name: made_by[name] for name in ("workdir", "config_sha256")}}
   if multihost.is_primary_process():  # It alone writes, and knows what is there.
     layouts.check_settings(directory, settings)
   done = json.loads(multihost.allgather_strings(json.dumps(
-      [item.name for item in items if layouts.is_done(layout, directory, item)]))[0])
+      [item.name for item in items if layouts.is_done(layout, directory, item, num)]))[0])
   with progress("sampling", compiles=True) as report:
     # The same groups and keys in every run: what is drawn does not depend on where one stopped.
     for i, start in enumerate(range(0, len(items), size)):

@@ -158,10 +158,12 @@ def _load(kind, name, **how):
   try:
     return kind.from_pretrained(name, **how)
   except Exception as error:  # Of many types, by what is missing.
+    looked = "" if pathlib.Path(name).exists() else (
+        " No folder here has that name, so it was looked for on the hub.")
     raise ValueError(f"--clip is {name}, which holds no CLIP that can be read "
                      f"({str(error).strip().partition(chr(10))[0]}); expected the folder of a CLIP "
                      "of transformers with weights, tokenizer and preprocessor_config.json, or a "
-                     "name on the hub.") from error
+                     f"name on the hub.{looked}") from error
 
 
 def _resize(processor) -> str:

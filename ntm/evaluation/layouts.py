@@ -16,6 +16,7 @@ import shutil
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ntm.evaluation import settings_record
 from ntm.sampling import pictures
@@ -52,8 +53,8 @@ def read(layout: str, path: str) -> list[Item]:
   """
   items = _read_geneval(pathlib.Path(path)) if layout == "geneval" else _read_dpg(
       pathlib.Path(path))
-  if blank := [item.name for item in items if not item.prompt.strip()]:
-    raise ValueError(f"the prompt {blank[0]} of {path} is blank; expected some text.")
+  if blank := [place(layout, path, item) for item in items if not item.prompt.strip()]:
+    raise ValueError(f"{blank[0]}: the prompt is blank; expected some text.")
   return items
 
 
@@ -92,9 +93,14 @@ def check_settings(directory: pathlib.Path, settings: dict[str, Any]) -> None:
   settings_record.start(path, directory, settings)
 
 
-def is_done(layout: str, directory: pathlib.Path, item: Item) -> bool:
-  """Whether all samples of a prompt are there."""
-  return (directory / item.name if layout == "geneval" else _grid_path(directory, item)).exists()
+def is_done(layout: str, directory: pathlib.Path, item: Item, num: int) -> bool:
+  """Whether all samples of a prompt, of `num` pictures, are there and undamaged."""
+  if layout == "dpg":
+    return _is_picture(_grid_path(directory, item))
+  folder = directory / item.name
+  metadata = folder / "metadata.jsonl"
+  return (metadata.is_file() and metadata.read_bytes() == _metadata(item).encode()
+          and all(_is_picture(_sample_path(folder, i)) for i in range(num)))
 
 
 def write(layout: str, directory: pathlib.Path, item: Item, images: np.ndarray) -> None:
@@ -105,12 +111,13 @@ def write(layout: str, directory: pathlib.Path, item: Item, images: np.ndarray) 
     pictures.save(_grid_path(directory, item), np.concatenate(
         [np.concatenate(list(row), axis=1) for row in rows], axis=0))
     return
-  partial = directory / f"{item.name}.partial"
-  shutil.rmtree(partial, ignore_errors=True)
+  folder, partial = directory / item.name, directory / f"{item.name}.partial"
+  for path in (partial, folder):  # What is there is damaged.
+    shutil.rmtree(path, ignore_errors=True)
   for i, image in enumerate(pixels):
-    pictures.save(partial / "samples" / f"{i:04}.png", image)
-  (partial / "metadata.jsonl").write_text(json.dumps(item.metadata) + "\n")
-  partial.rename(directory / item.name)
+    pictures.save(_sample_path(partial, i), image)
+  (partial / "metadata.jsonl").write_text(_metadata(item), encoding="utf-8")
+  partial.rename(folder)
 
 
 def _record_path(directory):
@@ -121,9 +128,28 @@ def _grid_path(directory, item):
   return directory / f"{item.name}.png"
 
 
+def _sample_path(folder, i):
+  return folder / "samples" / f"{i:04}.png"
+
+
+def _metadata(item):
+  return json.dumps(item.metadata) + "\n"
+
+
+def _is_picture(path):
+  """Whether a PNG file is there as it was written, by its checksums."""
+  try:
+    with Image.open(path) as image:
+      image.verify()
+    return True
+  except (OSError, SyntaxError):  # Pillow raises the latter for a wrong checksum.
+    return False
+
+
 def _read_geneval(path) -> list[Item]:
   try:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    # Blank lines at the end are no prompts; one in between would shift the others' numbers.
+    lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f"{path} cannot be read ({error}); expected GenEval's "
                      "evaluation_metadata.jsonl.") from error

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+_HASHES = ("_sha256", "_checksum")
+
 
 def check(path: pathlib.Path, directory: pathlib.Path, settings: dict[str, Any], flag: str) -> None:
   """Compares the settings with the record of a folder that was begun; writes nothing.
@@ -58,9 +60,15 @@ def _read(path):
 
 
 def _differences(before, settings) -> str:
-  """What differs, each as "num 2, not 3"; of hashes, which may follow from it, if nothing else."""
+  """What differs, each as "num 2, not 3"; what may follow from other differences only by itself.
+
+  Of another workdir everything else may differ, and hashes of what has a name of its own.
+  """
   names = [name for name in sorted(before.keys() | settings.keys())
            if before.get(name) != settings.get(name)]
-  plain = [name for name in names if not name.endswith(("_sha256", "_checksum"))]
+  if "workdir" in names:
+    names = ["workdir"]
+  plain = [name for name in names if not name.endswith(_HASHES)]
   return " and ".join(f"{name} {before.get(name)!r}, not {settings.get(name)!r}"
-                      for name in plain or names)
+                      for name in plain) or " and ".join(
+                          f"other {name.rpartition('_')[0].replace('_', ' ')}" for name in names)

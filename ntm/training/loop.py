@@ -80,6 +80,7 @@ def train(make_task: Callable[[Config], Task], config: Config, workdir: str | os
     checkpointer = checkpoint.Checkpointer(workdir, config, task.primary_metric)
     restored = checkpointer.restore_latest(abstract)
     if restored is None:
+      _LOG.info("drawing the first parameters")  # Compiles a program: it may take minutes.
       state = state_lib.init_state(task, config, mesh)
       if task.pretrained is not None:
         state = state_lib.with_pretrained(state, task.pretrained)

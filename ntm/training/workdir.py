@@ -24,6 +24,11 @@ def is_bucket(path: str | os.PathLike) -> bool:
   return "://" in os.fspath(path)
 
 
+def absolute(workdir: str | os.PathLike) -> str:
+  """The same path from every directory, for records; a bucket has it already."""
+  return os.fspath(workdir) if is_bucket(workdir) else os.path.abspath(workdir)
+
+
 def checkpoints(workdir: str | os.PathLike) -> epath.Path:
   """The directory of the checkpoints, absolute as Orbax requires."""
   path = epath.Path(workdir)

@@ -33,10 +33,11 @@ class LayoutsTest(parameterized.TestCase):
   def test_geneval(self):
     items = layouts.read("geneval", str(_geneval_file(self.root)))
     self.assertEqual([item.name for item in items], ["00000", "00001"])
-    self.assertFalse(layouts.is_done("geneval", self.root, items[1]))
+    self.assertFalse(layouts.is_done("geneval", self.root, items[1], 4))
     (self.root / "00001.partial").mkdir()  # Of an interrupted run.
     layouts.write("geneval", self.root, items[1], self.images)
-    self.assertTrue(layouts.is_done("geneval", self.root, items[1]))
+    self.assertTrue(layouts.is_done("geneval", self.root, items[1], 4))
+    self.assertFalse(layouts.is_done("geneval", self.root, items[1], 5))
     self.assertEqual(json.loads((self.root / "00001" / "metadata.jsonl").read_text()), _LINES[1])
     for i in range(4):
       np.testing.assert_array_equal(
@@ -57,7 +58,7 @@ class LayoutsTest(parameterized.TestCase):
   @parameterized.parameters(
       ("geneval", "a ring\n", "line 1 of .* is 'a ring'; expected a JSON object with a"),
       ("geneval", '{"tag": 1}\n', "line 1 of .*; expected a JSON object with a"),
-      ("geneval", '{"prompt": " "}\n', "the prompt 00000 of .* is blank"),
+      ("geneval", '{"prompt": " "}\n', "line 1 of .*: the prompt is blank"),
       ("geneval", '{"prompt": "a ring"}\n{"prompt": 3}\n', "line 2 of .* object with a .*string"),
       ("geneval", "[1]\n", "line 1 of .*; expected a JSON object with a"),
       ("geneval", "", "has no prompts; expected at least one"),
@@ -84,6 +85,33 @@ class LayoutsTest(parameterized.TestCase):
     path = self.root / "a.jsonl"
     path.write_text(json.dumps(_LINES[0]), encoding="utf-8-sig")
     self.assertEqual(layouts.read("geneval", str(path)), [Item("00000", "a ring", _LINES[0])])
+
+  @parameterized.parameters(
+      ("geneval", "00001/samples/0002.png", None), ("geneval", "00001/samples/0000.png", b""),
+      ("geneval", "00001/samples/0001.png", "flip"), ("geneval", "00001/metadata.jsonl", None),
+      ("geneval", "00001/metadata.jsonl", b"{}\n"), ("dpg", "00001.png", b""),
+      ("dpg", "00001.png", "flip"))
+  def test_what_is_damaged_is_written_again(self, layout, name, content):
+    item = layouts.read("geneval", str(_geneval_file(self.root)))[1]
+    layouts.write(layout, self.root, item, self.images)
+    path = self.root / name
+    before = path.read_bytes()
+    if content is None:
+      path.unlink()
+    else:  # In the middle of a picture's data.
+      middle = len(before) // 2
+      path.write_bytes(before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1:]
+                       if content == "flip" else content)
+    self.assertFalse(layouts.is_done(layout, self.root, item, 4))
+    layouts.write(layout, self.root, item, self.images)
+    self.assertTrue(layouts.is_done(layout, self.root, item, 4))
+    self.assertEqual(path.read_bytes(), before)
+
+  def test_blank_lines_at_the_end_are_no_prompts(self):
+    path = _geneval_file(self.root)
+    items = layouts.read("geneval", str(path))
+    path.write_text(path.read_text() + "\n \n")
+    self.assertEqual(layouts.read("geneval", str(path)), items)
 
   def test_the_place_of_a_prompt_is_that_in_its_file(self):
     path = str(_geneval_file(self.root))
@@ -130,12 +158,16 @@ class LayoutsTest(parameterized.TestCase):
     (self.root / "out" / "00001").rename(self.root / "gone")
     processes.ntm("sample", *flags)
     self.assertEqual({file: file.read_bytes() for file in files}, before)
+    record = json.loads((self.root / "out.json").read_text())
+    for same in (["--steps=2"], [f"--workdir={self.root}/out/../run"]):
+      self.assertEqual(runs.call("sample", *flags, *same)[0], 0)
+    self.assertEqual(record["steps"], 2)
     other = self.root / "other.jsonl"
     other.write_text(_geneval_file(self.root).read_text().replace("ring", "circle"))
     for more, message in (
         (["--seed=1"], "has samples of seed 0, not 1;"),
         (["--prompts=a ring"], "--prompts does not apply: --layout=geneval"),
-        ([f"--prompts_file={other}"], "has samples of prompts_sha256"),
+        ([f"--prompts_file={other}"], "has samples of other prompts; repeat the command"),
         (["--layout=dpg", "--num=2"], "--num is 2; expected 4 with --layout=dpg")):
       code, stderr = runs.call("sample", *flags, *more)
       self.assertEqual(code, 1)

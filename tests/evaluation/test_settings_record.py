@@ -36,8 +36,14 @@ class SettingsRecordTest(parameterized.TestCase):
     (self.directory / "part").touch()
     with self.assertRaisesRegex(ValueError, "samples of count 5, not 6; repeat"):
       self._check(count=6, labels_sha256="cd")
-    with self.assertRaisesRegex(ValueError, "samples of labels_sha256 'ab', not 'cd'; repeat"):
+    with self.assertRaisesRegex(ValueError, "has samples of other labels; repeat"):
       self._check(count=5, labels_sha256="cd")
+
+  def test_of_another_workdir_nothing_else_is_named(self):
+    self._check(workdir="/a", refine="score")
+    (self.directory / "part").touch()
+    with self.assertRaisesRegex(ValueError, "has samples of workdir '/a', not '/b'; repeat"):
+      self._check(workdir="/b", solver="euler")
 
   @parameterized.parameters(None, "", "[1, 2]", '{"seed": ')
   def test_a_folder_of_something_else_is_refused(self, text):
