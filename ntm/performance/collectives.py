@@ -1,7 +1,9 @@
 """Bytes that a compiled program exchanges between devices, by kind of collective.
 
 XLA's own cost analysis does not report them. They are read from the text of the compiled
-program, `ntm.performance.hlo`, in which a TPU's compiler repeats some: see `hlo.continues`.
+program, `ntm.performance.hlo`, in which a TPU's compiler repeats some: see `hlo.continues`. What
+TPUs send from one slice to another is no collective there but a pair of `send` and `recv`, of each
+device with those at its place in the other slices, after the slice has done its own part.
 """
 
 import dataclasses
@@ -15,6 +17,7 @@ from ntm.performance import hlo
 
 _KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 _ALL = "replica_groups={}"  # Of all devices.
+_BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="([A-Z_]+)"')
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{[0-9,{}]*)\}")
 _ROWS = re.compile(r"replica_groups=\[([0-9,]+)\]<=\[([0-9,]+)\](?:T\(([0-9,]+)\))?")
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]"
@@ -29,11 +32,14 @@ class Collective:
     kind: 'all-gather', 'all-reduce', 'all-to-all', 'collective-permute' or 'reduce-scatter'.
     bytes: of all its runs on one device: of the results; for a reduce-scatter, of the operands.
     instruction: in the text.
+    between_slices: whether a TPU's runtime does it, with the devices at the same place of other
+      slices; it has no groups.
   """
 
   kind: str
   bytes: float
   instruction: hlo.Instruction
+  between_slices: bool = False
 
   @property
   def groups(self) -> list[list[int]]:
@@ -51,6 +57,9 @@ def of_program(program: hlo.Program) -> list[Collective]:
   for name, times in program.runs().items():
     types = {i.name: i.type for i in program.computations[name]}
     for i in program.computations[name]:
+      if i.opcode in ("send", "recv"):
+        found += _between_slices(i, times)
+        continue
       kind = i.opcode.removesuffix("-start")
       if kind not in _KINDS or hlo.continues(i, program.computations[name]):
         continue
@@ -84,8 +93,20 @@ def crossing_bytes(text: str, size: int) -> dict[str, int]:
     text: of a compiled program.
     size: devices per slice; the program's devices are in order of their slices.
   """
-  return _total([c for c in of_program(hlo.parse(text)) if _ALL in c.instruction.rest
+  return _total([c for c in of_program(hlo.parse(text))
+                 if c.between_slices or _ALL in c.instruction.rest
                  or any(len({n // size for n in group}) > 1 for group in c.groups)])
+
+
+def _between_slices(i, times) -> list[Collective]:
+  """What one of a pair of `send` and `recv` stands for, so that each transfer counts once."""
+  if not (transfer := _BETWEEN_SLICES.search(i.rest)):
+    return []
+  kind = transfer[1].lower().replace("_", "-").replace("one-to-one", "collective-permute")
+  if i.opcode != ("send" if kind == "reduce-scatter" else "recv"):
+    return []
+  data = i.type.split(", u32[]")[0]  # Then come a context and a token.
+  return [Collective(kind, times * hlo.num_bytes(data), i, between_slices=True)]
 
 
 def _total(collectives) -> dict[str, int]:

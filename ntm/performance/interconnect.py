@@ -73,7 +73,8 @@ def by_axis(text: str, devices: np.ndarray, axes: Sequence[str], chip: Chip | No
   """
   places, found = _Places(devices, axes, chip), {}
   for c in collectives.of_program(hlo.parse(text)):
-    name, one = places.exchange(c.kind, tuple(map(tuple, c.groups)))
+    groups = places.between_slices if c.between_slices else tuple(map(tuple, c.groups))
+    name, one = places.exchange(c.kind, groups)
     if name:
       one = one.times(c.bytes * devices_per_chip)
       found[name] = found[name] + one if name in found else one
@@ -115,6 +116,8 @@ class _Places:
     self._coords = (np.asarray([device.coords for device in flat]) if self._chip
                     else self._index[:, 1:])
     self._shape = tuple(np.ptp(self._coords, 0) + 1)
+    # Every device with those at its place in the other slices.
+    self.between_slices = tuple(map(tuple, np.arange(flat.size).reshape(len(devices), -1).T))
     self.exchange = functools.cache(self._exchange)
 
   def _exchange(self, kind, groups) -> tuple[str, Exchange]:

@@ -1,5 +1,7 @@
 """Programs whose collectives are known by hand, compiled for eight CPU devices."""
 
+import importlib.util
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ from absl.testing import absltest, parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ntm.performance import collectives
-from tests.helpers import fusions
+from tests.helpers import fusions, tpu_text
 
 
 def _collective_bytes(function, *args, **kwargs):
@@ -109,6 +111,32 @@ ENTRY %main (y: f32[64]) -> f32[8] {{
 }"""
     with self.assertRaisesRegex(ValueError, "%sum has no groups of devices that can be read"):
       collectives.crossing_bytes(text, 2)
+
+  @parameterized.parameters(
+      ("ALL_REDUCE", "64,128", "64,128", {"all-reduce": 7 * 64 * 128 * 2}),
+      ("ALL_GATHER", "64,128", "192,128", {"all-gather": 7 * 192 * 128 * 2}),
+      ("REDUCE_SCATTER", "192,128", "64,128", {"reduce-scatter": 7 * 192 * 128 * 2}),
+      ("ALL_TO_ALL", "3,64", "3,64", {"all-to-all": 7 * 3 * 64 * 2}),
+      ("ONE_TO_ONE", "64", "64", {"collective-permute": 7 * 64 * 2}), (None, "64", "64", {}))
+  def test_what_the_runtime_of_tpus_sends_between_slices(self, transfer, sent, given, expected):
+    text = tpu_text.between_slices(transfer, sent, given, times=7)
+    self.assertEqual(collectives.collective_bytes(text), expected)
+    self.assertEqual(collectives.crossing_bytes(text, 4), expected)
+
+  @parameterized.parameters(
+      (lambda x: jax.lax.psum(x, "slices"), {"all-reduce": 64 * 1024 * 4}),
+      (lambda x: jax.lax.psum(x, ("slices", "d")), {"all-reduce": 64 * 1024}),  # Of a part.
+      (lambda x: jax.lax.all_gather(x, "slices"), {"all-gather": 2 * 64 * 1024 * 4}),
+      (lambda x: jax.lax.psum(x, "d"), {}))
+  def test_slices_of_tpus_compiled_for(self, exchange, expected):
+    if importlib.util.find_spec("libtpu") is None:
+      self.skipTest("libtpu is not installed")
+    devices = tpu_text.devices("v5e:2x2", num_slices=2)
+    mesh = Mesh(np.asarray(devices).reshape(2, 4), ("slices", "d"))
+    run = jax.shard_map(exchange, mesh=mesh, in_specs=PartitionSpec(("slices", "d")),
+                        out_specs=PartitionSpec(("slices", "d")), check_vma=False)
+    text = jax.jit(run).lower(_array(8 * 64, 1024)).compile().as_text()
+    self.assertEqual(collectives.crossing_bytes(text, 4), expected)
 
   def test_one_device_exchanges_nothing(self):
     self.assertEqual(_collective_bytes(lambda x, y: x + y, _array(8), _array(8)), {})

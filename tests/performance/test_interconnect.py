@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ntm.performance import accelerators, interconnect
+from tests.helpers import tpu_text
 
 _AXES = ("slices", "data", "fsdp", "tensor")
 _V5E, _V5P = accelerators.lookup("TPU v5 lite"), accelerators.lookup("TPU v5p")
@@ -131,6 +132,15 @@ class LinksTest(parameterized.TestCase):
     self.assertEqual(name, "slices+fsdp")
     self.assertEqual(sent.sent_bytes, 2 * 1024 * 3 / 4)
     self.assertEqual(sent.network_bytes, 2 * 1024 / 2 / 4)
+
+  def test_what_the_runtime_sends_goes_to_the_same_place_of_other_slices(self):
+    for slices in (2, 3):
+      devices = _tpus((2, 2, 1), (slices, 1, 4, 1), slices=slices)
+      (name, sent), = interconnect.by_axis(
+          tpu_text.between_slices("ALL_REDUCE", "512", "512"), devices, _AXES, _V5E).items()
+      self.assertEqual(name, "slices")
+      self.assertEqual((sent.sent_bytes, sent.links), (0, 0))
+      self.assertAlmostEqual(sent.network_bytes, 2 * 1024 * (slices - 1) / slices)
 
 
 if __name__ == "__main__":
