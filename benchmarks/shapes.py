@@ -1,13 +1,14 @@
 """Models that read captions compared: python benchmarks/shapes.py --results=runs/shapes_compared
 
-Trains an NTM of four steps, one without transporter (all steps Gaussian) and flow matching on the
-built-in scenes, each by `ntm train` in `RESULTS/MODEL-SEED`, and samples each in several ways.
+Trains an NTM of four steps, one without transporter (all steps Gaussian), flow matching, and an NTM
+that starts from it on the built-in scenes, each by `ntm train` in `RESULTS/MODEL-SEED`, and samples
+each in several ways.
 Every way gives a line of `RESULTS/results.jsonl`, the means of which `--table` prints: the shares
 of pictures that show what their caption says, by category; the Fréchet distance to fresh pictures;
 the likelihood of held-out ones. `--picture` draws samples of all models to the same captions.
 
-All see as many noisy pictures per update: those of an image at four levels, or of four images at
-one. What is done is not done again, and an interrupted training resumes.
+All from scratch see as many noisy pictures per update: those of an image at four levels, or of four
+images at one. What is done is not done again, and an interrupted training resumes.
 """
 
 import argparse
@@ -40,12 +41,13 @@ MODELS = {  # {name: (config, what differs from it)}
     "gaussian": ("shapes_t2i.py", "model.transporter.num_blocks=0 "
                  "model.transporter.features=0 model.predictor.layers=8 model.unroll=8"),
     "flow_matching": ("shapes_t2i_fm.py", ""),
+    "finetuned": ("shapes_t2i_finetune.py", ""),  # From that of the same seed.
 }
 _NTM = {"raw": {"refine": None}, "refined": {"refine": "score"}}
 _FLOW_MATCHING = {f"Euler {n}{', guidance 1' if guidance else ''}":
                   {"num_steps": n, "guidance": guidance}
                   for guidance in (0.0, 1.0) for n in (4, 8, 50)}
-SAMPLERS = {"ntm": _NTM, "gaussian": _NTM, "flow_matching": _FLOW_MATCHING}
+SAMPLERS = {"ntm": _NTM, "gaussian": _NTM, "flow_matching": _FLOW_MATCHING, "finetuned": _NTM}
 _SCORED, _DRAWS = 1000, 4  # Scenes behind a likelihood, trajectories per scene.
 
 
@@ -98,11 +100,13 @@ def run(args) -> None:
 def train(args, name: str, seed: int) -> None:
   """Runs `ntm train` to its end, or from where it was interrupted."""
   workdir = args.results / f"{name}-{seed}"
+  source = [f"finetune.source={args.results / f'flow_matching-{seed}'}"]
   print(f"training {workdir}", flush=True)
   started = time.monotonic()
   subprocess.run([sys.executable, "-m", "ntm.commands.main", "train",
                   f"--config={_CONFIGS / MODELS[name][0]}", f"--workdir={workdir}",
-                  *(f"--config.{change}" for change in changes(args, name, seed))], check=True)
+                  *(f"--config.{change}" for change in changes(args, name, seed)
+                    + (source if name == "finetuned" else []))], check=True)
   print(f"{workdir} took {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -193,6 +197,7 @@ def draw(args) -> None:
   texts = [scene.caption for scene in scenes]
   rows = {"real": real}
   for name, how in (("ntm", {"refine": "score"}), ("gaussian", {"refine": "score"}),
+                    ("finetuned", {"refine": "score"}),
                     ("flow_matching", {"num_steps": 4}), ("flow_matching", {"num_steps": 50})):
     if name in args.models:
       model = ntm.restore(args.results / f"{name}-{args.seeds[0]}")
