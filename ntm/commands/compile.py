@@ -178,8 +178,9 @@ def _print(result):
   for kind, size in result["collective_bytes"].items():
     print(f"{kind:21} {gib(size)} per chip")
   for axes, sent in result["exchanges"].items():
-    print(f"along {axes:15} {gib(sent['sent_bytes'])} per chip over {sent['links']} links"
-          + (f", {gib(sent['network_bytes'])} to other slices" if sent["network_bytes"] else ""))
+    ways = {f"{gib(sent['sent_bytes'])} per chip over {sent['links']} links": sent["links"],
+            f"{gib(sent['network_bytes'])} to other slices": sent["network_bytes"]}
+    print(f"along {axes:15} {', '.join(way for way, used in ways.items() if used)}")
   for kind, size in result["crossing_bytes"].items():
     print(f"between slices        {gib(size)} per chip of {kind}")
   if "bounds_seconds" in result:

@@ -63,7 +63,8 @@ class CommandTest(parameterized.TestCase):
         flops_per_chip=197e10, executed_flops_per_chip=197e10, padded_flops_per_chip=1.1 * 197e10,
         memory_traffic_bytes=819 * 10 ** 7, state_traffic_bytes=2 ** 30,
         collective_bytes={"all-gather": 2 ** 30}, crossing_bytes={},
-        exchanges={"fsdp": interconnect.Exchange(1e9, 25e7, 4, (0, 1), 2 ** 27)},
+        exchanges={"fsdp": interconnect.Exchange(1e9, 25e7, 4, (0, 1), 2 ** 26),
+                   "slices": interconnect.Exchange(network_bytes=2 ** 26)},
         frozen_flops_per_chip={}, frozen_bytes={})
     config = tiny.config()
     with (mock.patch.object(ahead_of_time, "report", return_value=report),
@@ -77,7 +78,8 @@ class CommandTest(parameterized.TestCase):
     for line in (
         "executed FLOPs        1.97e+12 per chip, and at least 10.0% more to fill tiles",
         "memory traffic        7.63 GiB per chip, of which 1.00 GiB are arguments and results",
-        "along fsdp            0.93 GiB per chip over 4 links, 0.12 GiB to other slices",
+        "along fsdp            0.93 GiB per chip over 4 links, 64.00 MiB to other slices",
+        "along slices          64.00 MiB to other slices\n",
         "a step takes at least 42.9 ms (compute 11.0, memory 10.0, interconnect 5.0, network 42.9)",
         "without any overlap   68.9 ms", "MFU at most           23.3%, without any overlap 14.5%"):
       self.assertIn(line, out.getvalue())
