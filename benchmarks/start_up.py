@@ -28,6 +28,8 @@ _ROOT = pathlib.Path(__file__).parents[1]
 _STARTS = {"from nothing": False, "resumed, programs cached": True, "resumed, no cache": False}
 _PHASES = {"launch": "launch to loop", "start": "state drawn or restored",
            "compile": "first update", "data": "waiting for data"}
+_TINY = ["model.predictor.width=16", "model.transporter.width=16", "model.predictor.layers=1",
+         "model.transporter.num_blocks=1", "model.unroll=1"]
 
 
 def main():
@@ -37,8 +39,12 @@ def main():
   parser.add_argument("--config", default=str(_ROOT / "configs/digits.py"))
   parser.add_argument("--change", nargs="*", default=[], help="KEY=VALUE of the config")
   parser.add_argument("--steps", type=int, default=10, help="updates per start, at least")
+  parser.add_argument("--quick", action="store_true",
+                      help="one process of a tiny model, to see that it runs")
   result_file.add_flag(parser)
   args = parser.parse_args()
+  if args.quick:
+    args.processes, args.change, args.steps = [1], [*_TINY, *args.change], 2
   if min(args.processes) < 1 or args.steps < 2:
     parser.error("--processes are to be 1 or more, and --steps 2 or more")
   rows = []

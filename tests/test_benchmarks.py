@@ -392,6 +392,12 @@ class BenchmarksTest(absltest.TestCase):
     self.assertIn("pair_wise, remat dots", result["steps"])
     self.assertGreater(result["reversible_memory_growth"], 0)
 
+  def test_start_up(self):
+    first, cached, compiled = _run("start_up.py")
+    self.assertEqual({row["processes"] for row in (first, cached, compiled)}, {1})
+    self.assertLess(cached["compile"], compiled["compile"])
+    self.assertGreater(min(first["launch"], first["start"], cached["start"]), 0)
+
   def test_round_trip(self):
     out = subprocess.run([sys.executable, _BENCHMARKS / "round_trip.py"], capture_output=True,
                          text=True, check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}).stdout
