@@ -35,6 +35,9 @@ def main():
   result_file.add_flag(parser)
   args = parser.parse_args()
   model = ntm.restore(args.workdir)
+  if model.config.model.kind != "ntm" or not model.config.model.num_classes:
+    parser.error(f"{args.workdir} holds a model of kind {model.config.model.kind} and "
+                 f"{model.config.model.num_classes} classes; expected an NTM of classes")
   count, draws = (60, 1) if args.quick else (args.num_samples, args.draws)
   train, test, _ = pipeline.evaluation_data(model.config, 10_000)
   reference = sample_metrics.Reference.fit(train["image"], train["label"])

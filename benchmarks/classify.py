@@ -37,9 +37,19 @@ def main():
   parser.add_argument("--quick", action="store_true", help="one draw, to see that it runs")
   result_file.add_flag(parser)
   args = parser.parse_args()
+  models = {workdir: ntm.restore(workdir) for workdir in (*args.ntm, *args.fm)}
+  if not models:
+    parser.error("no workdirs; expected some in --ntm or --fm")
+  for workdir, model in models.items():
+    kind = "ntm" if workdir in args.ntm else "flow_matching"
+    if model.config.model.kind != kind or not model.config.model.num_classes:
+      parser.error(f"{workdir} holds a model of kind {model.config.model.kind} and "
+                   f"{model.config.model.num_classes} classes; expected one of kind {kind} and of "
+                   "classes")
+    if model.config.data != next(iter(models.values())).config.data:
+      parser.error(f"{workdir} was trained on other data than {next(iter(models))}")
   rng, rows = jax.random.key(args.seed), {}
-  for workdir in (*args.ntm, *args.fm):
-    model = ntm.restore(workdir)
+  for workdir, model in models.items():
     train, test, _ = pipeline.evaluation_data(model.config, 10_000)
     test = {name: values[:args.images] for name, values in test.items()}
     for draws in [1] if args.quick else args.draws:
@@ -52,6 +62,7 @@ def main():
         row = accuracy(errors(model, rng, test["image"], draws).argmin(axis=1), test["label"])
         row["evaluations"] = draws
       rows[f"{pathlib.Path(workdir).name}, {draws}"] = row
+      print(f"{workdir}, {draws} draws: {row['accuracy']:.1%}", flush=True)
   classifier = Classifier.fit(train["image"], train["label"])
   right = classifier.accuracy(test["image"], test["label"])
   rows["trained to classify"] = {"accuracy": right, "accuracy_standard_error":

@@ -71,7 +71,8 @@ def main(_) -> None:
         config, given.ENDLESS_LIMIT if endless else given.LIMIT)
     data_record.warn_if_changed(given.WORKDIR.value, record)
   result = {"checkpoint": model.step, "num_samples": given.NUM_SAMPLES.value,
-            "guidance": given.GUIDANCE.value, "num_steps": how["num_steps"]}
+            "seed": given.SEED.value, "guidance": given.GUIDANCE.value,
+            "num_steps": how["num_steps"]}
   nll = dict
   if isinstance(model, api.Model) and given.DRAWS.value:
     # Called after the samples are drawn, in which most of what can be wrong shows.
@@ -146,8 +147,7 @@ def _against_data(model, rng, how, nll, data, shown, measures) -> dict[str, floa
   if isinstance(extract, features.OfFunction):
     extract(np.zeros((2, *image_shape), np.float32))
   if given.REFERENCE.value:
-    references.check(given.REFERENCE.value,
-                     None if isinstance(extract, features.OfInception) else image_shape)
+    references.check(given.REFERENCE.value, image_shape, extract)
   as_uint8 = not by_classifier and (uncompared or extract.record["rounding"] != "none")
   how_drawn = how | {"guidance": given.GUIDANCE.value}
   parts = given.SAMPLES_DIR.value and drawing.open_parts(

@@ -21,7 +21,8 @@ JSON = shared_flags.json(FLAGS)
 NUM_SAMPLES = shared_flags.count(
     FLAGS, "num_samples", 2000, f"Number of samples to draw. Likelihoods are of up to {LIMIT:,} "
     f"images per split, of endless digits, scenes, sounds or clips {ENDLESS_LIMIT:,}, and of data "
-    f"of known density (data.source 'mixture') {LIMIT:,} draws.", lowest=2)
+    f"of known density (data.source 'mixture') {LIMIT:,} draws.",
+    lowest=4)  # `neighbours.LEAST`, whose module would import scikit-learn for every --help.
 STEPS = shared_flags.sampling_steps(FLAGS)
 GUIDANCE = shared_flags.guidance(FLAGS)
 REFINE = shared_flags.refine(FLAGS)
@@ -112,7 +113,8 @@ def sampling(model: api.Model | api.VelocityModel) -> dict:
   config = model.config
   checks.guidance_scale(config, GUIDANCE.value)
   if not isinstance(model, api.Model):
-    entry_point.refuse(FLAGS, ["refine", "draws"], "the model is a flow-matching one")
+    scored = ["draws"] if DRAWS.value else []
+    entry_point.refuse(FLAGS, ["refine", *scored], "the model is a flow-matching one")
     return {"solver": SOLVER.value, "num_steps": STEPS.value or DEFAULT_STEPS}
   entry_point.refuse(FLAGS, ["solver"], "the model is an NTM")
   refine = "none" if is_known(config) else REFINE.value

@@ -73,13 +73,14 @@ def against_data(extract: Extractor, config: Config, path: str | None, samples: 
     reference, about, real = _reference(extract, config, path, samples, report)
   if "image" in test and not real:
     real = {"test": test}
-  _warn(extract, len(samples), about)
+  _warn(extract, len(samples), about, len(reference.gaussian.mean))
   result = extract.record | about | _metrics("samples", extract, reference, samples, classes)
   for kind, batch in real.items():
     order = drawing.spread(len(batch["image"]), len(batch["image"]))
     found = _metrics(f"{kind} images", extract, reference, batch["image"][order],
                      batch["label"][order] if "label" in batch else None)
-    result |= {f"{kind}_{name}": value for name, value in found.items()}
+    result |= {f"num_{kind}": len(order)} | {
+        f"{kind}_{name}": value for name, value in found.items()}
   return result
 
 
@@ -105,13 +106,17 @@ def _metrics(what, extract, reference, images, classes) -> dict[str, float]:
   return result
 
 
-def _warn(extract, count, about):
+def _warn(extract, count, about, width):
   """Says why a distance of few images is not comparable with published ones."""
   few = [f"{number} {what}" for number, what in (
       (count, "samples"), (about["num_reference"], "images of the reference"))
          if number < comparison.USUAL and (
              what == "samples" or about["reference_moments"] == "of these images")]
-  if few and not isinstance(extract, OfClassifier):
+  if isinstance(extract, OfClassifier):
+    if count < width:
+      _LOG.warning("%d samples, fewer than the %d features: most of the distance is then the error "
+                   "of their covariance, which the standard error does not have", count, width)
+  elif few:
     _LOG.warning("%s, fewer than %d: a covariance of few images is too narrow and the distance too "
                  "large, by an amount that depends on the model; compare only distances of as many",
                  " and ".join(few), comparison.USUAL)

@@ -36,6 +36,8 @@ def nll(model, rng, train, test, num_steps: int | None, draws: int) -> Figures:
     found[split] = estimates.nll_per_dim(step_SB, model.config.model.image_shape)
   train_S, _ = found["training"]
   return _figures(model, *found["test"]) | {
+      "nll_draws": draws, "nll_num_images": len(test["image"]),
+      "train_nll_num_images": len(train["image"]),
       "train_nll_nats_per_dim": float(train_S.mean()), "train_nll_per_step": train_S.tolist()}
 
 

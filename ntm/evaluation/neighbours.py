@@ -9,19 +9,21 @@ the support of the data, recall the share of data in the support of the samples
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+_K = 3
+LEAST = _K + 1  # Images that precision and recall can be of.
 _MAX_DISTANCES = 2 ** 24  # In memory at once.
 
 
-def radii(support: np.ndarray, k: int = 3) -> np.ndarray:
+def radii(support: np.ndarray, k: int = _K) -> np.ndarray:
   """Distance of every point [M, F] of a set to its k-th neighbour in it, [M]."""
   if len(support) <= k:
-    raise ValueError(f"{len(support)} images have no {k}-th neighbours among themselves; expected "
-                     f"at least {k + 1} for precision and recall.")
+    raise ValueError(f"{len(support)} images have no {k} neighbours each; expected at least "
+                     f"{k + 1} for precision and recall.")
   # k + 1: a point is its own nearest neighbour.
   return NearestNeighbors(n_neighbors=k + 1).fit(support).kneighbors(support)[0][:, -1]
 
 
-def precision_recall(data: np.ndarray, samples: np.ndarray, k: int = 3,
+def precision_recall(data: np.ndarray, samples: np.ndarray, k: int = _K,
                      data_radii: np.ndarray | None = None) -> tuple[float, float]:
   """Precision and recall of samples against data.
 

@@ -102,8 +102,10 @@ def coefficients() -> Table:
       "Coefficients of q(x_s | x_t, x_0) = N(A x_t + B x_0, C² I) at T = 4",
       {"coefficients": ""} | dict.fromkeys(("t", "s", "A", "B", "C", "mean", "variance"), "z.3f"),
       tuple(rows),
-      (f"The largest deviation is {worst['printed']:.3f} for the printed coefficients and "
-       f"{worst['Proposition 2']:.0e} for those of Proposition 2, which ntm uses.",))
+      ("mean: A (1 - t) + B - (1 - s); variance: A² t² + C² - s². Both are 0 if the step leads "
+       "from one noise level to the other.",
+       f"The largest deviation is {worst['printed']:.3f} for the printed coefficients and "
+       f"{worst['Proposition 2']:.0e} for those of Proposition 2, which ntm uses."))
 
 
 def _identities(t, s, a, b, c):

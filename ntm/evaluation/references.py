@@ -21,8 +21,9 @@ from ntm.conversion import record
 from ntm.data import folder, pipeline
 from ntm.data.unreadable import Source
 from ntm.evaluation import features as features_lib
+from ntm.evaluation import neighbours
 from ntm.evaluation.comparison import Reference
-from ntm.evaluation.features import Extractor, Progress
+from ntm.evaluation.features import Extractor, OfInception, Progress
 from ntm.evaluation.frechet import Gaussian
 from ntm.published.inception import model as inception
 
@@ -97,12 +98,9 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...],
   arrays = _read(path)
   about = {"reference": path, "reference_sha256": record.digest(pathlib.Path(path)),
            "num_reference": len(arrays.get("arr_0", ())), "reference_moments": "of these images"}
-  stored = "mu" in arrays and "sigma" in arrays and extract.record["resize"] == "tf1"
+  stored = "mu" in arrays and "sigma" in arrays and _reads_moments(extract)
   if not stored and "arr_0" not in arrays:
-    raise ValueError(f"{path} has mean and covariance, which are of Inception's features with "
-                     f"--resize=tf1, and no images; the features are "
-                     f"{extract.record['features']}, resize {extract.record['resize']}. Expected "
-                     "images in arr_0.")
+    raise _no_images(path, extract)
   gaussian = spatial = images = None
   if stored:
     about["reference_moments"] = "mu and sigma of the file"
@@ -111,6 +109,8 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...],
       spatial = _gaussian(path, arrays, "mu_s", "sigma_s", features_lib.NUM_SPATIAL)
   if "arr_0" in arrays:
     pixels = arrays["arr_0"]
+    if image_shape[-1] == 1 and (pixels == pixels[..., :1]).all():
+      pixels = pixels[..., :1]  # Grey images, as `export_adm` writes them.
     images = features_lib.measure(extract, (
         features_lib.as_float(pixels[start:start + _AT_A_TIME])
         for start in range(0, len(pixels), _AT_A_TIME)), len(pixels), report)
@@ -120,24 +120,50 @@ def load(extract: Extractor, path: str, image_shape: tuple[int, ...],
   return Reference.of(images, gaussian, spatial), about
 
 
-def check(path: str, image_shape: tuple[int, ...] | None = None) -> None:
+def check(path: str, image_shape: tuple[int, ...], extract: Extractor | None) -> None:
   """Raises ValueError unless samples can be compared with what is there; reads no images.
 
   Args:
     path: of a folder with images, or a file as ADM's.
-    image_shape: of the samples, whose sides images of a file must have too.
+    image_shape: of the samples, whose sides images of a file must have too, unless they are
+      resized.
+    extract: the features; None is those of a classifier that is not fitted yet.
   """
   if pathlib.Path(path).is_dir():
-    if not any(folder.files_by_class(path, log=False).values()):
+    count = sum(map(len, folder.files_by_class(path, log=False).values()))
+    if not count:
       raise ValueError(f"--reference is {path}, a folder without images; expected some, or an .npz "
                        "file as ADM's.")
-    return
+    return _check_number(path, count)
   _read(path, ())
-  shape = _shape(path)
-  if image_shape and shape and shape[1:3] != tuple(image_shape[:2]):  # Grey ones may have RGB.
+  shape, resizes = _shape(path), isinstance(extract, OfInception)
+  if shape:
+    _check_number(path, shape[0])
+  elif not extract or not _reads_moments(extract):
+    raise _no_images(path, extract)
+  if not resizes and shape and shape[1:3] != tuple(image_shape[:2]):  # Grey ones may have RGB.
     raise ValueError(f"the images of {path} have shape {shape[1:]}, and the samples "
                      f"{tuple(image_shape)}; expected a reference of the samples' size, or the "
                      "features of Inception, which read any.")
+
+
+def _reads_moments(extract) -> bool:
+  """Whether moments in a file are of these features."""
+  return extract.record["resize"] == "tf1"
+
+
+def _no_images(path, extract) -> ValueError:
+  found = "those of a classifier" if extract is None else (
+      f"{extract.record['features']}, resize {extract.record['resize']}")
+  return ValueError(f"{path} has mean and covariance, which are of Inception's features with "
+                    f"--resize=tf1, and no images; the features are {found}. Expected images in "
+                    "arr_0.")
+
+
+def _check_number(path, count):
+  if count < neighbours.LEAST:
+    raise ValueError(f"--reference is {path}, with {count} images; expected at least "
+                     f"{neighbours.LEAST}, and thousands for distances that mean something.")
 
 
 def export_adm(path: str, images: np.ndarray) -> None:

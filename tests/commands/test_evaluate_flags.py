@@ -8,6 +8,7 @@ from absl.testing import absltest, flagsaver, parameterized
 
 from ntm import api
 from ntm.commands import evaluate_flags
+from ntm.evaluation import neighbours
 from tests.helpers import runs
 
 _POINTS = {"image_shape": (2, 1), "patch_shape": (1,), "num_classes": 0,
@@ -20,6 +21,12 @@ _SOUNDS = {"image_shape": (1024, 1), "patch_shape": (1024,), "data": {"source": 
 
 
 class EvaluateFlagsTest(parameterized.TestCase):
+
+  def test_the_fewest_samples_are_those_of_precision_and_recall(self):
+    parser = evaluate_flags.FLAGS["num_samples"].parser
+    self.assertEqual(parser.parse(str(neighbours.LEAST)), neighbours.LEAST)
+    with self.assertRaises(ValueError):
+      parser.parse(str(neighbours.LEAST - 1))
 
   def _set(self, *arguments):
     """Parses a command line in place of the last one."""

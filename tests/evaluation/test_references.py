@@ -81,30 +81,46 @@ class ReferencesTest(parameterized.TestCase):
       (dict(arr_0=_floats(_pixels())), "type float32 and shape .*expected uint8 images"),
       (dict(arr_0=_pixels()[0]), "expected uint8 images"),
       (dict(mu=np.zeros(5), sigma=np.eye(5)), r"shapes \(5,\) and \(5, 5\); expected \(20,\)"),
-      (dict(arr_0=_pixels(3)), "3 images have no 3-th neighbours"))
+      (dict(arr_0=_pixels(3)), "3 images have no 3 neighbours each"))
   def test_other_files_are_refused(self, arrays, message):
     with self.assertRaisesRegex(ValueError, message):
       self._load(**arrays)
 
   def test_a_check_reads_no_images(self):
-    images = np.zeros((1, 4, 4, 3), np.uint8)
-    for arrays in (dict(arr_0=images), dict(mu=np.zeros(1), sigma=np.eye(1))):
+    def check(extract=None, shape=(4, 4, 3), **arrays):
       np.savez(self.path / "ref.npz", **arrays)
-      references.check(str(self.path / "ref.npz"), (4, 4, 3))
-    np.savez(self.path / "ref.npz", arr_0=images)
-    references.check(str(self.path / "ref.npz"))
-    with self.assertRaisesRegex(ValueError, r"shape \(4, 4, 3\), and the samples \(8, 8, 3\)"):
-      references.check(str(self.path / "ref.npz"), (8, 8, 3))
-    np.savez(self.path / "ref.npz", arr_0=images.astype(np.float32))
+      references.check(str(self.path / "ref.npz"), shape, extract)
+
+    images, moments = np.zeros((4, 4, 4, 3), np.uint8), dict(mu=np.zeros(1), sigma=np.eye(1))
+    for extract in (None, _Corners(), _Corners("antialiased")):
+      check(extract, arr_0=images)
+      check(extract, (4, 4, 1), arr_0=images)
+      with self.assertRaisesRegex(ValueError, r"shape \(4, 4, 3\), and the samples \(8, 8, 3\)"):
+        check(extract, (8, 8, 3), arr_0=images)
+      with self.assertRaisesRegex(ValueError, "--reference is .*ref.npz, with 3 images; expected"):
+        check(extract, arr_0=images[1:])
+    check(_Corners(), **moments)
+    for extract, found in ((None, "those of a classifier"),
+                           (_Corners("none"), "corners, resize none")):
+      with self.assertRaisesRegex(ValueError, f"and no images; the features are {found}. Expected"):
+        check(extract, **moments)
+    with mock.patch.object(references, "OfInception", _Corners):  # It resizes.
+      check(_Corners(), (8, 8, 3), arr_0=images)
     with self.assertRaisesRegex(ValueError, "has type float32 and shape"):
-      references.check(str(self.path / "ref.npz"))
-    with self.assertRaisesRegex(ValueError, "a folder without images"):
-      references.check(str(self.path))
-    Image.fromarray(images[0]).save(self.path / "0.png")
-    references.check(str(self.path))
-    np.savez(self.path / "ref.npz", other=np.zeros(1))
+      check(arr_0=images.astype(np.float32))
     with self.assertRaisesRegex(ValueError, "has neither images"):
-      references.check(str(self.path / "ref.npz"))
+      check(other=np.zeros(1))
+
+  def test_a_check_counts_the_images_of_a_folder(self):
+    check = lambda: references.check(str(self.path), (4, 4, 3), None)
+    with self.assertRaisesRegex(ValueError, "a folder without images"):
+      check()
+    for i in range(4):
+      if i:
+        with self.assertRaisesRegex(ValueError, f"with {i} images; expected at least 4"):
+          check()
+      Image.fromarray(_pixels()[0]).save(self.path / f"{i}.png")
+    check()
 
   def test_what_is_neither_is_refused(self):
     (self.path / "ref.npz").write_text("no archive")
@@ -120,6 +136,9 @@ class ReferencesTest(parameterized.TestCase):
       self.assertEqual(list(file), ["arr_0"])
       self.assertEqual((file["arr_0"].dtype, file["arr_0"].shape), (np.uint8, (6, 4, 4, 3)))
     reference, _ = references.load(_Corners(), str(self.path / "out.npz"), (4, 4, 1))
+    # Grey again for features of grey samples, and of three channels for those of coloured ones.
+    np.testing.assert_array_equal(reference.pool, _Corners()(_floats(grey)).pool)
+    reference, _ = references.load(_Corners(), str(self.path / "out.npz"), (4, 4, 3))
     np.testing.assert_array_equal(reference.pool, _floats(np.repeat(grey, 3, -1))[:, 0, 0])
 
   def test_images_of_a_source_are_spaced_over_it(self):
