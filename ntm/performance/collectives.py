@@ -1,9 +1,10 @@
 """Bytes that a compiled program exchanges between devices, by kind of collective.
 
 XLA's own cost analysis does not report them. They are read from the text of the compiled
-program, `ntm.performance.hlo`, in which a TPU's compiler repeats some: see `hlo.continues`. What
-TPUs send from one slice to another is no collective there but a pair of `send` and `recv`, of each
-device with those at its place in the other slices, after the slice has done its own part.
+program, `ntm.performance.hlo`, in which a TPU's compiler repeats some: see `hlo.continues`. For
+what TPUs send from one slice to another it has a pair of `send` and `recv` in place of a
+collective, of each device with those at its place in the other slices, after the slice has done
+its own part.
 """
 
 import dataclasses
