@@ -161,7 +161,7 @@ _EVALUATE = [
     (["--workdir={run}", "--checkpoint=-1"], ["no checkpoint -1; complete steps are [3]"]),
     (["--workdir={run}", "--json={files}"], ["cannot be written (Is a directory)", "another path"]),
     (["--workdir={run}", "--json="], ["--json is empty"]),
-    (["--workdir={run}", "--num_samples=1"], ["--num_samples is 1; expected an integer from 2"]),
+    (["--workdir={run}", "--num_samples=1"], ["--num_samples is 1; expected an integer from 4"]),
     (["--workdir={run}", "--steps=3"], ["num_steps is 3", "trained for 2 steps"]),
     (["--workdir={run}", "--guidance=1e9"], ["--guidance is 1e9; expected a number from 0"]),
     (["--workdir={run}", "--refine=denoiser"], ["this model has none; run `ntm distill`"]),
