@@ -144,8 +144,8 @@ class ApiTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       _model().log_weights(jax.random.key(0), _images(), **arguments)
 
-  @parameterized.parameters(({"class_conditional": True}, "reads the condition, so the Gaussians"),
-                            ({"features": 3}, "reads the condition through features, so the Gaussians"))
+  @parameterized.parameters(({"class_conditional": True}, "reads the condition, so the"),
+                            ({"features": 3}, "reads the condition through features, so the"))
   def test_guidance_needs_a_class_free_transporter(self, changes, why):
     model = _model(model__transporter={"layers": 1, "width": 16, "num_heads": 2,
                                        "num_kv_heads": 2} | changes)
