@@ -51,9 +51,11 @@ class LockTest(absltest.TestCase):
     with subprocess.Popen([sys.executable, "-c", _OTHER, str(self.workdir)],
                           stdout=subprocess.PIPE) as other:
       other.stdout.readline()
-      with self.assertRaisesRegex(ValueError, "is in use"):
-        lock.check(self.workdir)
-      other.send_signal(signal.SIGKILL)
+      try:
+        with self.assertRaisesRegex(ValueError, "is in use"):
+          lock.check(self.workdir)
+      finally:
+        other.send_signal(signal.SIGKILL)
     lock.check(self.workdir)
 
   def test_a_file_system_without_locks_keeps_nobody_out(self):
