@@ -4,6 +4,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 
 from absl.testing import absltest
 
@@ -44,7 +45,10 @@ class LocalTest(absltest.TestCase):
 
   def test_passes_signals_on(self):
     for signum in (signal.SIGTERM, signal.SIGINT):
-      process = _start("trap 'kill $!; exit 143' TERM INT; sleep 1000 & echo up; wait")
+      ready = pathlib.Path(tempfile.mkdtemp()) / "1"  # Process 0 waits until 1 has its trap too.
+      process = _start("trap 'kill $!; exit 143' TERM INT; sleep 1000 & "
+                       f"[ $JAX_PROCESS_ID = 1 ] && touch '{ready}'; "
+                       f"until [ -e '{ready}' ]; do sleep 0.01; done; echo up; wait")
       process.stdout.readline()
       process.send_signal(signum)
       _, error = process.communicate(timeout=60)
