@@ -13,7 +13,7 @@ from ntm.nn import partitioning
 from ntm.nn.patchify import Patches
 from ntm.process import schedule
 from ntm.sampling import refinement, sampler
-from ntm.typing import Array, Trajectory
+from ntm.typing import Array
 
 REFINEMENTS = (None, "score", "denoiser")
 
@@ -63,7 +63,6 @@ def make_generator(model: NTM, patches: Patches, process: ProcessConfig, refine:
     num_tokens, num_channels = patches.token_shape
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
                                     num_tokens)
-    times_KB = jnp.broadcast_to(times_K[:, None], (num_steps + 1, batch_size))
     cond = model.condition(cond, num_steps, batch_size)
     if guidance is not None:
       null_cond = model.condition(null_cond, num_steps, batch_size)
@@ -71,16 +70,14 @@ def make_generator(model: NTM, patches: Patches, process: ProcessConfig, refine:
              null_cond)
     if refine == "denoiser":
       u_BNC, features_BNF = sampler.sample_denoiser_input(*drawn)
-      x_BNC = denoiser.apply({"params": denoiser_params}, u_BNC,
-                             cond.at(times_KB[0]).replace(features_BNF=features_BNF))
+      cond = cond.at(jnp.full(batch_size, times_K[0])).replace(features_BNF=features_BNF)
+      x_BNC = denoiser.apply({"params": denoiser_params}, u_BNC, cond)
       return Generated(patches.to_images(x_BNC), None, None, jnp.int32(0))
     # The score needs every state in data space; without it, only the cleanest.
-    x_KBNC, fallbacks = sampler.sample_trajectory(
-        *drawn, num_states=num_steps + 1 if refine else 1)
     if refine:
-      trajectory = Trajectory(x_KBNC, times_KB, cond, jnp.ones_like(times_KB[1:]))
-      final_BNC = refinement.refine(model, params, trajectory, clip_percentile)
+      final_BNC, x_KBNC, fallbacks = refinement.sample_refined(*drawn, clip_percentile)
     else:
+      x_KBNC, fallbacks = sampler.sample_trajectory(*drawn)
       final_BNC = x_KBNC[0]
     states = jax.vmap(patches.to_images)(x_KBNC)
     return Generated(patches.to_images(final_BNC), states[0], states, fallbacks)

@@ -127,6 +127,19 @@ def to_data(model: NTM, params, u_KBNC: Array, times_K: Array,
                      jnp.int32(0))
 
 
+def chain_inputs(rng: PRNGKey, times_K: Array, shape: tuple[int, ...],
+                 start_BNC: Array | None = None) -> tuple[Array, tuple[Array, Array, PRNGKey]]:
+  """(the state at the last level, what a scan over the steps reads: t, s and a key of each).
+
+  Arguments as `sample_trajectory`.
+  """
+  rng_noise, rng_steps = jax.random.split(rng)
+  if start_BNC is None:
+    start_BNC = jax.random.normal(rng_noise, shape, times_K.dtype)
+  return start_BNC, (times_K[:0:-1], times_K[-2::-1],
+                     jax.random.split(rng_steps, times_K.shape[0] - 1))
+
+
 def _chain(rng, model, params, times_K, shape, cond, guidance, null_cond, start_BNC=None):
   """(draw, what a scan over the steps starts from, its inputs); arguments as `sample_trajectory`.
 
@@ -139,10 +152,8 @@ def _chain(rng, model, params, times_K, shape, cond, guidance, null_cond, start_
   if guidance is not None and model.conditional:
     raise ValueError("guidance is not supported with a conditional transporter because the "
                      "features, and with them u-space, are those of one branch; pass None.")
-  batch_size, steps_taken = shape[0], times_K.shape[0] - 1
-  rng_noise, rng_steps = jax.random.split(rng)
-  if start_BNC is None:
-    start_BNC = jax.random.normal(rng_noise, shape, times_K.dtype)
+  batch_size = shape[0]
+  start_BNC, inputs = chain_inputs(rng, times_K, shape, start_BNC)
   # With guidance, both branches go through the network as one batch.
   branches = 1 if guidance is None else 2
   if guidance is not None:
@@ -165,8 +176,7 @@ def _chain(rng, model, params, times_K, shape, cond, guidance, null_cond, start_
     u_BNC = mean + jnp.exp(log_scale) * jax.random.normal(rng, shape, mean.dtype)
     return u_BNC, features, caches
 
-  start = (start_BNC, model.init_caches(rows, steps_taken), jnp.int32(0))
-  inputs = (times_K[:0:-1], times_K[-2::-1], jax.random.split(rng_steps, steps_taken))
+  start = (start_BNC, model.init_caches(rows, times_K.shape[0] - 1), jnp.int32(0))
   return draw, start, inputs
 
 

@@ -2,15 +2,18 @@ import dataclasses
 import functools
 import types
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from ntm.models import build
 from ntm.process import schedule
 from ntm.process.kernel import forward_kernel, trajectory_covariance
 from ntm.process.trajectory import sample_trajectory
-from ntm.sampling.refinement import refine
+from ntm.sampling import sampler
+from ntm.sampling.refinement import refine, sample_refined
 from ntm.typing import Condition, Trajectory
 from tests.helpers import tiny
 
@@ -82,6 +85,34 @@ class RefinementTest(parameterized.TestCase):
                 (log_prob(-step) - log_prob(step)) / (2 * step))
 
       np.testing.assert_allclose(*run(params, 1e-5), rtol=1e-6)
+
+  @parameterized.parameters(
+      ({}, None, 100.0), ({}, 2.0, 100.0), ({}, None, 50.0),
+      ({"process__num_steps": (1,)}, 2.0, 50.0),
+      ({"model__predictor__context": "history"}, 2.0, 100.0),
+      ({"model__transporter__features": 3}, None, 50.0))
+  def test_sampling_and_refining_at_once_is_sampling_then_refining(self, changes, guidance, clip):
+    with jax.enable_x64(True):
+      config = tiny.config(**{"process__num_steps": (3,)} | changes)
+      model, params = tiny.model_and_params(config, jnp.float64)
+      steps, = config.process.num_steps
+      times = schedule.uniform_times(steps, 0.1).astype(jnp.float64)
+      cond, null_cond = (Condition(label_B=jnp.full(2, label)) for label in (0, 2))
+      sampled = (jax.random.key(0), model)
+      given = (times, (2, *build.patches(config.model).token_shape), cond, guidance, null_cond)
+
+      @jax.jit
+      def at_once(params):
+        return sample_refined(*sampled, params, *given, clip)
+
+      @jax.jit
+      def in_turn(params):
+        x_KBNC, _ = sampler.sample_trajectory(*sampled, params, *given, num_states=steps + 1)
+        times_KB = jnp.broadcast_to(times[:, None], (steps + 1, 2))
+        trajectory = Trajectory(x_KBNC, times_KB, cond, jnp.ones((steps, 2)))
+        return refine(model, params, trajectory, clip), x_KBNC
+
+      chex.assert_trees_all_close(at_once(params)[:2], in_turn(params), atol=1e-9)
 
   def test_clipping_bounds_the_correction(self):
     times = schedule.uniform_times(4, 0.2)
