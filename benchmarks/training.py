@@ -11,6 +11,7 @@ interleaved repeats in one run. For one thread, put before it
 import argparse
 import functools
 import json
+import math
 import os
 
 import flax.linen as nn
@@ -201,13 +202,39 @@ def against_torch(tokens: int, batch_size: int, quick: bool):
           "forward, PyTorch": without_grad(lambda: other(x_torch, time_torch)),
           "update, ours": update_ours, "update, PyTorch": update_torch,
           "inverse, ours": lambda: inverse(params, u),
-          "inverse, PyTorch": without_grad(lambda: other.inverse(u_torch, time_torch))}
+          "inverse, PyTorch": without_grad(lambda: other.inverse(u_torch, time_torch)),
+          "inverse, its products alone": products_alone(params["stack"]["layers"], tokens,
+                                                        batch_size)}
   seconds = interleaved(runs, 1 if quick else 7)
   print_table(f"One block, {tokens} tokens, batch {batch_size}, {torch.get_num_threads()} "
               "PyTorch threads", {name: {"seconds": value} for name, value in seconds.items()})
   ratio = lambda name: seconds[f"{name}, ours"] / seconds[f"{name}, PyTorch"]
   return {"torch_seconds": seconds, "block_forward_vs_torch": ratio("forward"),
-          "block_step_vs_torch": ratio("update"), "block_inverse_vs_torch": ratio("inverse")}
+          "block_step_vs_torch": ratio("update"), "block_inverse_vs_torch": ratio("inverse"),
+          "products_alone_vs_torch":
+              seconds["inverse, its products alone"] / seconds["inverse, PyTorch"]}
+
+
+def products_alone(layers, tokens: int, batch_size: int):
+  """A call that multiplies by every kernel, token after token: what an inverse takes at least."""
+  def matrix(path, kernel):
+    inputs = kernel.shape[1:-1] if "out" in jax.tree_util.keystr(path) else kernel.shape[1:2]
+    return kernel.reshape(len(kernel), math.prod(inputs), -1)
+
+  kernels = [matrix(path, a) for path, a in jax.tree_util.tree_leaves_with_path(layers)
+             if "kernel" in jax.tree_util.keystr(path)]
+  kernels = [kernel[i] for i in range(len(kernels[0])) for kernel in kernels]
+
+  @jax.jit
+  def run(kernels, x_BD):
+    def token(x_BD, _):
+      for kernel in kernels:
+        x_BD = x_BD.at[:, :kernel.shape[1]].set(x_BD[:, :kernel.shape[0]] @ kernel)
+      return x_BD, None
+    return jax.lax.scan(token, x_BD, length=tokens)[0]
+
+  x_BD = jnp.ones((batch_size, max(max(kernel.shape) for kernel in kernels)))
+  return lambda: run(kernels, x_BD)
 
 
 if __name__ == "__main__":

@@ -221,6 +221,17 @@ class ModelsTest(parameterized.TestCase):
         lambda params: draw(key, params, cond, 2, num_steps, guidance, None, cond).images, params)
     self.assertEqual(cost(3, 1.0), cost(6, None))
 
+  def test_the_score_evaluates_no_step_again_and_pulls_all_but_the_noisiest_back(self):
+    cost = lambda num_steps, refine: ahead_of_time.model_flops("sample", tiny.config(
+        process__num_steps=(num_steps,), model__transporter__num_blocks=0), refine)
+    config = tiny.config()
+    weighted = 2 * config.train.batch_size * int(np.prod(config.model.image_shape))
+    extra = lambda num_steps: (  # Besides the gradients of all states, weighted and added.
+        cost(num_steps, "score") - cost(num_steps, None) - num_steps * weighted)
+    self.assertEqual(extra(1), 0)
+    self.assertGreater(extra(2), 0)
+    self.assertEqual(extra(4), 3 * extra(2))
+
   @parameterized.parameters("train", "distill")
   def test_what_a_reversible_chain_rebuilds_is_executed_only(self, program):
     chain = {"model__transporter__kind": "coupling", "model__transporter__num_blocks": 2}
