@@ -21,6 +21,7 @@ import pytest
 from absl.testing import absltest, parameterized
 
 from ntm import config as config_lib
+from ntm.conversion import converter
 from ntm.data import digits
 from ntm.losses import task
 from ntm.nn import partitioning
@@ -472,6 +473,15 @@ class BenchmarksTest(absltest.TestCase):
       self.assertEqual(row["images"], 32)
       self.assertGreater(row["read_per_second"], row["images_per_second"])
       self.assertGreater(row["record_bytes"], 8 * 32 * 32 * 4)
+
+  def test_encode_writes_its_autoencoder_alone(self):
+    directory = pathlib.Path(tempfile.mkdtemp()) / "new"
+    out = subprocess.run([sys.executable, _BENCHMARKS / "encode.py", "--autoencoder", directory],
+                         capture_output=True, text=True, check=True).stdout
+    self.assertEmpty(out)
+    family, _, params = converter.load(directory / "vae")
+    self.assertEqual(family, "autoencoder_kl")
+    self.assertIn("encoder", params)
 
   def test_convert_memory(self):
     result = _run("convert_memory.py")
