@@ -30,7 +30,7 @@ def get_config():
   config.denoiser.num_heads = 16
   config.denoiser.num_kv_heads = 8
   config.model.dtype = "bfloat16"
-  config.model.remat = "full"
+  config.model.remat = "full"  # "dots" is faster where memory is plentiful: docs/scaling.md.
   config.optimizer.warmup_steps = 5000
   config.train.steps = 500_000
   config.train.batch_size = 1024
