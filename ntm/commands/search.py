@@ -141,8 +141,8 @@ def search(config: Config, devices: Sequence, chip: Chip, num_chips: int, result
     raise ValueError(f"none of {total} ways to train on {label} divides; the first: {refusal}")
   possible = sorted((way for way in ways
                      if way.estimate / (1 + memory_estimate.LARGEST_ERROR) <= limit),
-                    key=lambda way: (max(way.compute, way.sent / chip.interconnect_bandwidth),
-                                     way.compute, way.sent,
+                    # Nothing overlaps in full: of equal arithmetic, less is sent first.
+                    key=lambda way: (way.compute + way.sent / chip.interconnect_bandwidth,
                                      way.config.train.grad_accumulation_steps,
                                      way.config.model.unroll, way.estimate))
   left_out = {"divide": total - len(ways), "memory": len(ways) - len(possible), "time": 0,

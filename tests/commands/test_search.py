@@ -86,6 +86,26 @@ class SearchTest(parameterized.TestCase):
     self.assertEqual(quick.configs[0].model.remat, "none")
     self.assertEqual(sum(found.left_out.values()) + 1, found.candidates)
 
+  def test_a_little_more_arithmetic_is_tried_before_much_more_communication(self):
+    mesh = {"mesh": {"data": 1, "fsdp": -1, "tensor": 1}}
+    fixed = ("model.unroll", "mesh.data", "mesh.fsdp", "mesh.tensor")
+    ways = [way for way, _ in _search(_Compiler(), fixed=fixed, **mesh).compiled]
+
+    def of(remat, rounds):
+      return next(way for way in ways if (way.config.model.remat, rounds) == (
+          remat, way.config.train.grad_accumulation_steps))
+
+    # Only in two rounds does `none` fit. Sending takes less time than arithmetic.
+    limit = (of("none", 1).estimate + of("none", 2).estimate) / 2
+    self.assertBetween(limit, of("dots", 1).estimate, of("none", 1).estimate)
+    slow = dataclasses.replace(
+        _CHIP, hbm_bytes=limit / search.SHARE / (1 + memory_estimate.LARGEST_ERROR),
+        interconnect_bandwidth=1.5 * of("none", 2).sent / of("none", 2).compute)
+    compiler = _Compiler()
+    _search(compiler, chip=slow, fixed=fixed, **mesh)
+    first = compiler.configs[0]
+    self.assertEqual((first.model.remat, first.train.grad_accumulation_steps), ("dots", 1))
+
   def test_a_search_goes_on_where_it_was_killed(self):
     directory = tempfile.mkdtemp()
 
