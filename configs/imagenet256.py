@@ -30,7 +30,9 @@ def get_config():
   config.denoiser.num_heads = 16
   config.denoiser.num_kv_heads = 8
   config.model.dtype = "bfloat16"
-  config.model.remat = "full"  # "dots" is faster where memory is plentiful: docs/scaling.md.
+  # "dots" lifts the bound on the MFU from 73 to 97 %, on v5p:4x4x4 as it is, on v5e:8x8 with two
+  # rounds of accumulation: docs/scaling.md.
+  config.model.remat = "full"
   config.optimizer.warmup_steps = 5000
   config.train.steps = 500_000
   config.train.batch_size = 1024
