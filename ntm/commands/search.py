@@ -48,7 +48,7 @@ class Way:
     config: of the run, with this way's values.
     mesh: over the devices.
     estimate: bytes per chip.
-    compute: seconds per update for its arithmetic alone, at the chip's peak.
+    compute: seconds per update for its arithmetic alone, padding included, at the chip's peak.
     sent: bytes per chip that it exchanges, roughly; for the order alone.
   """
 
@@ -192,7 +192,8 @@ def _estimated(config, devices, chip, num_chips, fixed, report):
       refusal = refusal or str(error)
       continue
     policy = dataclasses.replace(config.model, remat=one.model.remat)
-    flops = ahead_of_time.executed_flops("train", dataclasses.replace(config, model=policy))
+    flops = ahead_of_time.executed_flops("train", dataclasses.replace(config, model=policy),
+                                         tile=chip.tile)  # As the bound, so that ties are seen.
     ways.append(Way(one, mesh, estimate, flops / num_chips / chip.peak_flops,
                     share * estimator.sent(one, mesh)))
     report(done + 1, len(configs))

@@ -41,7 +41,7 @@ def _search(compiler, chip=_CHIP, results_dir=None, fixed=_FIXED, label="cpu:8",
   kept = lambda _, policy: memory_estimate.Kept(_KEPT[policy], _KEPT[policy])
   with (mock.patch.object(memory_estimate.Estimator, "kept", kept),
         mock.patch.object(ahead_of_time, "executed_flops",
-                          lambda program, config: _FLOPS[config.model.remat]),
+                          lambda program, config, tile: tile * _FLOPS[config.model.remat]),
         mock.patch.object(jax, "clear_caches")):  # The other tests need what it would forget.
     return search.search(_config(**changes), jax.devices(), chip, 8,
                          results_dir or tempfile.mkdtemp(), label, compiler, fixed)
@@ -85,6 +85,12 @@ class SearchTest(parameterized.TestCase):
     self.assertLen(quick.configs, 1)
     self.assertEqual(quick.configs[0].model.remat, "none")
     self.assertEqual(sum(found.left_out.values()) + 1, found.candidates)
+
+  def test_what_ties_by_its_arithmetic_with_padding_is_not_compiled(self):
+    compiler = _Compiler(seconds=lambda config: (
+        _CHIP.tile * _FLOPS[config.model.remat] / 8 / _CHIP.peak_flops))
+    _search(compiler, fixed=("model.unroll",))
+    self.assertLen(compiler.configs, 1)
 
   def test_a_little_more_arithmetic_is_tried_before_much_more_communication(self):
     mesh = {"mesh": {"data": 1, "fsdp": -1, "tensor": 1}}
