@@ -16,7 +16,7 @@ u_s = mu + sigma z, (mu, sigma) = f_P(u_t): with c = z / sigma,
   dL/du_s = c from this step, dL/du_t = -(dmu/du_t)^T c + (dlog sigma/du_t)^T (1 - z^2),
 
 so the predictor is pulled back right where it was evaluated, one step at a time, and never
-evaluated again.
+evaluated again. With guidance u_s is drawn from another Gaussian; z is what it is in this one.
 """
 
 import jax
@@ -88,6 +88,7 @@ def _sample_with_gradient(rng, model, params, times_K, shape, cond, guidance, nu
                        method="predict_step")[:2]
 
   def draw(state_BNC, own, t, s, rng):
+    """(u_BNC, z_BNC, c_BNC) of a step whose own (mu, log sigma) are given."""
     mean, log_scale = drawn = own
     if guidance is not None:  # The density is that of the condition alone.
       drawn = guidance_lib.guide(own, gaussian(state_BNC, null_cond, t, s), guidance)
