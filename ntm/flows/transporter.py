@@ -39,15 +39,17 @@ def inverse_over_levels(bijector: Bijector, u_KBNC: Array,
   that it falls back to every time.
   """
   num_levels, batch_size = u_KBNC.shape[:2]
+  # The levels of an example next to each other, so that no device of a mesh needs another's.
+  merge = lambda a: jnp.moveaxis(a, 0, 1).reshape(-1, *a.shape[2:])
+  split = lambda a: jnp.moveaxis(a.reshape(batch_size, num_levels, *a.shape[1:]), 1, 0)
   # Class, text and T once per level; times and features are one per level already.
-  merge = lambda a: a.reshape(-1, *a.shape[2:])
-  tiled = jax.tree.map(lambda a: jnp.concatenate([a] * num_levels),
+  tiled = jax.tree.map(lambda a: jnp.repeat(a, num_levels, axis=0),
                        cond.at(None).replace(features_BNF=None))
   tiled = tiled.replace(time_B=merge(cond.time_B),
                         features_BNF=jax.tree.map(merge, cond.features_BNF))
   x_BNC, log_det_B = _identity_at_noise(
       bijector.inverse_and_log_det, merge(u_KBNC), tiled)
-  return x_BNC.reshape(u_KBNC.shape), log_det_B.reshape(num_levels, batch_size)
+  return split(x_BNC), split(log_det_B)
 
 
 def _identity_at_noise(method, value_BNC, cond):

@@ -62,6 +62,24 @@ def whole(tree):
   return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, PartitionSpec()), tree)
 
 
+def splits_parameters() -> bool:
+  """Whether the mesh in use splits parameters along `fsdp`."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return not mesh.empty and mesh.shape["fsdp"] > 1
+
+
+def gathered(tree, boxed_tree):
+  """As `whole`, but still split along `tensor`.
+
+  Args:
+    tree: parameters, within a mesh.
+    boxed_tree: the same tree with their logical axis names.
+  """
+  rules = tuple((name, None if axis == "fsdp" else axis) for name, axis in RULES)
+  specs = nn.logical_to_mesh(nn.get_partition_spec(boxed_tree), rules)
+  return jax.tree.map(jax.lax.with_sharding_constraint, tree, specs)
+
+
 def make_mesh(config: MeshConfig, devices=None) -> Mesh:
   """The mesh over all devices, axes (data, fsdp, tensor).
 

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from ntm.config import ProcessConfig
 from ntm.models.denoiser import Denoiser
 from ntm.models.ntm import NTM
-from ntm.nn import partitioning
 from ntm.nn.patchify import Patches
 from ntm.process import schedule
-from ntm.sampling import refinement, sampler
+from ntm.sampling import gathering, refinement, sampler
 from ntm.typing import Array
 
 REFINEMENTS = (None, "score", "denoiser")
@@ -58,16 +57,15 @@ def make_generator(model: NTM, patches: Patches, process: ProcessConfig, refine:
   def generate(rng, params, cond, batch_size: int, num_steps: int, guidance=None,
                denoiser_params=None, null_cond=None):
     """`Generated` samples; arguments as above."""
-    if "transporter" in params:  # The inverse reads it once per token.
-      params = params | {"transporter": partitioning.whole(params["transporter"])}
     num_tokens, num_channels = patches.token_shape
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, process.t_min,
                                     num_tokens)
     cond = model.condition(cond, num_steps, batch_size)
+    shape = (batch_size, num_tokens, num_channels)
+    params = gathering.density(model, params, jnp.zeros(shape), cond)
     if guidance is not None:
       null_cond = model.condition(null_cond, num_steps, batch_size)
-    drawn = (rng, model, params, times_K, (batch_size, num_tokens, num_channels), cond, guidance,
-             null_cond)
+    drawn = (rng, model, params, times_K, shape, cond, guidance, null_cond)
     if refine == "denoiser":
       u_BNC, features_BNF = sampler.sample_denoiser_input(*drawn)
       cond = cond.at(jnp.full(batch_size, times_K[0])).replace(features_BNF=features_BNF)

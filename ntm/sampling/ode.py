@@ -26,6 +26,7 @@ from ntm.models.velocity import Velocity
 from ntm.nn.patchify import Patches
 from ntm.process import schedule
 from ntm.process.kernel import reverse_posterior
+from ntm.sampling import gathering
 from ntm.typing import Array, Condition, PRNGKey
 
 SOLVERS = ("euler", "heun", "dpm++", "gaussian")
@@ -132,9 +133,10 @@ def make_generator(model: Velocity, patches: Patches, process: ProcessConfig) ->
     """Images; arguments as above."""
     times_K = schedule.padded_times(process.schedule, num_steps, num_steps, 0.0,
                                     patches.token_shape[0])
-    velocity = guided(lambda *args: model.apply({"params": params}, *args), cond, null_cond,
-                      guidance)
-    x_KBNC = sample(rng, velocity, times_K, (batch_size, *patches.token_shape), solver)
+    shape = (batch_size, *patches.token_shape)
+    variables = {"params": gathering.velocity(model, params, jnp.zeros(shape), cond)}
+    velocity = guided(lambda *args: model.apply(variables, *args), cond, null_cond, guidance)
+    x_KBNC = sample(rng, velocity, times_K, shape, solver)
     return patches.to_images(x_KBNC[0])
 
   return jax.jit(generate, static_argnums=(3, 4, 5))
