@@ -58,7 +58,6 @@ _REMAT = [Case("imagenet256", "v5p:4x4x4", flags=(f"--config.model.remat={policy
               Case("imagenet256", "v5p:4x4x4")]  # 'full' is the config's own.
 _PROGRAMS = [Case("imagenet256", "v5p:4x4x4", "sample", (f"--refine={refine}",))
              for refine in ("none", "score", "denoiser")] + [
-                 # Every token of the inverse gathers parameters that are split.
                  Case("imagenet256", "v5p:4x4x4", "sample", ("--refine=score", *_WHOLE)),
                  Case("imagenet256", "v5p:4x4x4", "distill")]
 _KINDS = [(f"--config.model.transporter.spline_bins={bins}",
@@ -80,6 +79,17 @@ _OTHERWISE = [
     Case("flux2_klein_512_arrays", "v5e:16x16"),
     Case("flux2_klein_512_arrays", "v5e:16x16", flags=(_ROUNDS(4),)),
     Case("flux2_klein_512_arrays", "v6e:8x8", flags=(_ROUNDS(2),))]
+# The fastest found with the config's own mesh: (rounds of accumulation) by slice and config.
+_ROUNDS_OF_DOTS = {
+    "v5e:8x8": {"imagenet256": 2, "imagenet256_multi_step": 8, "imagenet256_1152": 2,
+                "imagenet256_768": 1, "imagenet64": 2, "t2i_256_arrays": 8, "sit_xl_256": 2},
+    "v5e:16x16": {"flux2_klein_512_arrays": 4},
+    "v5p:4x4x4": {"imagenet256": 1, "imagenet256_multi_step": 2, "imagenet256_1152": 1,
+                  "imagenet256_768": 1, "imagenet64": 1, "t2i_256_arrays": 1, "sit_xl_256": 1,
+                  "flux2_klein_512_arrays": 4}}
+_DOTS = [Case(config, topology, flags=("--config.model.remat=dots",)
+              + ((_ROUNDS(rounds),) if rounds > 1 else ()))
+         for topology, found in _ROUNDS_OF_DOTS.items() for config, rounds in found.items()]
 TABLES: Mapping[str, list[Case]] = {
     "smallest": [Case("imagenet256", topology) for topology in (
         "v5e:4x4", "v5e:4x8", "v5p:2x2x1", "v5p:2x2x2", "v6e:2x4", "v6e:4x4")],
@@ -90,6 +100,7 @@ TABLES: Mapping[str, list[Case]] = {
     "pixels": _PIXELS,
     "configs": [Case(config, topology) for config in _FULL_SCALE for topology in _SLICES]
                + _OTHERWISE,
+    "dots": _DOTS,
     "weak": [_weak("cpu:1")] + [_weak(f"cpu:{n}", **mesh) for n in (2, 4, 8)
                                 for mesh in ({"data": -1, "fsdp": 1}, {"data": 1, "fsdp": -1})],
 }

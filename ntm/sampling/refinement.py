@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 
 from ntm.models.ntm import NTM
-from ntm.nn.partitioning import constrain
 from ntm.process.kernel import trajectory_covariance
 from ntm.sampling import guidance as guidance_lib
 from ntm.sampling import sampler
@@ -72,9 +71,7 @@ def sample_refined(rng: PRNGKey, model: NTM, params, times_K: Array, shape: tupl
     return refine(model, params, trajectory, clip_percentile), x_KBNC, fallbacks
   noise_BNC, u_SBNC, by_u_SBNC = _sample_with_gradient(
       rng, model, params, times_K, shape, cond, guidance, null_cond)
-  u_SBNC = constrain(u_SBNC, None, "batch", None, None)
   x_SBNC, fallbacks = sampler.to_data(model, params, u_SBNC, times_K, cond)
-  x_SBNC = constrain(x_SBNC, None, "batch", None, None)
   (_, log_det_SB), pull_back = jax.vjp(
       lambda x_SBNC: model.apply({"params": params}, x_SBNC, cond.at(times_KB[:-1]),
                                  method="transport"), x_SBNC)
