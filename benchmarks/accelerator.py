@@ -1,15 +1,18 @@
-"""A real update on the accelerator at hand, compared with its matrix product.
+r"""A real update on the accelerator at hand, compared with its matrix product.
 
   python benchmarks/accelerator.py configs/imagenet256_768.py --batch_sizes 32 64 128
   python benchmarks/accelerator.py configs/imagenet256.py --batch_sizes 16 32 --remat full dots
+  python benchmarks/accelerator.py configs/imagenet256_768.py --batch_sizes 32 \
+    --attention_kernel never always
 
-Random images, all devices of this machine, the config as it is but for its batch
-and rematerialisation. Prints seconds, model FLOP/s as a share of what one large
+Random images, all devices of this machine, the config as it is but for its batch,
+rematerialisation and kernel of attention. Prints seconds, model FLOP/s as a share of what one large
 bfloat16 matrix product reaches in the same run and of the chip's listed peak, and
 XLA's account of the memory. A batch that does not fit says so.
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 
@@ -33,6 +36,8 @@ def main():
   parser.add_argument("config", type=pathlib.Path, help="of an NTM of classes or none")
   parser.add_argument("--batch_sizes", type=int, nargs="+", required=True)
   parser.add_argument("--remat", nargs="+", default=["full"])
+  parser.add_argument("--attention_kernel", nargs="+", default=["auto"],
+                      choices=("auto", "always", "never"))
   parser.add_argument("--quick", action="store_true", help="a small product, to see that it runs")
   result_file.add_flag(parser)
   args = parser.parse_args()
@@ -40,13 +45,13 @@ def main():
   chip, count = accelerators.lookup(device.device_kind), accelerators.num_chips(jax.devices())
   product = product_flops(width, repeats=2 if args.quick else 10) * jax.device_count()
   rows = {}
-  for remat in args.remat:
+  for remat, kernel in itertools.product(args.remat, args.attention_kernel):
     for batch_size in args.batch_sizes:
       values = config_lib.to_dict(config_lib.from_dict(
           config_lib.load_sibling(str(args.config.absolute()), args.config.name)))
       values["train"] |= {"batch_size": batch_size}
-      values["model"] |= {"remat": remat}
-      rows[f"batch {batch_size}, remat {remat}"] = row = update_costs(
+      values["model"] |= {"remat": remat, "attention_kernel": kernel}
+      rows[f"batch {batch_size}, remat {remat}, kernel {kernel}"] = row = update_costs(
           config_lib.from_dict(values), repeats=2 if args.quick else 10)
       if "seconds" in row:
         row["of_product"] = row["flops_per_second"] / product

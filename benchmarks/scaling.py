@@ -59,7 +59,9 @@ _REMAT = [Case("imagenet256", "v5p:4x4x4", flags=(f"--config.model.remat={policy
 _PROGRAMS = [Case("imagenet256", "v5p:4x4x4", "sample", (f"--refine={refine}",))
              for refine in ("none", "score", "denoiser")] + [
                  Case("imagenet256", "v5p:4x4x4", "sample", ("--refine=score", *_WHOLE)),
-                 Case("imagenet256", "v5p:4x4x4", "distill")]
+                 Case("imagenet256", "v5p:4x4x4", "distill"),
+                 *(Case("t2i_256_arrays", "v5p:4x4x4", "sample", (f"--refine={refine}",))
+                   for refine in ("none", "score"))]
 _KINDS = [(f"--config.model.transporter.spline_bins={bins}",
            f"--config.model.transporter.features={features}")
           for features in (0, 64) for bins in (0, 8)]

@@ -87,6 +87,8 @@ class ModelConfig:
       'dots' (all but matrix products with parameters) or 'attention' (all but
       what attention gives).
     unroll: layers unrolled in one iteration of the scan over depth.
+    attention_kernel: whether whole sequences are attended to by the accelerator's own kernel:
+      'auto' (on GPUs; on TPUs from 1,024 tokens on), 'always' or 'never', see `ntm.nn.kernels`.
     inverse: solver of the transporter's inverse.
   """
 
@@ -100,6 +102,7 @@ class ModelConfig:
   dtype: Literal["float32", "bfloat16"] = "float32"
   remat: Literal["none", "full", "dots", "attention"] = "none"
   unroll: int = 1
+  attention_kernel: Literal["auto", "always", "never"] = "auto"
   inverse: InverseConfig = InverseConfig()
 
   @property

@@ -64,7 +64,8 @@ def patches(config: ModelConfig) -> Patches:
 def numerics(config: ModelConfig) -> Numerics:
   """Types and rematerialisation of every network: parameters in float32 or better."""
   dtype = jnp.dtype(config.dtype)
-  return Numerics(dtype, jnp.promote_types(dtype, jnp.float32), config.remat, config.unroll)
+  return Numerics(dtype, jnp.promote_types(dtype, jnp.float32), config.remat, config.unroll,
+                  config.attention_kernel)
 
 
 def transporter(config: ModelConfig) -> nn.Module:

@@ -111,7 +111,8 @@ class Attention(nn.Module):
       seen = jnp.arange(cache.key_PEM.shape[-1]) <= last_M[:, None]
       out = _attend(query, cache, seen[None, None])
     else:
-      out = kernels.attend(query, key, value, self.causal) if mask is None else None
+      out = None if mask is not None else kernels.attend(
+          query, key, value, self.causal, self.numerics.attention_kernel)
       if out is None:
         out = _attend_causally(query, new) if self.causal else _attend(query, new, mask)
       out = checkpoint_name(out, "attention")

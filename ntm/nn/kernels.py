@@ -19,7 +19,8 @@ _SPLASH_LENGTH = 1024  # Shorter matrices of scores stay on the chip; XLA fuses 
 _SPLASH_BLOCKS = (512, 256, 128)
 
 
-def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool) -> Array | None:
+def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool,
+           when: str = "auto") -> Array | None:
   """softmax(q k' / sqrt(E)) v over a whole sequence, or None where no kernel applies.
 
   Args:
@@ -27,7 +28,12 @@ def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool) 
     key_BMHE: keys, of as many heads or a divisor of them.
     value_BMHE: values, likewise.
     causal: each token attends to itself and those before it.
+    when: 'always' takes a kernel wherever it can run, that is in half precision with heads of a
+      multiple of 8 up to 128 on a GPU, and with lengths and heads of multiples of 128 on a TPU;
+      'auto' does so but for sequences shorter than 1,024 on a TPU; 'never' takes none.
   """
+  if when == "never":
+    return None
   length, head_width = query_BMHE.shape[1], query_BMHE.shape[3]
   platform = _platform()
   if platform in ("gpu", "cuda"):
@@ -35,7 +41,8 @@ def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool) 
     if half and head_width % 8 == 0 and head_width <= 128:
       return jax.nn.dot_product_attention(query_BMHE, key_BMHE, value_BMHE, is_causal=causal,
                                           implementation="cudnn")
-  elif platform == "tpu" and length >= _SPLASH_LENGTH and length % 128 == head_width % 128 == 0:
+  elif (platform == "tpu" and (length >= _SPLASH_LENGTH or when == "always")
+        and length % 128 == head_width % 128 == 0):
     return per_device(functools.partial(splash, causal=causal), query_BMHE, key_BMHE, value_BMHE)
   return None
 

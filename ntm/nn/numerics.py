@@ -16,12 +16,14 @@ class Numerics:
     param_dtype: parameter type.
     remat: what the backward pass computes again, see `ntm.config.ModelConfig`.
     unroll: layers per iteration of a scan over depth.
+    attention_kernel: when to use the accelerator's own, see `ntm.config.ModelConfig`.
   """
 
   dtype: jnp.dtype = jnp.float32
   param_dtype: jnp.dtype = jnp.float32
   remat: str = "none"
   unroll: int = 1
+  attention_kernel: str = "auto"
 
   @property
   def types(self) -> dict[str, jnp.dtype]:

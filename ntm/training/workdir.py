@@ -16,7 +16,8 @@ from ntm.training import multihost
 TEACHER_FILE = "teacher.json"  # Only in the workdir of a denoiser, see `ntm.training.teacher`.
 _LOG = logging.getLogger("ntm")
 # Keys that change no parameter: a run may resume with other values.
-_FREE = ("model.remat", "model.unroll", "model.dtype", "model.inverse")
+_FREE = ("model.remat", "model.unroll", "model.dtype", "model.inverse",
+         "model.attention_kernel")
 
 
 def is_bucket(path: str | os.PathLike) -> bool:

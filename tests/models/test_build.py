@@ -1,5 +1,7 @@
 """From a config to modules: the parts, their types and what they share."""
 
+from unittest import mock
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from ntm.flows.bijector import Alternating, Identity
 from ntm.flows.coupling import CouplingChain
 from ntm.losses import task
 from ntm.models import build
+from ntm.nn import kernels
 from tests.helpers import options, tiny
 
 
@@ -35,6 +38,20 @@ class BuildTest(parameterized.TestCase):
       self.assertIsInstance(block, AutoregressiveBlock)
       self.assertEqual((block.maps.log_scale_bound, block.num_classes, block.inverse),
                        (0.5, 0, model.inverse))
+
+  @parameterized.product(
+      kind=("dit", "sit", "flux2"), transporter=("autoregressive", "coupling"),
+      when=("always", "never"))
+  def test_every_network_is_told_when_to_use_a_kernel(self, kind, transporter, when):
+    config = options.tiny_config("model__backbone__kind", kind, model__attention_kernel=when,
+                                 model__transporter__kind=transporter,
+                                 model__transporter__num_blocks=2)
+    with mock.patch.object(kernels, "attend", return_value=None) as attend:
+      _shapes(config)
+    told = [{**dict(zip(("when",), call.args[4:])), **call.kwargs}.get("when")
+            for call in attend.call_args_list]
+    self.assertGreater(len(told), 1)
+    self.assertEqual(set(told), {when})
 
   def test_odd_blocks_reverse_the_channels(self):
     for in_order, expected in ((False, ["independent"] * 3),

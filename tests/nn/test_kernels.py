@@ -54,11 +54,13 @@ class KernelsTest(parameterized.TestCase):
     chex.assert_trees_all_close(ours, plain, atol=2e-5)
 
   @parameterized.parameters(
-      (1024, "tpu", True), (1024, "cpu", False), (512, "tpu", False), (1100, "tpu", False))
-  def test_where_splash_applies(self, length, platform, applies):
+      (1024, "tpu", "auto", True), (1024, "cpu", "auto", False), (512, "tpu", "auto", False),
+      (1100, "tpu", "auto", False), (512, "tpu", "always", True), (500, "tpu", "always", False),
+      (512, "cpu", "always", False), (1024, "tpu", "never", False))
+  def test_where_splash_applies(self, length, platform, when, applies):
     with (mock.patch.object(kernels, "_platform", return_value=platform),
           mock.patch.object(kernels, "splash", side_effect=lambda q, k, v, causal: q) as splash):
-      out = kernels.attend(*_inputs(length), causal=True)
+      out = kernels.attend(*_inputs(length), causal=True, when=when)
     self.assertEqual((out is not None, splash.called), (applies, applies))
 
   @parameterized.parameters((2, True), (3, False))

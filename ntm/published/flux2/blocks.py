@@ -163,7 +163,7 @@ class DoubleBlock(nn.Module):
         layers.modulate(normalise(x_BMD, self.config.eps), shift, scale))
              for name, x_BMD, (shift, scale, *_) in zip(names, streams, modulations)]
     attended = _attend(*(jnp.concatenate(parts, axis=1) for parts in zip(*heads)),
-                       rotation)
+                       rotation, self.numerics.attention_kernel)
     attended = jnp.split(attended, [streams[0].shape[1]], axis=1)
 
     out = []
@@ -206,7 +206,8 @@ class SingleBlock(nn.Module):
     shift, scale, gate = jnp.moveaxis(modulation_B13D, -2, 0)
     x_BMD = constrain(x_BMD, "batch", None, None)
     h_BMD = layers.modulate(normalise(x_BMD, self.config.eps), shift, scale)
-    attended = _attend(*Heads(self.config, self.numerics, name="heads")(h_BMD), rotation)
+    attended = _attend(*Heads(self.config, self.numerics, name="heads")(h_BMD), rotation,
+                       self.numerics.attention_kernel)
     gated = _gated(h_BMD, self.config.mlp_width, "up", types)
     # One product for both, as in the checkpoints: the sum is then rounded once.
     h = jnp.concatenate([attended.reshape(x_BMD.shape), gated], axis=-1)
@@ -216,10 +217,10 @@ class SingleBlock(nn.Module):
 
 
 def _attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array,
-            rotation: tuple[Array, Array]) -> Array:
+            rotation: tuple[Array, Array], kernel: str) -> Array:
   """softmax(q k' / sqrt(E)) v over the whole sequence, q and k rotated."""
   arrays = rotate(query_BMHE, *rotation), rotate(key_BMHE, *rotation), value_BMHE
-  out_BMHE = kernels.attend(*arrays, causal=False)
+  out_BMHE = kernels.attend(*arrays, causal=False, when=kernel)
   if out_BMHE is None:
     out_BMHE = attention.dot_product_attention(*arrays)
   return checkpoint_name(out_BMHE, "attention")
