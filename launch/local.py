@@ -12,6 +12,7 @@ import argparse
 import collections
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +32,12 @@ def main() -> int:
   parser.add_argument("command", nargs="+", help="after --")
   arguments = parser.parse_args()
   if arguments.processes < 1:
-    parser.error("--processes is to be 1 or more")
+    parser.error(f"--processes is {arguments.processes}; expected 1 or more")
+  if arguments.devices_per_process is not None and arguments.devices_per_process < 1:
+    parser.error(f"--devices-per-process is {arguments.devices_per_process}; expected 1 or more")
+  if shutil.which(arguments.command[0]) is None:
+    parser.error(f"the command {arguments.command[0]!r} is not found; is the environment that has "
+                 "it active?")
   processes, tails, threads, ended = [], [], [], queue.Queue()
 
   def forward(signum, frame):

@@ -85,8 +85,8 @@ def main(_) -> None:
     _search(config, devices, chip, count)
     return
   mesh = partitioning.make_mesh(config.mesh, devices)
-  _LOG.info("compiling for %d x %s, mesh %s", count, chip.name if chip else "device",
-            dict(mesh.shape))
+  _LOG.info("compiling for %d x %s, mesh %s, %d slices", count, chip.name if chip else "device",
+            dict(mesh.shape), _num_slices(config, mesh))
   with progress("compiling"):
     result = _measure(config, mesh, chip, count)
   _print(result)
@@ -100,9 +100,10 @@ def _measure(config, mesh, chip, count) -> dict:
                                 None if _REFINE.value == "none" else _REFINE.value)
   result = dataclasses.asdict(report) | {
       "program": _PROGRAM.value, "topology": _TOPOLOGY.value,
-      "num_slices": _NUM_SLICES.value, "chips": count,
+      "num_slices": _num_slices(config, mesh), "chips": count, "mesh": dict(mesh.shape),
       "compile_seconds": time.monotonic() - started, "batch_size": config.train.batch_size,
-      "remat": config.model.remat,
+      "grad_accumulation_steps": config.train.grad_accumulation_steps,
+      "remat": config.model.remat, "unroll": config.model.unroll,
       "hbm_limit_bytes": chip.hbm_bytes if chip else None}
   if chip and report.arguments:  # It fits enough to be compiled.
     bound, model = report.bound(chip), report.flops_per_chip / chip.peak_flops
@@ -110,6 +111,10 @@ def _measure(config, mesh, chip, count) -> dict:
                "step_seconds_without_overlap": bound.serial, "mfu_bound": model / bound.overlapped,
                "mfu_bound_without_overlap": model / bound.serial}
   return result
+
+
+def _num_slices(config, mesh):
+  return len(partitioning.by_slice(config.mesh.slices, list(mesh.devices.flat)))
 
 
 def _search(config, devices, chip, count):
@@ -144,6 +149,8 @@ def _devices(name, num_slices):
     return jax.devices()
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # There may be no metadata server,
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and no chip needs locking.
+  # A program for devices that are not attached can be written to the cache, but not read from it.
+  jax.config.update("jax_enable_compilation_cache", False)
   from jax.experimental import topologies
   try:
     several = {"num_slices": num_slices} if num_slices > 1 else {}
@@ -184,9 +191,9 @@ def _print(result):
   for kind, size in result["crossing_bytes"].items():
     print(f"between slices        {gib(size)} per chip of {kind}")
   if "bounds_seconds" in result:
-    bounds = ", ".join(f"{name} {s * 1000:.1f}" for name, s in result["bounds_seconds"].items())
-    print(f"a step takes at least {result['step_seconds'] * 1000:.1f} ms ({bounds})")
-    print(f"without any overlap   {result['step_seconds_without_overlap'] * 1000:.1f} ms")
+    bounds = ", ".join(f"{name} {s * 1000:.4g}" for name, s in result["bounds_seconds"].items())
+    print(f"a step takes at least {result['step_seconds'] * 1000:.4g} ms ({bounds})")
+    print(f"without any overlap   {result['step_seconds_without_overlap'] * 1000:.4g} ms")
     print(f"MFU at most           {result['mfu_bound']:.1%}, without any overlap "
           f"{result['mfu_bound_without_overlap']:.1%}")
   print(f"compiled in           {result['compile_seconds']:.0f} s")

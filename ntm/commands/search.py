@@ -147,8 +147,9 @@ def search(config: Config, devices: Sequence, chip: Chip, num_chips: int, result
                                      way.config.model.unroll, way.estimate))
   left_out = {"divide": total - len(ways), "memory": len(ways) - len(possible), "time": 0,
               "failed": 0}
-  _LOG.info("%d ways: %d do not divide, %d need too much memory, %d are left", total,
-            left_out["divide"], left_out["memory"], len(possible))
+  _LOG.info("%d ways: %d do not divide, %d need too much memory, %d are left; if this is "
+            "interrupted, the same command goes on from %s", total, left_out["divide"],
+            left_out["memory"], len(possible), results_dir)
   compiled, best = [], math.inf
   with progress("searching") as report:
     while possible:

@@ -12,10 +12,12 @@ import sys
 import tempfile
 from unittest import mock
 
+import jax
 import pytest
 from absl.testing import absltest, parameterized
 
 from ntm.commands import ahead_of_time, compile
+from ntm.nn import partitioning
 from ntm.performance import accelerators, interconnect
 from tests.helpers import tiny
 
@@ -66,27 +68,37 @@ class CommandTest(parameterized.TestCase):
         exchanges={"fsdp": interconnect.Exchange(1e9, 25e7, 4, (0, 1), 2 ** 26),
                    "slices": interconnect.Exchange(network_bytes=2 ** 26)},
         frozen_flops_per_chip={}, frozen_bytes={})
-    config = tiny.config()
+    config = tiny.config(mesh={"data": -1, "slices": 2})
+    mesh = partitioning.make_mesh(config.mesh)
     with (mock.patch.object(ahead_of_time, "report", return_value=report),
           mock.patch.object(compile, "_PROGRAM", mock.Mock(value="train")),
           mock.patch.object(compile, "_TOPOLOGY", mock.Mock(value="v5e:2x2")),
-          mock.patch.object(compile, "_NUM_SLICES", mock.Mock(value=2)),
           mock.patch.object(compile, "_REFINE", mock.Mock(value="score")),
           contextlib.redirect_stdout(io.StringIO()) as out):
-      result = compile._measure(config, None, accelerators.lookup("TPU v5e"), 8)
+      result = compile._measure(config, mesh, accelerators.lookup("TPU v5e"), 8)
       compile._print(result)
     for line in (
         "executed FLOPs        1.97e+12 per chip, and at least 10.0% more to fill tiles",
         "memory traffic        7.63 GiB per chip, of which 1.00 GiB are arguments and results",
         "along fsdp            0.93 GiB per chip over 4 links, 64.00 MiB to other slices",
         "along slices          64.00 MiB to other slices\n",
-        "a step takes at least 42.9 ms (compute 11.0, memory 10.0, interconnect 5.0, network 42.9)",
-        "without any overlap   68.9 ms", "MFU at most           23.3%, without any overlap 14.5%"):
+        "a step takes at least 42.95 ms (compute 11, memory 10, interconnect 5, network 42.95)",
+        "without any overlap   68.95 ms", "MFU at most           23.3%, without any overlap 14.5%"):
       self.assertIn(line, out.getvalue())
     written = json.loads(json.dumps(result))
+    self.assertEqual(written["mesh"], {"data": 8, "fsdp": 1, "tensor": 1})
+    self.assertEqual((written["num_slices"], written["unroll"]), (2, 1))
     self.assertEqual(written["exchanges"]["fsdp"]["links"], 4)
     self.assertAlmostEqual(written["step_seconds_without_overlap"],
                            sum(written["bounds_seconds"].values()))
+
+  def test_programs_that_only_a_tpu_can_read_are_not_kept(self):
+    from jax.experimental import topologies
+    described = mock.Mock(devices=jax.devices())
+    with (mock.patch.object(jax.config, "update") as update, mock.patch.dict(os.environ),
+          mock.patch.object(topologies, "get_topology_desc", return_value=described)):
+      self.assertEqual(compile._devices("v5e:2x2", 1), jax.devices())
+    update.assert_any_call("jax_enable_compilation_cache", False)
 
   def test_topologies_that_do_not_exist_are_named(self):
     done = _run("v5x:nothing")

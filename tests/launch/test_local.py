@@ -43,6 +43,18 @@ class LocalTest(absltest.TestCase):
     self.assertEqual(error, "launch/local.py: process 0 of 2 was killed by SIGKILL.\n")
     self.assertEqual(code, 137)
 
+  def test_what_cannot_be_started_is_refused_in_one_line(self):
+    for flags, message in (
+        (["--processes=0", "--", "true"], "--processes is 0; expected 1 or more"),
+        (["--processes=2", "--devices-per-process=0", "--", "true"],
+         "--devices-per-process is 0; expected 1 or more"),
+        (["--processes=2", "--", "no-such-command"],
+         "the command 'no-such-command' is not found; is the environment that has it active?")):
+      done = subprocess.run([sys.executable, _LAUNCH / "local.py", *flags], capture_output=True,
+                            text=True)
+      self.assertEqual(done.returncode, 2)
+      self.assertEqual(done.stderr.splitlines()[-1], f"local.py: error: {message}")
+
   def test_passes_signals_on(self):
     for signum in (signal.SIGTERM, signal.SIGINT):
       ready = pathlib.Path(tempfile.mkdtemp()) / "1"  # Process 0 waits until 1 has its trap too.
