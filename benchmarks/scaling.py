@@ -81,7 +81,7 @@ _OTHERWISE = [
     Case("flux2_klein_512_arrays", "v5e:16x16"),
     Case("flux2_klein_512_arrays", "v5e:16x16", flags=(_ROUNDS(4),)),
     Case("flux2_klein_512_arrays", "v6e:8x8", flags=(_ROUNDS(2),))]
-# The fastest found with the config's own mesh: (rounds of accumulation) by slice and config.
+# Rounds of accumulation in which a batch fits with the config's own mesh, by slice and config.
 _ROUNDS_OF_DOTS = {
     "v5e:8x8": {"imagenet256": 2, "imagenet256_multi_step": 8, "imagenet256_1152": 2,
                 "imagenet256_768": 1, "imagenet64": 2, "t2i_256_arrays": 8, "sit_xl_256": 2},

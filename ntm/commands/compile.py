@@ -85,8 +85,9 @@ def main(_) -> None:
     _search(config, devices, chip, count)
     return
   mesh = partitioning.make_mesh(config.mesh, devices)
-  _LOG.info("compiling for %d x %s, mesh %s, %d slices", count, chip.name if chip else "device",
-            dict(mesh.shape), _num_slices(config, mesh))
+  slices = _num_slices(config, mesh)
+  _LOG.info("compiling for %d x %s, mesh %s%s", count, chip.name if chip else "device",
+            dict(mesh.shape), f" over {slices} slices" if slices > 1 else "")
   with progress("compiling"):
     result = _measure(config, mesh, chip, count)
   _print(result)

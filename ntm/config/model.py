@@ -89,6 +89,7 @@ class ModelConfig:
     unroll: layers unrolled in one iteration of the scan over depth.
     attention_kernel: whether whole sequences are attended to by the accelerator's own kernel:
       'auto' (on GPUs; on TPUs from 1,024 tokens on), 'always' or 'never', see `ntm.nn.kernels`.
+      A frozen text encoder has 'auto'.
     inverse: solver of the transporter's inverse.
   """
 

@@ -46,6 +46,19 @@ class TransporterTest(parameterized.TestCase):
         functools.partial(flat, functools.partial(inverse, self.params)),
         self.trajectory.x_KBNC.reshape(-1, *shape[2:]), rtol=0)
 
+  def test_the_inverse_gives_every_level_the_class_of_its_example(self):
+    config = tiny.config(model__transporter__class_conditional=True)
+    model, params = tiny.model_and_params(config)
+    trajectory = tiny.trajectory(config)
+    run = lambda method, a, labels: jax.jit(lambda a: model.apply(
+        {"params": params}, a, Condition(trajectory.times_KB, label_B=jnp.array(labels)),
+        method=method)[0])(a)
+    u_KBNC = run("transport", trajectory.x_KBNC, [0, 2])
+    np.testing.assert_allclose(run("transport_inverse", u_KBNC, [0, 2]), trajectory.x_KBNC,
+                               atol=1e-5)
+    swapped = np.abs(run("transport_inverse", u_KBNC, [2, 0]) - trajectory.x_KBNC)
+    self.assertGreater(swapped[:-1].max(axis=(2, 3)).min(), 1e-3)
+
   @parameterized.parameters(0, 1)
   def test_even_blocks_scan_forwards_and_odd_ones_backwards(self, number):
     # The other block does nothing; what is left depends on one side alone.

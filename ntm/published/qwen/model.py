@@ -206,8 +206,7 @@ class _Attention(nn.Module):
     query = place(project(config.num_heads, "query"), "query_norm")
     key = place(project(config.num_kv_heads, "key"), "key_norm")
     value = project(config.num_kv_heads, "value")
-    out_BMHE = None if mask_BM is not None else kernels.attend(
-        query, key, value, causal=True, when=self.numerics.attention_kernel)
+    out_BMHE = kernels.attend(query, key, value, causal=True) if mask_BM is None else None
     if out_BMHE is None:
       length = x_BMD.shape[1]
       seen = np.tril(np.ones((1, 1, length, length), bool))
