@@ -5,7 +5,7 @@
 
 With --devices-per-process, each has that many CPU devices; without, the devices
 of the machine are JAX's to find. Shows the output of process 0; if one process
-fails, stops the others, shows the end of what it wrote, and fails too.
+fails, stops the others, shows the end of what it alone wrote, and fails too.
 """
 
 import argparse
@@ -66,8 +66,10 @@ def main() -> int:
     return 0
   how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
   if failed and code != 128 + signal.SIGTERM:  # That is how a run ends after SIGTERM.
-    sys.stderr.buffer.write(b"".join(tails[failed]))
-  print(f"launch/local.py: process {failed} of {len(processes)} {how}.", file=sys.stderr)
+    # Often all are refused alike.
+    sys.stderr.buffer.writelines(line for line in tails[failed] if line not in tails[0])
+    sys.stderr.flush()
+  print(f"launch/local.py: process {failed} (of 0 to {len(processes) - 1}) {how}.", file=sys.stderr)
   return 128 - code if code < 0 else code
 
 

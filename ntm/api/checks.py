@@ -85,7 +85,7 @@ def refinement(value: str | None, has_denoiser: bool) -> str | None:
     raise ValueError(f"refine is {value!r}; expected one of 'none', 'score', 'denoiser'.")
   if value == "denoiser" and not has_denoiser:
     raise ValueError("refine is 'denoiser', but this model has none; run `ntm distill` for its "
-                     "workdir, or name one: ntm.restore(..., denoiser=DIR).")
+                     "workdir, or in Python name one: ntm.restore(..., denoiser=DIR).")
   return value
 
 

@@ -22,8 +22,12 @@ class Placement:
     """Sizes of the mesh over all devices; None for the default device.
 
     Raises:
-      ValueError: sizes that do not multiply to the number of devices.
+      ValueError: something else than a MeshConfig, or sizes that do not multiply to the number of
+        devices.
     """
+    if not isinstance(mesh, MeshConfig | None):
+      raise ValueError(f"mesh is {mesh!r}; expected None or a MeshConfig, as in "
+                       "ntm.restore(WORKDIR, mesh=ntm.config.MeshConfig(2, 2, 2)).")
     self._mesh = None if mesh is None else partitioning.make_mesh(mesh)
 
   def abstract_params(self, config: Config) -> Any:

@@ -13,9 +13,11 @@ given on the command line.
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import time
+from concurrent import futures
 
 import jax
 from absl import flags
@@ -89,9 +91,19 @@ def main(_) -> None:
   _LOG.info("compiling for %d x %s, mesh %s%s", count, chip.name if chip else "device",
             dict(mesh.shape), f" over {slices} slices" if slices > 1 else "")
   with progress("compiling"):
-    result = _measure(config, mesh, chip, count)
+    result = _interruptible(_measure, config, mesh, chip, count)
   _print(result)
   entry_point.write_json(_JSON.value, result)
+
+
+def _interruptible(function, *args, **kwargs):
+  """As function(*args, **kwargs), but Ctrl-C does not wait for a compiler that runs for minutes."""
+  # Signals reach Python in the main thread, so that one must not be the compiler's.
+  thread = futures.ThreadPoolExecutor(1)
+  try:
+    return thread.submit(function, *args, **kwargs).result()
+  finally:
+    thread.shutdown(wait=False)
 
 
 def _measure(config, mesh, chip, count) -> dict:
@@ -127,7 +139,7 @@ def _search(config, devices, chip, count):
            if not (key.startswith("mesh.") and asked == -1)]
   found = search.search(config, devices, chip, count, _RESULTS_DIR.value,
                         _TOPOLOGY.value + several,
-                        lambda config, mesh: _measure(config, mesh, chip, count), fixed)
+                        functools.partial(_interruptible, _measure, chip=chip, count=count), fixed)
   print(search_table.text(found, chip))
   entry_point.write_json(_JSON.value, search_table.as_json(found, chip))
 
@@ -186,7 +198,8 @@ def _print(result):
   for kind, size in result["collective_bytes"].items():
     print(f"{kind:21} {gib(size)} per chip")
   for axes, sent in result["exchanges"].items():
-    ways = {f"{gib(sent['sent_bytes'])} per chip over {sent['links']} links": sent["links"],
+    links = f"{sent['links']} link{'s' * (sent['links'] != 1)}"
+    ways = {f"{gib(sent['sent_bytes'])} per chip over {links}": sent["links"],
             f"{gib(sent['network_bytes'])} to other slices": sent["network_bytes"]}
     print(f"along {axes:15} {', '.join(way for way, used in ways.items() if used)}")
   for kind, size in result["crossing_bytes"].items():

@@ -5,7 +5,7 @@ from ntm.performance.accelerators import Chip
 
 _GIB = 2 ** 30
 _HEADER = ("remat", "unroll", "rounds", "data", "fsdp", "tensor", "memory, GiB", "of HBM",
-           "estimate, GiB", "step, ms", "MFU at most")
+           "estimate, GiB", "step, ms", "MFU at most", "without overlap")
 _KEYS = ("model.remat", "model.unroll", "train.grad_accumulation_steps", "mesh.data", "mesh.fsdp",
          "mesh.tensor")
 
@@ -41,7 +41,8 @@ def as_json(found: search.Found, chip: Chip) -> dict:
   """
   ways = [{"flags": way.flags, "estimated_bytes": round(way.estimate),
            "fits": _fits(result, chip)} | {
-               key: result.get(key) for key in ("hbm_per_chip_bytes", "step_seconds", "mfu_bound")}
+               key: result.get(key) for key in ("hbm_per_chip_bytes", "step_seconds", "mfu_bound",
+                                            "mfu_bound_without_overlap")}
           for way, result in found.compiled]
   best, result = found.compiled[0]
   return result | {"flags": best.flags, "ways": ways, "candidates": found.candidates,
@@ -55,9 +56,10 @@ def _fits(result, chip):
 
 def _row(way, result, chip):
   memory = result["hbm_per_chip_bytes"]
-  times = ("", "")
+  times = ("", "", "")
   if "step_seconds" in result:
-    times = (f"{1000 * result['step_seconds']:.4g}", f"{result['mfu_bound']:.0%}")
+    times = (f"{1000 * result['step_seconds']:.4g}", f"{result['mfu_bound']:.0%}",
+             f"{result['mfu_bound_without_overlap']:.0%}")
   return (*(str(search.value(way.config, key)) for key in _KEYS), f"{memory / _GIB:.2f}",
           f"{memory / chip.hbm_bytes:.1%}" + ("" if _fits(result, chip) else " too much"),
           f"{way.estimate / _GIB:.2f}", *times)

@@ -91,6 +91,8 @@ class PlacementTest(parameterized.TestCase):
       ntm.restore(_written(), mesh=MeshConfig(3, 1, 1))
     with self.assertRaisesRegex(ValueError, "not divisible by the 8 devices of mesh axis"):
       ntm.restore(_written(), mesh=MeshConfig(1, 1, 8))
+    with self.assertRaisesRegex(ValueError, r"mesh is \(2, 2, 2\); expected None or a MeshConfig"):
+      ntm.restore(_written(), mesh=(2, 2, 2))
 
 
 if __name__ == "__main__":

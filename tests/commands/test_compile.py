@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,21 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(written["exchanges"]["fsdp"]["links"], 4)
     self.assertAlmostEqual(written["step_seconds_without_overlap"],
                            sum(written["bounds_seconds"].values()))
+
+  def test_ctrl_c_does_not_wait_for_the_compiler(self):
+    # As the compiler, this hash runs for minutes without returning to Python.
+    script = ("import hashlib, logging; from ntm.commands import compile, entry_point; "
+              "hashing = lambda _: (logging.getLogger('ntm').info('started'), "
+              "compile._interruptible(hashlib.pbkdf2_hmac, 'sha256', b'', b'', 2**31 - 1)); "
+              "entry_point.run(hashing, ['ntm compile'])")
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    try:
+      _, error = process.communicate(timeout=60)
+    finally:
+      process.kill()
+    self.assertEqual((process.returncode, error), (130, "interrupted; nothing more is written.\n"))
 
   def test_programs_that_only_a_tpu_can_read_are_not_kept(self):
     from jax.experimental import topologies

@@ -36,11 +36,19 @@ class LocalTest(absltest.TestCase):
   def test_one_that_fails_stops_the_others_and_is_shown(self):
     out, error, code = _run("[ $JAX_PROCESS_ID = 0 ] && exec sleep 1000; echo why; exit 3")
     self.assertEqual((out, error, code),
-                     ("", "why\nlaunch/local.py: process 1 of 2 ended with code 3.\n", 3))
+                     ("", "why\nlaunch/local.py: process 1 (of 0 to 1) ended with code 3.\n", 3))
+
+  def test_what_all_write_is_shown_once(self):
+    # Process 1 fails first, with the lines of process 0 and one of its own.
+    out, error, code = _run("echo refused; [ $JAX_PROCESS_ID = 0 ] && sleep 0.2 || echo alone; "
+                            "exit 1")
+    self.assertEqual((out, error, code),
+                     ("refused\n", "alone\nlaunch/local.py: process 1 (of 0 to 1) ended with "
+                      "code 1.\n", 1))
 
   def test_one_that_is_killed_is_named(self):
     _, error, code = _run("[ $JAX_PROCESS_ID = 1 ] && exec sleep 1000; kill -KILL $$")
-    self.assertEqual(error, "launch/local.py: process 0 of 2 was killed by SIGKILL.\n")
+    self.assertEqual(error, "launch/local.py: process 0 (of 0 to 1) was killed by SIGKILL.\n")
     self.assertEqual(code, 137)
 
   def test_what_cannot_be_started_is_refused_in_one_line(self):

@@ -251,7 +251,7 @@ class FaultsTest(absltest.TestCase):
     os.kill(_process(launched, 1), signal.SIGKILL)
     output = launched.communicate(timeout=600)[0]
     self.assertEqual(launched.returncode, 137, output)
-    self.assertIn("process 1 of 2 was killed by SIGKILL", output)
+    self.assertIn("process 1 (of 0 to 1) was killed by SIGKILL", output)
 
     last = _saved(workdir)[-1]
     launched = _train(workdir, steps)
