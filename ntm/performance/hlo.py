@@ -56,7 +56,7 @@ class Instruction(NamedTuple):
     """The type of the result: what only starts lists its operands before it, a copy after it."""
     if not self.opcode.endswith("-start") or self.opcode == "all-reduce-start":
       return self.type
-    found = [a[0] for a in _ARRAY.finditer(self.type) if not a[0].startswith("u32[]")]
+    found = [a[0] for a in _ARRAY.finditer(self.type) if not a[0].startswith(("u32[]", "s32[]"))]
     half = len(found) // 2
     return " ".join(found[:half] if self.opcode == "copy-start" else found[half:])
 

@@ -25,7 +25,7 @@ from ntm.performance import hlo
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
          "call", "after-all", "opt-barrier", "partition-id", "replica-id"}
 _ASYNC = re.compile(r'"AsyncCollective(Start|Done)"')
-_SLICES = ("dynamic-slice", "slice", "gather")
+_SLICES = ("dynamic-slice", "slice", "slice-start", "gather")
 
 
 def traffic_bytes(text: str) -> int:

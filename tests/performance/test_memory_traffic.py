@@ -88,6 +88,10 @@ class MemoryTrafficTest(parameterized.TestCase):
       ("  ROOT %r = f32[6144]{0} bitcast(%a)", 0),
       ("  %start = (f32[1024]{0:S(1)}, f32[1024]{0}, u32[]{:S(2)}) copy-start(%b)\n"
        "  ROOT %r = f32[1024]{0:S(1)} copy-done(%start)", 4096),
+      # A quarter is read ahead into the memory of the chip, and written back.
+      ("  %start = ((f32[1024]{0}), f32[256]{0:S(1)}, s32[]{:S(2)}) slice-start(%b), "
+       "slice={[0:256]}\n  %done = f32[256]{0:S(1)} slice-done(%start)\n"
+       "  ROOT %r = f32[256]{0} negate(%done)", 2 * 1024),
       ("  %start = (f32[1024]{0}, f32[8192]{0}) all-gather-start(%b), dimensions={0}\n"
        "  ROOT %r = f32[8192]{0} all-gather-done(%start)", 9 * 4096))
   def test_instructions_of_a_tpu(self, body, expected):
