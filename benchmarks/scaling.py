@@ -9,6 +9,7 @@ again, so an interrupted call goes on where it was.
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from collections.abc import Mapping
 _CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 _GIB = 2 ** 30
 _SLICES = ("v5e:8x8", "v5p:4x4x4", "v6e:4x8")
+# Keeps libtpu from multiplying parts of a kernel as they arrive.
+_NO_WINDOWS = "--xla_jf_spmd_threshold_for_windowed_einsum_mib=1000000"
 _FULL_SCALE = ("imagenet256", "imagenet256_multi_step", "imagenet256_1152", "imagenet256_768",
                "imagenet64", "t2i_256_arrays", "sit_xl_256", "flux2_klein_512_arrays")
 
@@ -29,11 +32,13 @@ class Case:
   topology: str
   program: str = "train"
   flags: tuple[str, ...] = ()
+  windows: bool = True
 
   @property
   def file(self) -> str:
     """Of its figures."""
-    words = [self.config, self.topology, self.program, *self.flags]
+    words = [self.config, self.topology, self.program, *self.flags,
+             *(() if self.windows else ("no_windows",))]
     return "-".join("".join(c if c.isalnum() else "_" for c in word.removeprefix("--"))
                     for word in words) + ".json"
 
@@ -92,6 +97,13 @@ _ROUNDS_OF_DOTS = {
 _DOTS = [Case(config, topology, flags=("--config.model.remat=dots",)
               + ((_ROUNDS(rounds),) if rounds > 1 else ()))
          for topology, found in _ROUNDS_OF_DOTS.items() for config, rounds in found.items()]
+_KERNEL = ("--config.model.attention_kernel=always",)
+_ROUNDS_ON_V6E = {"imagenet256": 2, "imagenet256_1152": 2, "imagenet256_768": 1, "imagenet64": 2,
+                  "sit_xl_256": 2}
+_WINDOWLESS = [Case(config, "v6e:4x8", flags=flags, windows=False)
+               for config, rounds in _ROUNDS_ON_V6E.items()
+               for flags in ((), _KERNEL, (*_KERNEL, "--config.model.remat=dots",
+                                           *((_ROUNDS(rounds),) if rounds > 1 else ())))]
 TABLES: Mapping[str, list[Case]] = {
     "smallest": [Case("imagenet256", topology) for topology in (
         "v5e:4x4", "v5e:4x8", "v5p:2x2x1", "v5p:2x2x2", "v6e:2x4", "v6e:4x4")],
@@ -103,6 +115,7 @@ TABLES: Mapping[str, list[Case]] = {
     "configs": [Case(config, topology) for config in _FULL_SCALE for topology in _SLICES]
                + _OTHERWISE,
     "dots": _DOTS,
+    "windowless": _WINDOWLESS,
     "weak": [_weak("cpu:1")] + [_weak(f"cpu:{n}", **mesh) for n in (2, 4, 8)
                                 for mesh in ({"data": -1, "fsdp": 1}, {"data": 1, "fsdp": -1})],
 }
@@ -135,7 +148,11 @@ def compile_case(case: Case, results: pathlib.Path) -> None:
   command = [sys.executable, "-m", "ntm.commands.main", "compile",
              f"--config={_CONFIGS / case.config}.py", f"--topology={case.topology}",
              f"--program={case.program}", f"--json={results / case.file}", *case.flags]
-  done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+  env = dict(os.environ)
+  if not case.windows:
+    env["LIBTPU_INIT_ARGS"] = f"{env.get('LIBTPU_INIT_ARGS', '')} {_NO_WINDOWS}".strip()
+  done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                        text=True)
   if done.returncode:
     print(f"failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr, flush=True)
 

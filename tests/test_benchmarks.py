@@ -122,6 +122,20 @@ class ScalingTest(absltest.TestCase):
     self.assertIn("| v5e:4x8 | 32 | 7 | 1.00 | 3.00 | 4.00 | 25.0% | 2.0 | 0.50 | 0.50 | 0.25 | "
                   "75% | 40% |", tables("--tables", "smallest"))
 
+  def test_what_is_compiled_without_windows_says_so_to_libtpu_and_has_its_own_file(self):
+    scaling, results = _import("scaling"), pathlib.Path(tempfile.mkdtemp())
+    with (mock.patch.object(scaling.subprocess, "run",
+                            return_value=mock.Mock(returncode=0)) as run,
+          mock.patch.dict(os.environ, {"LIBTPU_INIT_ARGS": "--other"})):
+      for windows in (True, False):
+        scaling.compile_case(scaling.Case("digits", "v6e:4x8", windows=windows), results)
+    given = [call.kwargs["env"]["LIBTPU_INIT_ARGS"] for call in run.call_args_list]
+    self.assertEqual(given[0], "--other")
+    self.assertRegex(given[1], "^--other --xla.*windowed.*=1000000$")
+    files = [call.args[0][-1] for call in run.call_args_list]
+    self.assertEqual([f"--json={results}/digits-v6e_4x8-train{end}.json"
+                      for end in ("", "-no_windows")], files)
+
 
 _TINY_RECIPE = ("model.patch_shape=(8,8) model.transporter.num_blocks=1 model.transporter.width=8 "
                 "model.transporter.num_heads=2 model.transporter.num_kv_heads=2 "

@@ -39,10 +39,11 @@ def _estimate(*sizes, **changes):
 
 
 @functools.cache
-def _full_scale(name, spline_bins):
+def _full_scale(name, spline_bins, attention_kernel):
   """(config, estimator for a TPU) of one of configs/."""
   values = runpy.run_path(str(_ROOT / "configs" / f"{name}.py"))["get_config"]()
   values.model.transporter.spline_bins = spline_bins
+  values.model.attention_kernel = attention_kernel
   config = config_lib.from_dict(values)
   return config, memory_estimate.Estimator(
       config, _mesh(1, 1, 1, platform="tpu").abstract_device)
@@ -116,7 +117,8 @@ class MemoryEstimateTest(parameterized.TestCase):
       changes = dict(changes)
       if changes.pop("features", "0") != "0":
         continue
-      config, estimator = _full_scale(name, int(changes.pop("spline_bins", 0)))
+      config, estimator = _full_scale(name, int(changes.pop("spline_bins", 0)),
+                                      changes.pop("attention_kernel", "auto"))
       sizes = (chips, 1, 1) if changes.pop("fsdp", None) else (1, chips, 1)
       changes.pop("data", None)
       config = dataclasses.replace(
