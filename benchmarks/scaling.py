@@ -98,8 +98,7 @@ _DOTS = [Case(config, topology, flags=("--config.model.remat=dots",)
               + ((_ROUNDS(rounds),) if rounds > 1 else ()))
          for topology, found in _ROUNDS_OF_DOTS.items() for config, rounds in found.items()]
 _KERNEL = ("--config.model.attention_kernel=always",)
-_ROUNDS_ON_V6E = {"imagenet256": 2, "imagenet256_1152": 2, "imagenet256_768": 1, "imagenet64": 2,
-                  "sit_xl_256": 2}
+_ROUNDS_ON_V6E = {"imagenet256": 2, "imagenet256_1152": 2, "imagenet256_768": 1, "sit_xl_256": 2}
 _WINDOWLESS = [Case(config, "v6e:4x8", flags=flags, windows=False)
                for config, rounds in _ROUNDS_ON_V6E.items()
                for flags in ((), _KERNEL, (*_KERNEL, "--config.model.remat=dots",

@@ -4,7 +4,7 @@
     --config.data.path=/data/imagenet256
 
 Hardware: see docs/scaling.md; bound on the MFU with config.model.remat=dots: 97 % on v5p:4x4x4,
-82 % on v5e:8x8 with two rounds of accumulation. Not yet measured.
+97 % on v5e:8x8 with two rounds of accumulation. Not yet measured.
 """
 
 import ntm.config
