@@ -17,7 +17,6 @@ from ntm.typing import Array
 
 _SPLASH_LENGTH = 1024  # For shorter ones it moves less memory, but has not been timed on a chip.
 _SPLASH_BLOCKS = (512, 256, 128)
-_LANES = 128  # Of a TPU: splash attention takes heads of a multiple of it, others are padded.
 
 
 def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool,
@@ -31,8 +30,8 @@ def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool,
     causal: each token attends to itself and those before it.
     when: 'always' takes a kernel wherever it can run, that is in half precision with heads of a
       multiple of 8 up to 128 on a GPU, and with lengths of multiples of 128 on a TPU; 'auto' does
-      so but on a TPU for sequences shorter than 1,024 and heads that need padding; 'never' takes
-      none.
+      so but on a TPU for sequences shorter than 1,024 and heads of no multiple of 128; 'never'
+      takes none.
   """
   if when == "never":
     return None
@@ -43,8 +42,8 @@ def attend(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool,
     if half and head_width % 8 == 0 and head_width <= 128:
       return jax.nn.dot_product_attention(query_BMHE, key_BMHE, value_BMHE, is_causal=causal,
                                           implementation="cudnn")
-  elif platform == "tpu" and length % _LANES == 0 and (
-      when == "always" or length >= _SPLASH_LENGTH and head_width % _LANES == 0):
+  elif platform == "tpu" and length % 128 == 0 and (
+      when == "always" or length >= _SPLASH_LENGTH and head_width % 128 == 0):
     return per_device(functools.partial(splash, causal=causal), query_BMHE, key_BMHE, value_BMHE)
   return None
 
@@ -64,11 +63,9 @@ def splash(query_BMHE: Array, key_BMHE: Array, value_BMHE: Array, causal: bool,
   kernel = kernels.make_splash_mha(
       masks.MultiHeadMask([kind((length, length))] * num_heads), head_shards=1, q_seq_shards=1,
       block_sizes=kernels.BlockSizes(**dict.fromkeys(names, block)), interpret=interpret)
-  width = query_BMHE.shape[3]
-  padding = [(0, 0)] * 3 + [(0, -width % _LANES)]  # Zeros change no score and are cut off again.
-  heads_first = [jnp.pad(jnp.swapaxes(a, 1, 2), padding)
-                 for a in (query_BMHE / math.sqrt(width), key_BMHE, value_BMHE)]
-  return jnp.swapaxes(jax.vmap(kernel)(*heads_first)[..., :width], 1, 2)
+  query_BMHE = query_BMHE / math.sqrt(query_BMHE.shape[3])
+  heads_first = [jnp.swapaxes(a, 1, 2) for a in (query_BMHE, key_BMHE, value_BMHE)]
+  return jnp.swapaxes(jax.vmap(kernel)(*heads_first), 1, 2)
 
 
 def _platform() -> str:
