@@ -98,11 +98,8 @@ _DOTS = [Case(config, topology, flags=("--config.model.remat=dots",)
               + ((_ROUNDS(rounds),) if rounds > 1 else ()))
          for topology, found in _ROUNDS_OF_DOTS.items() for config, rounds in found.items()]
 _KERNEL = ("--config.model.attention_kernel=always",)
-_ROUNDS_ON_V6E = {"imagenet256": 2, "imagenet256_1152": 2, "imagenet256_768": 1, "sit_xl_256": 2}
-_WINDOWLESS = [Case(config, "v6e:4x8", flags=flags, windows=False)
-               for config, rounds in _ROUNDS_ON_V6E.items()
-               for flags in ((), _KERNEL, (*_KERNEL, "--config.model.remat=dots",
-                                           *((_ROUNDS(rounds),) if rounds > 1 else ())))]
+_WINDOWLESS = [Case(config, "v6e:4x8", flags=flags, windows=False) for config in (
+    "imagenet256", "imagenet256_1152", "imagenet256_768", "sit_xl_256") for flags in ((), _KERNEL)]
 TABLES: Mapping[str, list[Case]] = {
     "smallest": [Case("imagenet256", topology) for topology in (
         "v5e:4x4", "v5e:4x8", "v5p:2x2x1", "v5p:2x2x2", "v6e:2x4", "v6e:4x4")],
