@@ -106,7 +106,7 @@ def make_mesh(config: MeshConfig, devices=None) -> Mesh:
     needs = "divide" if -1 in asked else "multiply to"
     where = f" of each of {len(slices)} slices" if len(slices) > 1 else ""
     raise ValueError(f"the sizes of mesh (data, fsdp, tensor) = {asked} do not {needs} the number "
-                     f"of devices{where}, {count}; change config.mesh, of `ntm sample` --mesh, "
+                     f"of devices{where}, {count}; change config.mesh (--mesh of `ntm sample`), "
                      "where one -1 takes what is left.")
   return Mesh(np.concatenate([_arranged(part, sizes) for part in slices]), AXES,
               axis_types=AXIS_TYPES)
